@@ -1,0 +1,289 @@
+"""The columns that cross module borders, and the letters of their axes.
+
+Axis letters, used in every docstring of the package:
+    N records or rows    B windows    W steps of a window, oldest first    F features    K key slots
+
+Clocks: `*_time_ms` is event time, milliseconds since the Unix epoch; `now_ms` is processing time on a
+monotonic clock and is only ever an argument. Batches are frozen and their arrays are read-only by
+convention: a stage that changes data returns a new array.
+
+This module knows nothing about where data comes from or what is computed from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Slots = NDArray[np.int32]
+Flags = NDArray[np.bool_]
+Bytes = NDArray[np.uint8]
+
+
+class Partition(NamedTuple):
+    """One partition of one input topic."""
+
+    topic: str
+    index: int
+
+
+class RawRecord(Protocol):
+    """A record as the source delivers it: Kafka's own names, bytes untouched.
+
+    kafka-python's `ConsumerRecord` and `connectors.memory.MemoryRecord` both satisfy it.
+    """
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...  # ms since the epoch, set by producer or broker
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> list[tuple[str, bytes | None]]: ...
+
+
+class Reason(StrEnum):
+    """Why a record became a dead letter: a closed set, also a metric label."""
+
+    NOT_JSON = "not_json"  # not decodable as JSON, or not an object
+    WRONG_TYPE = "wrong_type"  # a field has another type than configured
+    TOO_LARGE = "too_large"  # value above input.max_record_bytes
+    TOMBSTONE = "tombstone"  # no value at all
+    MISSING_KEY = "missing_key"  # neither key field nor Kafka key
+    KEY_TOO_LARGE = "key_too_large"  # key above input.max_key_bytes
+    MISSING_TIME = "missing_time"
+    BAD_TIME = "bad_time"  # not parseable, before input.min_time or too far in the future
+    MISSING_FEATURE = "missing_feature"  # a feature is absent and its policy is `reject`
+    NOT_FINITE = "not_finite"  # NaN, infinite, or beyond 1e30 in size
+    WRONG_LENGTH = "wrong_length"  # value array of another length than the features
+    UNKNOWN_FEATURE = "unknown_feature"  # long layout: a name that is no feature
+    LATE = "late"  # event time before the key's newest
+    DUPLICATE = "duplicate"  # event time equal to the key's newest
+    TOO_MANY_KEYS = "too_many_keys"  # key cap reached and no idle key to evict
+
+
+class Status(IntEnum):
+    """State of a key at decision time."""
+
+    LEARNING = 0  # too few scores of its own: verdict withheld
+    NORMAL = 1
+    ANOMALOUS = 2  # score above the entry threshold
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordBatch:
+    """Decoded records in arrival order (per partition in offset order).
+
+    Attributes:
+        raw: the N original records, for dead letters.
+        partitions: the N partitions the records came from.
+        keys: N keys as bytes.
+        offsets: (N,) int64 Kafka offsets.
+        event_times_ms: (N,) int64.
+        values: (N, F) float32 in the features' own units; NaN = missing.
+    """
+
+    raw: list[RawRecord]
+    partitions: list[Partition]
+    keys: list[bytes]
+    offsets: Ints
+    event_times_ms: Ints
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowBatch:
+    """Rows: one record each, or the merge of a key's records in one time bucket. Arrival order.
+
+    Attributes:
+        slots: (N,) int32 key slots.
+        offsets: (N,) int64 offset of the record that completed the row.
+        event_times_ms: (N,) int64; per key strictly increasing.
+        values: (N, F) float32; NaN = missing.
+    """
+
+    slots: Slots
+    offsets: Ints
+    event_times_ms: Ints
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowBatch:
+    """Windows due for scoring; windows of one key in event-time order.
+
+    Attributes:
+        slots: (B,) int32.
+        offsets: (B,) int64 offset of the record that completed the window's newest row.
+        start_times_ms, end_times_ms: (B,) int64 event time of the oldest and newest row.
+        values: (B, W, F) float32, imputed where missing, oldest step first.
+        imputed_shares: (B,) float32 in [0, 1], share of imputed cells.
+        is_first: (B,) bool, first window of a key since it was new or resumed after a gap.
+    """
+
+    slots: Slots
+    offsets: Ints
+    start_times_ms: Ints
+    end_times_ms: Ints
+    values: Floats
+    imputed_shares: Floats
+    is_first: Flags
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ErrorBatch:
+    """What the model got wrong, on squashed and scaled inputs (core/scaling.py).
+
+    Attributes:
+        recent: (B, F) float32 mean squared reconstruction error of the newest steps.
+        forecast: (B, F) float32 squared error of the one-step forecast of the newest steps (max over the
+            steps that are new in this window, so that a stride above 1 does not dilute a spike).
+        expected: (B, F) float32 forecast of the newest row, in the features' own units.
+    """
+
+    recent: Floats
+    forecast: Floats
+    expected: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreBatch:
+    """Anomaly scores; higher is more anomalous; about 1 on quiet data.
+
+    Attributes:
+        totals: (B,) float32 mean over features of `channels`.
+        channels: (B, F) float32 whitened error per feature.
+        expected: (B, F) float32 as in `ErrorBatch`.
+    """
+
+    totals: Floats
+    channels: Floats
+    expected: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerdictBatch:
+    """Scores held against each key's own threshold, with the statistics *before* this score was learnt.
+
+    Attributes:
+        statuses: (B,) int8 `Status`.
+        scores: (B,) float64 smoothed score that was compared.
+        thresholds: (B,) float64 entry threshold; infinity while learning.
+        means, sds: (B,) float64 rolling mean and standard deviation of the key's score.
+        counts: (B,) int64 scores learnt by the key so far.
+    """
+
+    statuses: NDArray[np.int8]
+    scores: Doubles
+    thresholds: Doubles
+    means: Doubles
+    sds: Doubles
+    counts: Ints
+
+
+class ChangeKind(StrEnum):
+    """What happened to an episode."""
+
+    OPENED = "opened"
+    UPDATED = "updated"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureExplanation:
+    """One feature's part in an episode at its peak.
+
+    Attributes:
+        index: feature index in the bundle's order.
+        share: part of the whole score, in [0, 1]; over all features they sum to one.
+        actual, expected: newest row of the peak window and its forecast, in the feature's own units.
+    """
+
+    index: int
+    share: float
+    actual: float
+    expected: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EpisodeChange:
+    """An episode opened, went on, or ended. Rare, so one object each.
+
+    Attributes:
+        kind: what happened.
+        slot: key slot.
+        offset: offset of the input record that caused this change.
+        opened_offset: offset of the record that opened the episode; with the key it identifies the episode.
+        sequence: 0 for opened, then 1, 2, ... per episode.
+        start_time_ms, peak_time_ms, end_time_ms: event time of the first, the worst and the newest anomalous window.
+        window_start_ms, window_end_ms: the window this change was decided on.
+        windows: anomalous windows so far.
+        score, threshold, mean, sd, count: newest verdict (statistics before the score was learnt).
+        peak_score: highest score of the episode.
+        severity: 0-100, 50 = at the threshold (core/episodes.py).
+        confidence: 0-1, grows with evidence, falls with imputed data.
+        imputed_share: of the newest window.
+        close_reason: `quiet`, `gap` (the key fell silent longer than window.max_gap_ms) or None while open.
+        features: most guilty first, taken at the peak.
+    """
+
+    kind: ChangeKind
+    slot: int
+    offset: int
+    opened_offset: int
+    sequence: int
+    start_time_ms: int
+    peak_time_ms: int
+    end_time_ms: int
+    window_start_ms: int
+    window_end_ms: int
+    windows: int
+    score: float
+    threshold: float
+    mean: float
+    sd: float
+    count: int
+    peak_score: float
+    severity: float
+    confidence: float
+    imputed_share: float
+    close_reason: str | None
+    features: tuple[FeatureExplanation, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rejected:
+    """A record that cannot be used, with the reason for the dead-letter topic.
+
+    Attributes:
+        raw: the untouched original.
+        reason: closed set, a metric label.
+        detail: one sentence for a person; never longer than 512 characters, never holds the payload.
+    """
+
+    raw: RawRecord
+    reason: Reason
+    detail: str

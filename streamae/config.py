@@ -1,0 +1,233 @@
+"""The settings tree: every knob of streamae with its default, unit, bounds and meaning.
+
+One frozen tree is built from a TOML file, `STREAMAE_SECTION__FIELD` variables and command-line flags
+(later wins; see `settings_sources.py`). The README's table is generated from these descriptions.
+Core code never sees this module: it takes plain numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Millis = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys rejected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class KafkaSettings(Section):
+    """Connection to the cluster, and the consumer group."""
+
+    bootstrap_servers: Name = Field("127.0.0.1:9092", description="Comma-separated host:port list of the cluster.")
+    group_id: Name = Field("streamae", description="Consumer group; partitions are shared by its members.")
+    instance_id: str | None = Field(
+        None, description="Stable name of this process: makes transactional.id and group membership survive a restart."
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="As in Kafka."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(None, description="As in Kafka.")
+    sasl_username: str | None = Field(None, description="User name for SASL.")
+    sasl_password: SecretStr | None = Field(None, description="Password for SASL; prefer the file.")
+    sasl_password_file: Path | None = Field(None, description="File holding the SASL password.")
+    ssl_ca_file: Path | None = Field(None, description="PEM file of trusted authorities.")
+    ssl_cert_file: Path | None = Field(None, description="PEM client certificate.")
+    ssl_key_file: Path | None = Field(None, description="PEM client key.")
+    session_timeout_ms: Millis = Field(10_000, description="Silence after which the group gives our partitions away.")
+    max_poll_interval_ms: Millis = Field(120_000, description="Longest time between polls before the group drops us.")
+    request_timeout_ms: Millis = Field(15_000, description="Longest wait for one answer of a broker.")
+    transaction_timeout_ms: Millis = Field(10_000, description="Age at which the broker aborts an open transaction.")
+    retry_backoff_ms: Millis = Field(20, description="Pause between client retries; small keeps transactions fast.")
+    fetch_max_bytes: Positive = Field(16_777_216, description="Most compressed bytes of one fetch.")
+
+
+class InputSettings(Section):
+    """Where records come from and how to read them."""
+
+    source: Literal["kafka", "files"] = Field("kafka", description="Kafka topics, or CSV/Parquet files replayed once.")
+    topics: tuple[Name, ...] = Field(("sensors",), description="Input topics.", min_length=1)
+    files: tuple[Path, ...] = Field((), description="Files to replay when source is `files`.")
+    start: Literal["earliest", "latest"] = Field("earliest", description="Where a group without offsets begins.")
+    layout: Literal["wide", "long"] = Field("wide", description="wide: all features a record; long: one metric a record.")
+    key_field: str | None = Field(None, description="Field (dotted path) holding the key; unset = the Kafka key.")
+    time_field: str | None = Field(None, description="Field (dotted path) holding event time; unset = Kafka timestamp.")
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
+        "auto", description="Unit of numeric times; auto goes by size. Text is read as ISO 8601, UTC if no zone."
+    )
+    value_fields: tuple[Name, ...] = Field(
+        (), description="Feature fields (dotted paths), in order, or the one array field; unset = the bundle's features."
+    )
+    name_field: str = Field("name", description="long layout: field holding the metric name.")
+    value_field: str = Field("value", description="long layout: field holding the metric value.")
+    unknown_features: Literal["dead_letter", "ignore"] = Field(
+        "dead_letter", description="long layout: what to do with names that are no feature."
+    )
+    max_record_bytes: Positive = Field(262_144, description="Larger values become dead letters undecoded.")
+    max_key_bytes: Positive = Field(256, description="Longer keys become dead letters.")
+    max_future_ms: Millis = Field(86_400_000, description="Event times further ahead of the Kafka timestamp are bad.")
+    min_time_ms: int = Field(0, description="Event times before this (ms since the epoch) are bad.")
+    max_poll_records: Positive = Field(5_000, description="Most records of one poll.")
+    poll_timeout_ms: Millis = Field(50, description="Longest wait of one poll for records.")
+
+
+class OutputSettings(Section):
+    """Where events and dead letters go."""
+
+    sink: Literal["kafka", "files"] = Field("kafka", description="Kafka topics, or JSON lines in `directory`.")
+    topic: Name = Field("anomalies", description="Topic of anomaly events.")
+    dead_letter_topic: Name = Field("anomalies-dead-letters", description="Topic of records that could not be used.")
+    directory: Path = Field(Path("out"), description="Folder for the `files` sink.")
+    source_uri: Name = Field("urn:streamae", description="CloudEvents `ce_source` of our events.")
+    top_features: Positive = Field(5, description="Most features explained in an event.")
+    commit_interval_ms: Millis = Field(200, description="Longest time outputs wait for their transaction.")
+
+
+class WindowSettings(Section):
+    """How records become rows and rows become windows. Size and features come from the bundle."""
+
+    stride: Positive = Field(1, description="Rows between two windows of a key.")
+    grid_ms: Millis | None = Field(None, description="Merge a key's records of one time bucket into one row; unset = off.")
+    grid_merge: Literal["last", "mean"] = Field("last", description="How a bucket merges several values of a feature.")
+    max_gap_ms: Millis = Field(3_600_000, description="A longer gap in event time restarts the key's window.")
+    missing: Literal["previous", "constant", "reject"] = Field("previous", description="Policy for missing features.")
+    missing_overrides: dict[str, Literal["previous", "constant", "reject"]] = Field(
+        default_factory=dict, description="Policy by feature name."
+    )
+    missing_constant: float | None = Field(None, description="Constant to fill in; unset = the feature's training mean.")
+    max_imputed_share: float = Field(0.5, ge=0, le=1, description="Windows with more imputed cells are not scored.")
+    late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
+    duplicate: Literal["drop", "dead_letter"] = Field("drop", description="Records of the same event time as the newest.")
+
+
+class ModelSettings(Section):
+    """Which bundle to serve and where it runs."""
+
+    bundle: Path = Field(Path("bundle"), description="Directory written by `streamae train`.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = cuda where there is one.")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="Torch CPU threads; 0 = torch's own choice.")
+    max_batch_size: Positive = Field(1_024, description="Most windows of one micro-batch.")
+    max_wait_ms: Annotated[int, Field(ge=0)] = Field(50, description="Longest time a window waits for its batch to fill.")
+    cpu_chunk_size: Positive = Field(256, le=256, description="Windows per forward pass on the CPU (cache-bound).")
+
+
+class ThresholdSettings(Section):
+    """When a score is anomalous."""
+
+    rule: Literal["sigma", "static", "quantile"] = Field("sigma", description="Adaptive mean + k sigma, fixed, or quantile.")
+    k: float = Field(8.0, gt=0, description="sigma: standard deviations above the key's mean.")
+    value: float = Field(10.0, gt=0, description="static: the threshold itself (a quiet key scores about 1).")
+    quantile: float = Field(0.999, gt=0.5, lt=1, description="quantile: tail of the key's own scores.")
+    margin: float = Field(1.5, ge=1, description="quantile: factor above the quantile.")
+    half_life_ms: Millis | None = Field(
+        None, description="Event time after which old scores count half; unset = 500 typical steps of the training data."
+    )
+    cap_sigma: float = Field(3.0, gt=0, description="Learning never moves by more than this many sigma at once.")
+    smoothing: float = Field(0.3, gt=0, le=1, description="Weight of the newest score in the smoothed score.")
+    min_windows: Positive = Field(64, description="Scores a key must have learnt before it may alert.")
+
+
+class EpisodeSettings(Section):
+    """How verdicts become episodes."""
+
+    exit_ratio: float = Field(0.7, gt=0, le=1, description="An episode stays up while score > exit_ratio * threshold.")
+    min_duration_windows: Positive = Field(1, description="Anomalous windows in a row needed to open an episode.")
+    merge_gap_windows: Annotated[int, Field(ge=0)] = Field(
+        32, description="Quiet windows after which an episode closes; a relapse before that is the same episode."
+    )
+    update_interval_ms: Millis = Field(300_000, description="Event time between two updates of an open episode.")
+
+
+class StateSettings(Section):
+    """Where key state survives."""
+
+    store: Literal["redis", "memory"] = Field("redis", description="memory: state is lost with the process.")
+    redis_url: Name = Field("redis://127.0.0.1:6379/0", description="redis:// or rediss:// URL without a password.")
+    redis_username: str | None = Field(None, description="ACL user.")
+    redis_password: SecretStr | None = Field(None, description="Password; prefer the file.")
+    redis_password_file: Path | None = Field(None, description="File holding the Redis password.")
+    redis_timeout_ms: Millis = Field(1_000, description="Longest wait for one answer of Redis.")
+    key_prefix: Name = Field("sae", description="First part of every Redis key.")
+    checkpoint_interval_ms: Millis = Field(5_000, description="Longest time between two checkpoints.")
+    checkpoint_max_dirty_keys: Positive = Field(2_000, description="Changed keys that trigger a checkpoint early.")
+    rebuild_max_records: Annotated[int, Field(ge=0)] = Field(
+        100_000, description="Records before the committed offset replayed silently when stored state is lost."
+    )
+
+
+class LimitSettings(Section):
+    """Bounds that keep memory finite."""
+
+    max_keys: Positive = Field(100_000, description="Keys with state in this process.")
+    key_idle_ms: Millis = Field(86_400_000, description="A key idle this long (event time) may be evicted at the cap.")
+
+
+class ServiceSettings(Section):
+    """The process itself."""
+
+    http_host: str = Field("127.0.0.1", description="Address of /livez, /readyz and /metrics.")
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(9_464, description="Port; 0 = any free one.")
+    drain_timeout_ms: Millis = Field(20_000, description="After SIGTERM: time to commit, checkpoint and leave.")
+    stall_timeout_ms: Millis = Field(60_000, description="No progress of the loop for this long = not alive.")
+    store_grace_ms: Millis = Field(60_000, description="Checkpoints may fail this long before we are not ready.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+    log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto = pretty on a terminal, else JSON.")
+
+
+class TrainSettings(Section):
+    """`streamae train`."""
+
+    cell: Literal["lstm", "gru"] = Field("lstm", description="Recurrent cell.")
+    window_size: Annotated[int, Field(ge=4, le=4_096)] = Field(32, description="Steps of a window (W).")
+    hidden_size: Annotated[int, Field(ge=1, le=4_096)] = Field(64, description="Units of encoder and decoder (H).")
+    layers: Annotated[int, Field(ge=1, le=4)] = Field(1, description="Stacked recurrent layers.")
+    recent_steps: Positive = Field(8, description="Newest steps whose reconstruction error is scored.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on encoder output and between layers.")
+    weight_decay: float = Field(1e-4, ge=0, description="L2 penalty (AdamW's decoupled weight decay).")
+    l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
+    learning_rate: float = Field(2e-3, gt=0, description="Adam step size.")
+    batch_size: Positive = Field(64, description="Windows per step.")
+    max_epochs: Positive = Field(50, description="Passes over the training windows at most.")
+    max_steps: Positive = Field(1_200, description="Optimiser steps at most.")
+    patience: Positive = Field(5, description="Validation checks without improvement before stopping.")
+    clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
+    calibration_share: float = Field(0.2, gt=0, lt=1, description="Newest part of each series kept for validation.")
+    max_windows: Positive = Field(200_000, description="Most training windows, evenly thinned.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
+
+
+class Settings(Section):
+    """All settings."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    input: InputSettings = InputSettings()
+    output: OutputSettings = OutputSettings()
+    window: WindowSettings = WindowSettings()
+    model: ModelSettings = ModelSettings()
+    threshold: ThresholdSettings = ThresholdSettings()
+    episode: EpisodeSettings = EpisodeSettings()
+    state: StateSettings = StateSettings()
+    limits: LimitSettings = LimitSettings()
+    service: ServiceSettings = ServiceSettings()
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        """Check what no single field can see."""
+        if self.input.layout == "long" and self.window.grid_ms is None:
+            raise ValueError("input.layout = long needs window.grid_ms: metrics of one time bucket form a row")
+        policies = {self.window.missing, *self.window.missing_overrides.values()}
+        if self.window.grid_ms is not None and "reject" in policies:
+            raise ValueError("window.missing = reject cannot be used with window.grid_ms: use previous or constant")
+        if self.input.source == "files" and not self.input.files:
+            raise ValueError("input.source = files needs input.files")
+        if self.kafka.transaction_timeout_ms > self.kafka.max_poll_interval_ms:
+            raise ValueError("kafka.transaction_timeout_ms must not exceed kafka.max_poll_interval_ms")
+        return self

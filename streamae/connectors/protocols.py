@@ -1,0 +1,202 @@
+"""The three edges of streamae: where records come from, where messages go, where key state survives.
+
+Every implementation passes the same contract tests (tests/connectors/test_*_contract.py), so the engine
+never knows which one it has. Nothing here imports a client library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+from streamae.batches import Partition, RawRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one `Source.poll` brought. Ownership changes come before the records.
+
+    Attributes:
+        records: by partition, in offset order; only partitions owned now.
+        assigned: partitions newly owned; no record of them is delivered before `Source.start_at`.
+        revoked: partitions no longer owned, handed over or lost; anything uncommitted of them must go.
+    """
+
+    records: dict[Partition, Sequence[RawRecord]] = field(default_factory=dict)
+    assigned: tuple[Partition, ...] = ()
+    revoked: tuple[Partition, ...] = ()
+
+
+class Span(NamedTuple):
+    """Offsets of a partition: committed by the group (None = never), and kept by the broker [earliest, end)."""
+
+    committed: int | None
+    earliest: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One output message.
+
+    Attributes:
+        topic: destination topic.
+        key, value: bytes, None allowed as in Kafka.
+        headers: in order, repeated names allowed; values are bytes or None.
+        partition: input partition that caused it; with `offset` it decides suppression during replay.
+        offset: input offset that caused it.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    partition: Partition
+    offset: int
+
+
+class Source(Protocol):
+    """Delivers records of the partitions it is given. Not thread-safe: one thread polls and commits."""
+
+    def poll(self, timeout_ms: int) -> Poll:
+        """Wait at most `timeout_ms` for records or ownership changes; keeps the group membership alive.
+
+        Raises:
+            RetryableError: the broker cannot be reached; positions are unchanged.
+        """
+        ...
+
+    def span(self, partition: Partition) -> Span:
+        """Return committed and kept offsets; waits out another owner's open transaction.
+
+        Raises:
+            RetryableError: no answer in time.
+        """
+        ...
+
+    def start_at(self, partition: Partition, offset: int) -> None:
+        """Deliver `partition` from `offset` on; also used to read again after a failed step."""
+        ...
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Stop delivering these partitions while staying their owner."""
+        ...
+
+    def resume(self, partitions: Sequence[Partition]) -> None: ...
+
+    def lag(self) -> dict[Partition, int]:
+        """Return records between position and end for each owned partition, from what is known locally."""
+        ...
+
+    def membership(self) -> Any:
+        """Return proof of group membership for `Transaction.send_offsets`.
+
+        Raises:
+            MembershipError: not a stable member now (hazard H1: such a proof would pass the broker unchecked).
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave the group and release connections; idempotent; never commits."""
+        ...
+
+
+class Transaction(Protocol):
+    """Messages and input offsets that become visible together or not at all."""
+
+    def send(self, messages: Sequence[Message]) -> None: ...
+
+    def send_offsets(self, offsets: dict[Partition, int], membership: Any) -> None:
+        """Add the next offset to read of each partition, fenced by `membership`."""
+        ...
+
+
+class Sink(Protocol):
+    """Publishes messages atomically with input offsets."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Commit on normal exit of the block, abort when it raises.
+
+        Raises:
+            RetryableError: the outcome is "not committed"; the same messages may be sent again.
+            FatalError: the outcome is unknown or this process was fenced; nothing more may be sent from here.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What the stored state of one partition reflects.
+
+    Attributes:
+        offset: the state is exactly the state after every record below this offset.
+        fingerprint: digest of everything the state's meaning depends on (features, window, rule, format).
+        counts: number of keys in each of the buckets.
+    """
+
+    offset: int
+    fingerprint: str
+    counts: tuple[int, ...]
+
+
+class Outcome(StrEnum):
+    """Answer to `StateStore.checkpoint`."""
+
+    OK = "ok"
+    STALE = "stale"  # another owner has stored a later offset: drop the partition
+    ROLLED_BACK = "rolled_back"  # the store lost writes we rely on: drop the partition, recover by replay
+
+
+class StateStore(Protocol):
+    """Packed key state of each partition with a manifest, moved forward by compare-and-set on the offset."""
+
+    def manifest(self, partition: Partition) -> Manifest | None:
+        """Return the manifest, None when there is none.
+
+        Raises:
+            RetryableError: the store cannot be reached.
+        """
+        ...
+
+    def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
+        """Return the packed state of each key (None = unknown key), checked against the manifest atomically.
+
+        Args:
+            base: manifest offset the caller relies on; None = the caller believes there is no manifest.
+
+        Returns:
+            One entry a key, or None when the manifest is no longer at `base` or a bucket lost keys: nothing
+            read may be used, drop the partition and recover.
+        """
+        ...
+
+    def checkpoint(
+        self,
+        partition: Partition,
+        base: int | None,
+        new: int,
+        fingerprint: str,
+        records: Sequence[tuple[bytes, bytes]],
+        deleted: Sequence[bytes] = (),
+    ) -> Outcome:
+        """Save changed keys and move the manifest from `base` to `new` in one atomic step.
+
+        Accepted only if `base <= stored offset < new` and no bucket lost keys; with `base=None` only if there
+        is no manifest, and then whatever stood there before is replaced. Repeating an accepted call (its
+        answer was lost) is answered `OK` again.
+
+        Raises:
+            RetryableError: no answer in time; the call may or may not have been carried out.
+        """
+        ...
+
+    def drop(self, partition: Partition) -> None:
+        """Delete manifest (first) and state of a partition that is about to be rebuilt; idempotent."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,48 @@
+"""The exceptions of streamae, split by what the operator or the caller does next.
+
+    StreamaeError
+    ├── ConfigError        settings wrong or unknown: exit 78, nothing was started
+    ├── BundleError        model bundle missing, broken or not fitting: refuse it, keep the previous one
+    ├── DataError          training or evaluation data unusable: fix the data
+    ├── RetryableError     a service did not answer in time or said no for now: back off, try the same again
+    │   └── MembershipError    not a stable member of the consumer group at this moment: poll on, then retry
+    └── FatalError         cannot go on correctly in this process: exit 1, the supervisor restarts it
+
+A bad *record* is never an exception: it becomes a dead letter with a reason (`streamae.batches.Reason`).
+"""
+
+
+class StreamaeError(Exception):
+    """Base of every error raised on purpose by streamae."""
+
+
+class ConfigError(StreamaeError):
+    """Settings are invalid. Carries every problem found, one line each.
+
+    Attributes:
+        problems: lines of the form `field: what is wrong (source: where it came from)`.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class BundleError(StreamaeError):
+    """A model bundle cannot be used; the message says which file and why."""
+
+
+class DataError(StreamaeError):
+    """Training or evaluation data cannot be used; the message says where and what to do."""
+
+
+class RetryableError(StreamaeError):
+    """A service failed in a way that may pass; nothing in memory was changed by the failed call."""
+
+
+class MembershipError(RetryableError):
+    """This process is not, right now, a stable member of its consumer group."""
+
+
+class FatalError(StreamaeError):
+    """Going on in this process could break a guarantee."""
