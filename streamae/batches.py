@@ -31,7 +31,7 @@ class Partition(NamedTuple):
     """One partition of one input topic."""
 
     topic: str
-    index: int
+    index: int  # type: ignore[assignment]  # Kafka says partition index; tuple.index is not missed here
 
 
 class RawRecord(Protocol):
@@ -222,7 +222,7 @@ class FeatureExplanation:
         actual, expected: newest row of the peak window and its forecast, in the feature's own units.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # Kafka says partition index; tuple.index is not missed here
     share: float
     actual: float
     expected: float

@@ -56,14 +56,17 @@ class InputSettings(Section):
     topics: tuple[Name, ...] = Field(("sensors",), description="Input topics.", min_length=1)
     files: tuple[Path, ...] = Field((), description="Files to replay when source is `files`.")
     start: Literal["earliest", "latest"] = Field("earliest", description="Where a group without offsets begins.")
-    layout: Literal["wide", "long"] = Field("wide", description="wide: all features a record; long: one metric a record.")
+    layout: Literal["wide", "long"] = Field(
+        "wide", description="wide: all features a record; long: one metric a record."
+    )
     key_field: str | None = Field(None, description="Field (dotted path) holding the key; unset = the Kafka key.")
     time_field: str | None = Field(None, description="Field (dotted path) holding event time; unset = Kafka timestamp.")
     time_unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
         "auto", description="Unit of numeric times; auto goes by size. Text is read as ISO 8601, UTC if no zone."
     )
     value_fields: tuple[Name, ...] = Field(
-        (), description="Feature fields (dotted paths), in order, or the one array field; unset = the bundle's features."
+        (),
+        description="Feature fields (dotted paths), in order, or the one array field; unset = the bundle's features.",
     )
     name_field: str = Field("name", description="long layout: field holding the metric name.")
     value_field: str = Field("value", description="long layout: field holding the metric value.")
@@ -94,17 +97,23 @@ class WindowSettings(Section):
     """How records become rows and rows become windows. Size and features come from the bundle."""
 
     stride: Positive = Field(1, description="Rows between two windows of a key.")
-    grid_ms: Millis | None = Field(None, description="Merge a key's records of one time bucket into one row; unset = off.")
+    grid_ms: Millis | None = Field(
+        None, description="Merge a key's records of one time bucket into one row; unset = off."
+    )
     grid_merge: Literal["last", "mean"] = Field("last", description="How a bucket merges several values of a feature.")
     max_gap_ms: Millis = Field(3_600_000, description="A longer gap in event time restarts the key's window.")
     missing: Literal["previous", "constant", "reject"] = Field("previous", description="Policy for missing features.")
     missing_overrides: dict[str, Literal["previous", "constant", "reject"]] = Field(
         default_factory=dict, description="Policy by feature name."
     )
-    missing_constant: float | None = Field(None, description="Constant to fill in; unset = the feature's training mean.")
+    missing_constant: float | None = Field(
+        None, description="Constant to fill in; unset = the feature's training mean."
+    )
     max_imputed_share: float = Field(0.5, ge=0, le=1, description="Windows with more imputed cells are not scored.")
     late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
-    duplicate: Literal["drop", "dead_letter"] = Field("drop", description="Records of the same event time as the newest.")
+    duplicate: Literal["drop", "dead_letter"] = Field(
+        "drop", description="Records of the same event time as the newest."
+    )
 
 
 class ModelSettings(Section):
@@ -114,20 +123,25 @@ class ModelSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = cuda where there is one.")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="Torch CPU threads; 0 = torch's own choice.")
     max_batch_size: Positive = Field(1_024, description="Most windows of one micro-batch.")
-    max_wait_ms: Annotated[int, Field(ge=0)] = Field(50, description="Longest time a window waits for its batch to fill.")
+    max_wait_ms: Annotated[int, Field(ge=0)] = Field(
+        50, description="Longest time a window waits for its batch to fill."
+    )
     cpu_chunk_size: Positive = Field(256, le=256, description="Windows per forward pass on the CPU (cache-bound).")
 
 
 class ThresholdSettings(Section):
     """When a score is anomalous."""
 
-    rule: Literal["sigma", "static", "quantile"] = Field("sigma", description="Adaptive mean + k sigma, fixed, or quantile.")
+    rule: Literal["sigma", "static", "quantile"] = Field(
+        "sigma", description="Adaptive mean + k sigma, fixed, or quantile."
+    )
     k: float = Field(8.0, gt=0, description="sigma: standard deviations above the key's mean.")
     value: float = Field(10.0, gt=0, description="static: the threshold itself (a quiet key scores about 1).")
     quantile: float = Field(0.999, gt=0.5, lt=1, description="quantile: tail of the key's own scores.")
     margin: float = Field(1.5, ge=1, description="quantile: factor above the quantile.")
     half_life_ms: Millis | None = Field(
-        None, description="Event time after which old scores count half; unset = 500 typical steps of the training data."
+        None,
+        description="Event time after which old scores count half; unset = 500 typical steps of the training data.",
     )
     cap_sigma: float = Field(3.0, gt=0, description="Learning never moves by more than this many sigma at once.")
     smoothing: float = Field(0.3, gt=0, le=1, description="Weight of the newest score in the smoothed score.")

@@ -87,5 +87,7 @@ class Scaling:
 
     def invert(self, scaled: NDArray[Any]) -> NDArray[np.float32]:
         """Return values in the features' own units from squashed ones, shape (..., F), float32."""
-        values: NDArray[np.float32] = (unsquash(scaled.astype(np.float64)) * self.scales + self.means).astype(np.float32)
+        values: NDArray[np.float32] = (unsquash(scaled.astype(np.float64)) * self.scales + self.means).astype(
+            np.float32
+        )
         return values

@@ -57,9 +57,9 @@ def score(errors: ErrorBatch, calibration: Calibration) -> ScoreBatch:
     Returns:
         Scores of the same B windows.
     """
-    channels = (0.5 * (errors.recent / calibration.recent_levels + errors.forecast / calibration.forecast_levels)).astype(
-        np.float32
-    )
+    channels = (
+        0.5 * (errors.recent / calibration.recent_levels + errors.forecast / calibration.forecast_levels)
+    ).astype(np.float32)
     return ScoreBatch(round_bits(channels.mean(axis=1, dtype=np.float64)), channels, errors.expected)
 
 
