@@ -222,7 +222,7 @@ class FeatureExplanation:
         actual, expected: newest row of the peak window and its forecast, in the feature's own units.
     """
 
-    index: int  # type: ignore[assignment]  # Kafka says partition index; tuple.index is not missed here
+    index: int
     share: float
     actual: float
     expected: float
