@@ -1,0 +1,64 @@
+# Every target is one obvious command. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+READY := .venv/.installed
+
+.PHONY: help setup system demo test test-fast test-gpu services lint fmt type check cov bench constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt scripts/setup_venv.sh
+	@scripts/setup_venv.sh .venv
+
+setup: $(READY) system ## virtual environment, and the system packages the tests need
+
+system: ## Java, Maven, Redis and systemd-analyze for the tests (apt-get, only what is missing)
+	@scripts/setup_system.sh
+
+demo: $(READY) ## train on generated streams and watch the engine find anomalies: out/demo
+	$(PY) -m streamae demo --out out/demo
+
+test: $(READY) system ## everything: unit, doctest, real Kafka and Redis, deploy files
+	$(PY) -m pytest
+
+test-fast: $(READY) ## what needs no service
+	$(PY) -m pytest -m "not integration"
+
+test-gpu: $(READY) ## what needs an NVIDIA GPU
+	$(PY) -m pytest -m gpu
+
+services: $(READY) system ## start a local Kafka and Redis until Ctrl-C
+	$(PY) -m scripts.services
+
+lint: $(READY) ## ruff: rules and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+fmt: $(READY) ## ruff: mend what can be mended
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+type: $(READY) ## mypy, strict
+	$(PY) -m mypy
+
+check: lint type test ## what has to pass before a change is handed in
+
+cov: $(READY) system ## branch coverage: the pure core completely, the whole nearly
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report --include "streamae/core/*" --fail-under 100
+	$(PY) -m coverage report --fail-under 95
+
+bench: $(READY) ## throughput and latency, with the hardware line
+	$(PY) -m scripts.bench
+
+constraints: $(READY) ## write the versions of .venv to constraints.txt
+	@{ sed -n '/^#/p' constraints.txt; $(PY) -m pip freeze --exclude-editable | grep '=='; } > .constraints.new
+	@mv .constraints.new constraints.txt
+
+clean: ## remove what was built, keep .venv and .cache
+	rm -rf build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
