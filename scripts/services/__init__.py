@@ -1,0 +1,13 @@
+"""Real Kafka and Redis for tests, benches and the demo: started here, without containers.
+
+Needs `java` (17 or later) and `mvn` for Kafka, `redis-server` for Redis. Every service listens on
+loopback only, on a free port, with its own folder, and ends with the process that started it.
+
+Must not know: anything of streamae itself.
+"""
+
+from scripts.services.kafka_broker import KafkaBroker
+from scripts.services.process import ServiceUnavailableError
+from scripts.services.redis_server import RedisServer
+
+__all__ = ["KafkaBroker", "RedisServer", "ServiceUnavailableError"]

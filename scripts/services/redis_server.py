@@ -1,0 +1,88 @@
+"""A Redis server on a free loopback port with its own folder.
+
+Must not know: a Redis client; readiness is asked with one PING.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from scripts.services.process import ServiceProcess, ask, free_port, require
+
+REMEDY = "install redis-server, version 7 or later (Debian: redis-server)"
+
+
+class RedisServer:
+    """A server to talk to at `url`, as a context manager.
+
+    Args:
+        is_durable: write an append-only file, synced at every write, so that data survives `kill`.
+        settings: server settings added to the defaults, by their names in redis.conf.
+
+    `stop`, `kill` and `start` may be called in any order inside the block: port and folder stay the same.
+    """
+
+    def __init__(self, *, is_durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = {
+            "bind": "127.0.0.1",
+            "save": "",
+            "appendonly": "yes" if is_durable else "no",
+            "appendfsync": "always",
+            "maxmemory-policy": "noeviction",
+            **(settings or {}),
+        }
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.folder = Path(tempfile.mkdtemp(prefix="streamae-redis-"))
+        self.process = ServiceProcess(self.folder / "redis.log")
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the server, or start it again on the same port and folder; wait until it has loaded its data.
+
+        Raises:
+            ServiceUnavailableError: redis-server is missing or did not come up.
+        """
+        command = [require("redis-server", REMEDY), "--port", str(self.port), "--dir", str(self.folder)]
+        for name, value in self._settings.items():
+            command += [f"--{name}", value]
+        self.process.start(command, self._is_ready)
+
+    def stop(self) -> None:
+        """Shut the server down in order. Idempotent."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """End the server as a power cut would. Idempotent."""
+        self.process.kill()
+
+    def pause(self) -> None:
+        """Freeze the server: connections stay open, nothing is answered."""
+        self.process.pause()
+
+    def resume(self) -> None:
+        """Let a frozen server go on."""
+        self.process.resume()
+
+    def close(self) -> None:
+        """End the server and delete its folder."""
+        self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_ready(self) -> bool:
+        # A server with a password answers NOAUTH: it is up as well.
+        return ask(self.port, b"PING\r\n").startswith((b"+PONG", b"-NOAUTH"))

@@ -1,0 +1,53 @@
+"""Services of the test session: one real Kafka and one real Redis, started when the first test asks for them.
+
+A machine without Java, Maven or redis-server skips those tests; where `CI` or `STREAMAE_REQUIRE_SERVICES`
+is set they fail instead, so that a gate never passes by skipping.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scripts.services import KafkaBroker, RedisServer, ServiceUnavailableError
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaBroker]:
+    """A broker shared by the session: use fresh topic and group names, never stop it (start your own for that)."""
+    broker = KafkaBroker()
+    try:
+        start_or_skip(broker)
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A server shared by the session: use a fresh key prefix, never flush or stop it (start your own for that)."""
+    server = RedisServer()
+    try:
+        start_or_skip(server)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def fresh_name() -> Callable[[str], str]:
+    """A function that makes names no other test uses: `fresh_name("topic")` -> "topic-3f2a9c1e7b04"."""
+    return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+def start_or_skip(service: KafkaBroker | RedisServer) -> None:
+    """Start a service; where that is impossible skip the test, or fail it where services are demanded."""
+    try:
+        service.start()
+    except ServiceUnavailableError as error:
+        if os.environ.get("CI") or os.environ.get("STREAMAE_REQUIRE_SERVICES"):
+            pytest.fail(f"services are required here: {error}")
+        pytest.skip(str(error))

@@ -1,0 +1,72 @@
+"""Plain Kafka in and out for integration tests, apart from the connector under test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
+from kafka.structs import TopicPartition
+
+Entry = tuple[bytes | None, bytes | None]
+
+
+def create_topics(servers: str, *names: str, partitions: int = 1, configs: dict[str, str] | None = None) -> None:
+    """Create topics; they are there when this returns."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        admin.create_topics(
+            [NewTopic(name, num_partitions=partitions, replication_factor=1, topic_configs=configs) for name in names]
+        )
+    finally:
+        admin.close()
+
+
+def produce(servers: str, topic: str, entries: Sequence[Entry], partition: int | None = 0) -> None:
+    """Write (key, value) pairs and wait until the broker has them all. `partition=None` goes by key."""
+    producer = KafkaProducer(bootstrap_servers=servers)
+    try:
+        futures = [producer.send(topic, key=key, value=value, partition=partition) for key, value in entries]
+        producer.flush(30)
+        for future in futures:
+            future.get(1)
+    finally:
+        producer.close(5)
+
+
+def read_all(servers: str, topic: str, *, isolation: str = "read_committed", timeout_s: float = 15.0) -> list[Any]:
+    """Return every record of a topic, partition by partition, up to the end as it was when called.
+
+    With `read_committed` that end is the last stable offset: records of open transactions are not waited for.
+    """
+    consumer = KafkaConsumer(
+        bootstrap_servers=servers, isolation_level=isolation, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        partitions = [TopicPartition(topic, index) for index in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        consumer.seek_to_beginning(*partitions)
+        records: dict[TopicPartition, list[Any]] = {partition: [] for partition in partitions}
+        deadline = time.monotonic() + timeout_s
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            assert time.monotonic() < deadline, f"could not read {topic} to its end"
+            for partition, batch in consumer.poll(timeout_ms=100).items():
+                records[partition].extend(batch)
+        return [record for partition in partitions for record in records[partition]]
+    finally:
+        consumer.close()
+
+
+def committed_offset(servers: str, group: str, topic: str, partition: int = 0) -> int | None:
+    """Return the offset a group has committed, None if it has none."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=servers, group_id=group, isolation_level="read_committed", enable_auto_commit=False
+    )
+    try:
+        offset: int | None = consumer.committed(TopicPartition(topic, partition))
+        return offset
+    finally:
+        consumer.close()

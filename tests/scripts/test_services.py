@@ -1,0 +1,126 @@
+"""The services that tests are built on answer, keep their data over a restart, and leave nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+import tests.conftest as fixtures
+from scripts.services import KafkaBroker, RedisServer, ServiceUnavailableError
+from scripts.services.kafka_broker import fetch_libraries
+from scripts.services.process import ServiceProcess, ask, require
+from tests.kafka_io import create_topics, produce, read_all
+
+pytestmark = pytest.mark.integration
+
+
+def test_kafka_answers_and_keeps_committed_data_over_a_kill(fresh_name: Callable[[str], str]) -> None:
+    """A killed broker comes back on the same address with what it had acknowledged."""
+    topic = fresh_name("input")
+    broker = KafkaBroker()
+    try:
+        fixtures.start_or_skip(broker)
+        create_topics(broker.bootstrap_servers, topic, partitions=2)
+        produce(broker.bootstrap_servers, topic, [(b"k", b"1"), (b"k", b"2")], partition=1)
+        broker.kill()
+        assert broker.process.pid is None
+        broker.start()
+        assert [record.value for record in read_all(broker.bootstrap_servers, topic)] == [b"1", b"2"]
+    finally:
+        broker.close()
+    assert not broker.folder.exists()
+
+
+@pytest.mark.parametrize(("is_durable", "kept"), [(True, b"$1\r\nv\r\n"), (False, b"$-1\r\n")])
+def test_redis_keeps_data_over_a_kill_only_when_durable(is_durable: bool, kept: bytes) -> None:
+    """The durability switch decides what a power cut leaves."""
+    server = RedisServer(is_durable=is_durable)
+    try:
+        fixtures.start_or_skip(server)
+        assert ask(server.port, b"SET k v\r\n") == b"+OK\r\n"
+        server.kill()
+        server.start()
+        assert kept == ask(server.port, b"GET k\r\n")
+    finally:
+        server.close()
+    assert not server.folder.exists()
+
+
+def test_a_paused_server_is_silent_until_resumed(redis_server: RedisServer) -> None:
+    """Pause means connections without answers, not an ended process."""
+    redis_server.pause()
+    try:
+        assert ask(redis_server.port, b"PING\r\n", timeout_s=0.2) == b""
+    finally:
+        redis_server.resume()
+    assert ask(redis_server.port, b"PING\r\n") == b"+PONG\r\n"
+
+
+def test_a_service_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """A test run that is killed leaves no server behind."""
+    require("redis-server", "needed here")
+    require("setpriv", "needed here")
+    script = (
+        "from scripts.services import RedisServer; import sys\n"
+        "server = RedisServer(); server.start(); print(server.process.pid, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"TMPDIR": str(tmp_path)}
+    ) as parent:
+        assert parent.stdout is not None
+        server = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    server.wait(timeout=10)
+    assert not server.is_running()
+
+
+def test_a_service_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
+    """The person who runs the tests sees why a service did not come up."""
+    process = ServiceProcess(tmp_path / "log")
+    with pytest.raises(ServiceUnavailableError, match="no such luck"):
+        process.start(["sh", "-c", "echo no such luck; exit 3"], lambda: False)
+    assert not process.is_running()
+
+
+def test_a_missing_program_is_named_with_its_remedy() -> None:
+    """A machine without a service says what to install."""
+    with pytest.raises(ServiceUnavailableError, match=r"no-such-program is not installed: install it"):
+        require("no-such-program", "install it")
+
+
+def test_present_jars_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run needs neither Maven nor a network."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert fetch_libraries(tmp_path) == tmp_path
+    with pytest.raises(ServiceUnavailableError, match="mvn is not installed"):
+        fetch_libraries(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        ("CI", pytest.fail.Exception),
+        ("STREAMAE_REQUIRE_SERVICES", pytest.fail.Exception),
+        (None, pytest.skip.Exception),
+    ],
+)
+def test_missing_services_skip_locally_and_fail_where_demanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, expected: type[BaseException]
+) -> None:
+    """A gate never passes by skipping its integration tests."""
+    for name in ("CI", "STREAMAE_REQUIRE_SERVICES"):
+        monkeypatch.delenv(name, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(variable, "1")
+    server = RedisServer()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    try:
+        with pytest.raises(expected, match="redis-server is not installed"):
+            fixtures.start_or_skip(server)
+    finally:
+        server.close()
