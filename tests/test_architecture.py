@@ -1,0 +1,250 @@
+"""The shape of the code base holds: layers, one home per client, a pure core, sizes, names, docstrings, honest tests.
+
+The rules are in `architecture.py`. The first half runs them over every file, so that a failure names the file;
+the second half feeds each rule a text that breaks it, so that no rule is a rubber stamp.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import architecture as rules
+from tests.architecture import Module
+
+ROOT = Path(__file__).resolve().parents[1]
+WAITS_FOR_REAL_TIME = "tests.waiting"
+
+
+def read(folder: str) -> list[Module]:
+    """Read every Python file below `folder`."""
+    return [Module.read(path, ROOT) for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+PACKAGE, TESTS, SCRIPTS = read("streamae"), read("tests"), read("scripts")
+INHERITED = rules.documented_methods(PACKAGE)
+
+
+def each(modules: list[Module]) -> pytest.MarkDecorator:
+    """Parametrise a test over modules, by name."""
+    return pytest.mark.parametrize("module", modules, ids=[module.name for module in modules])
+
+
+@each(PACKAGE)
+@pytest.mark.parametrize(
+    "rule", [rules.import_direction, rules.core_is_pure, rules.clients_at_home], ids=lambda rule: rule.__name__
+)
+def test_imports_follow_the_layers(module: Module, rule: Callable[[Module], list[str]]) -> None:
+    """A lower layer knows no higher one, the core knows no outside world, a client library has one home."""
+    assert rule(module) == []
+
+
+@each(PACKAGE + SCRIPTS)
+def test_names_tell_what_is_inside(module: Module) -> None:
+    """No module is a drawer for everything."""
+    assert rules.telling_name(module) == []
+
+
+@each(PACKAGE)
+def test_modules_and_functions_stay_small(module: Module) -> None:
+    """A module is read in minutes, a function on one screen."""
+    assert rules.size_limits(module) == []
+
+
+@each(PACKAGE)
+def test_public_names_are_documented(module: Module) -> None:
+    """Whoever uses a public name finds its contract beside it."""
+    assert rules.docstrings(module, INHERITED) == []
+
+
+@each(TESTS)
+def test_tests_mock_nothing_of_ours(module: Module) -> None:
+    """Tests run the code that ships."""
+    assert rules.no_mocks(module) == []
+
+
+@each([module for module in TESTS if module.name != WAITS_FOR_REAL_TIME])
+def test_tests_do_not_sleep(module: Module) -> None:
+    """Time is an argument; what must wait for another process uses `tests.waiting.wait_until`."""
+    assert rules.no_sleep(module) == []
+
+
+@each(TESTS)
+def test_tests_say_what_they_protect(module: Module) -> None:
+    """A failing test explains itself."""
+    assert rules.sentences_of_tests(module) == []
+
+
+def test_there_is_more_test_than_code() -> None:
+    """The package does not grow faster than its tests."""
+    assert rules.ratio_of_tests(PACKAGE, TESTS) >= rules.MIN_TEST_RATIO
+
+
+def test_homes_of_clients_exist() -> None:
+    """A rule about a module that is gone would protect nothing."""
+    names = {module.name for module in PACKAGE}
+    homes = {home for homes in rules.HOME_OF.values() for home in homes}
+    assert {home for home in homes if home not in names and f"{home}.__init__" not in names} == set()
+
+
+@pytest.mark.parametrize("name", ["streamae", "streamae.cli"])
+def test_importing_is_light(name: str) -> None:
+    """`--help` and a library user's first import wait neither for torch nor for a client library."""
+    program = (
+        f"import sys, {name}; print(*sorted({{'torch', 'kafka', 'redis', 'matplotlib', 'pyarrow'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
+# From here on: every rule can fail, and does not fail on the nearest thing that is allowed.
+
+
+def found(rule: Callable[[Module], list[str]], name: str, text: str) -> bool:
+    """Tell whether `rule` has anything to say about `text` as module `name`."""
+    return bool(rule(Module(name, text)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_wrong"),
+    [
+        ("streamae.batches", "from streamae.errors import DataError", True),
+        ("streamae.core.grid", "from streamae.batches import RowBatch", False),
+        ("streamae.core.grid", "from streamae.core.scaling import squash", False),
+        ("streamae.core.grid", "from streamae.model.runner import Runner", True),
+        ("streamae.core.grid", "from streamae import config", True),
+        ("streamae.core.grid", "import streamae.connectors.codec", True),
+        ("streamae.core.grid", "def late():\n    from streamae.runtime import engine", True),
+        ("streamae.core.grid", "from . import scaling", True),
+        ("streamae.model.runner", "from streamae.core.scaling import squash", False),
+        ("streamae.model.runner", "from streamae.runtime.engine import Engine", True),
+        ("streamae.model.runner", "from streamae.config import Settings", True),
+        ("streamae.connectors.kafka", "from streamae.core.grid import RowGrid", True),
+        ("streamae.connectors.kafka", "from streamae.config import Settings", True),
+        ("streamae.runtime.engine", "from streamae.connectors.protocols import Source", False),
+        ("streamae.runtime.assembly", "from streamae.config import Settings", False),
+        ("streamae.runtime.engine", "from streamae.cli import main", True),
+        ("streamae.runtime.engine", "from streamae.config_sources import load_settings", True),
+        ("streamae.config_sources", "from streamae.config import Settings", False),
+        ("streamae.config_sources", "from streamae.runtime.engine import Engine", True),
+        ("streamae.cli", "from streamae.evaluation.demo import run_demo", False),
+        ("streamae.drawer", "import math", True),
+    ],
+)
+def test_import_direction_is_enforced(name: str, text: str, is_wrong: bool) -> None:
+    """Every forbidden arrow between layers is noticed, also inside functions; allowed ones pass."""
+    assert found(rules.import_direction, name, text) is is_wrong
+
+
+@pytest.mark.parametrize(
+    "library", ["time", "datetime", "os", "socket", "logging", "torch", "random", "threading", "pathlib"]
+)
+def test_core_may_not_reach_outside(library: str) -> None:
+    """Clock, environment, network, logs, device and disk are out of reach of the core."""
+    assert found(rules.core_is_pure, "streamae.core.grid", f"import {library}")
+    assert found(rules.core_is_pure, "streamae.core.grid", f"def f():\n    from {library} import x")
+    assert not found(rules.core_is_pure, "streamae.runtime.engine", f"import {library}")
+
+
+def test_core_may_compute() -> None:
+    """numpy, arithmetic and typing are what the core is made of."""
+    text = "import math\nimport numpy as np\nfrom numpy.typing import NDArray\nfrom streamae.batches import RowBatch"
+    assert not found(rules.core_is_pure, "streamae.core.grid", text)
+    assert found(rules.core_is_pure, "streamae.core.grid", "print(1)")
+    assert found(rules.core_is_pure, "streamae.core.grid", "open('x')")
+
+
+@pytest.mark.parametrize("library", sorted(rules.HOME_OF))
+def test_a_second_home_of_a_client_is_noticed(library: str) -> None:
+    """A client library may be imported at home, and nowhere else."""
+    home = rules.HOME_OF[library][0]
+    assert not found(rules.clients_at_home, home, f"import {library}")
+    assert found(rules.clients_at_home, "streamae.runtime.engine", f"import {library}")
+    assert found(rules.clients_at_home, "streamae.runtime.engine", f"from {library}.part import name")
+
+
+def test_sizes_are_counted() -> None:
+    """The limits are inclusive: 400 lines and 60 lines pass, one more does not."""
+    assert not found(rules.size_limits, "streamae.x", "a = 1\n" * 400)
+    assert found(rules.size_limits, "streamae.x", "a = 1\n" * 401)
+    assert not found(rules.size_limits, "streamae.x", "def f():\n" + "    a = 1\n" * 59)
+    assert found(rules.size_limits, "streamae.x", "def f():\n" + "    a = 1\n" * 60)
+    assert found(rules.size_limits, "streamae.x", "class C:\n    async def f(self):\n" + "        a = 1\n" * 60)
+
+
+@pytest.mark.parametrize("name", ["streamae.utils", "streamae.common.x", "scripts.helpers", "streamae.core.base"])
+def test_drawers_are_noticed(name: str) -> None:
+    """A generic name is found at any depth; a telling one passes."""
+    assert found(rules.telling_name, name, "")
+    assert not found(rules.telling_name, "streamae.core.windowing", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_wrong"),
+    [
+        ("a = 1", True),
+        ('"""Purpose."""\ndef f(): return 1', True),
+        ('"""Purpose."""\ndef f():\n    """Say."""', False),
+        ('"""Purpose."""\ndef _f(): return 1', False),
+        ('"""Purpose."""\nclass C: x = 1', True),
+        ('"""Purpose."""\nclass C:\n    """Say."""\n    def f(self): return 1', True),
+        ('"""Purpose."""\nclass C:\n    """Say."""\n    def __len__(self): return 1', False),
+        ('"""Purpose."""\nclass C:\n    """Say."""\n    def f(self): ...', False),
+        ('"""Purpose."""\nclass C(Source):\n    """Say."""\n    def poll(self): return 1', False),
+        ('"""Purpose."""\nclass C(Source):\n    """Say."""\n    def extra(self): return 1', True),
+        ("", False),
+    ],
+)
+def test_missing_docstrings_are_noticed(text: str, is_wrong: bool) -> None:
+    """Public names need a docstring unless they are magic, declarations or documented by their base."""
+    assert bool(rules.docstrings(Module("streamae.x", text), frozenset({"Source.poll"}))) is is_wrong
+
+
+def test_a_base_documents_its_methods_for_others() -> None:
+    """What a protocol documents or declares is found by class and name; an undocumented body is not."""
+    text = 'class P:\n    """P."""\n    def a(self):\n        """A."""\n    def b(self): ...\n    def c(self): return 1'
+    assert rules.documented_methods([Module("streamae.x", text)]) == {"P.a", "P.b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_wrong"),
+    [
+        ("from unittest import mock", True),
+        ("from unittest.mock import patch", True),
+        ("import unittest.mock", True),
+        ("def f(mocker): pass", True),
+        ("x = MagicMock()", True),
+        ("import streamae\nmonkeypatch.setattr(streamae.runtime, 'engine', None)", True),
+        ("from streamae.runtime import engine\nmonkeypatch.setattr(engine.Engine, 'step', None)", True),
+        ("from streamae.runtime import engine as e\nmonkeypatch.setitem(e.table, 'step', None)", True),
+        ("monkeypatch.setattr('streamae.runtime.engine.Engine', None)", True),
+        ("monkeypatch.setenv('STREAMAE_KAFKA__GROUP_ID', 'a')", False),
+        ("import sys\nmonkeypatch.setattr(sys, 'argv', [])", False),
+    ],
+)
+def test_mocks_are_noticed(text: str, is_wrong: bool) -> None:
+    """Mock libraries and patches of our own names are found; the environment may be set."""
+    assert found(rules.no_mocks, "tests.test_x", text) is is_wrong
+
+
+@pytest.mark.parametrize("text", ["import time\ntime.sleep(1)", "from time import sleep", "await asyncio.sleep(0)"])
+def test_sleeps_are_noticed(text: str) -> None:
+    """A sleep is found however it is imported; reading a clock for a deadline is none."""
+    assert found(rules.no_sleep, "tests.test_x", text)
+    assert not found(rules.no_sleep, "tests.test_x", "import time\ntime.monotonic()")
+
+
+def test_silent_tests_are_noticed() -> None:
+    """A test without its sentence is found, also inside a class."""
+    assert found(rules.sentences_of_tests, "tests.test_x", "class TestA:\n    def test_a(self): pass")
+    assert not found(rules.sentences_of_tests, "tests.test_x", 'def test_a():\n    """Say."""\ndef build(): pass')
+
+
+def test_ratio_counts_lines() -> None:
+    """Six lines of test for five lines of code are exactly enough."""
+    code, tests = Module("streamae.x", "a = 1\n" * 5), Module("tests.test_x", "a = 1\n" * 6)
+    assert rules.ratio_of_tests([code], [tests]) == pytest.approx(rules.MIN_TEST_RATIO)
