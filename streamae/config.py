@@ -1,7 +1,7 @@
 """The settings tree: every knob of streamae with its default, unit, bounds and meaning.
 
 One frozen tree is built from a TOML file, `STREAMAE_SECTION__FIELD` variables and command-line flags
-(later wins; see `settings_sources.py`). The README's table is generated from these descriptions.
+(later wins; see `config_sources.py`). The README's table is generated from these descriptions.
 Core code never sees this module: it takes plain numbers.
 """
 
@@ -9,12 +9,23 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Millis = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
+
+
+def _redis_url(url: str) -> str:
+    """Refuse what is no Redis URL, and passwords where they would be printed."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold credentials: use state.redis_username and state.redis_password_file")
+    return url
 
 
 class Section(BaseModel):
@@ -151,7 +162,7 @@ class ThresholdSettings(Section):
 class EpisodeSettings(Section):
     """How verdicts become episodes."""
 
-    exit_ratio: float = Field(0.7, gt=0, le=1, description="An episode stays up while score > exit_ratio * threshold.")
+    exit_ratio: float = Field(0.7, gt=0, le=1, description="An episode goes on while score > mean + exit_ratio * (threshold - mean).")
     min_duration_windows: Positive = Field(1, description="Anomalous windows in a row needed to open an episode.")
     merge_gap_windows: Annotated[int, Field(ge=0)] = Field(
         32, description="Quiet windows after which an episode closes; a relapse before that is the same episode."
@@ -163,7 +174,9 @@ class StateSettings(Section):
     """Where key state survives."""
 
     store: Literal["redis", "memory"] = Field("redis", description="memory: state is lost with the process.")
-    redis_url: Name = Field("redis://127.0.0.1:6379/0", description="redis:// or rediss:// URL without a password.")
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        "redis://127.0.0.1:6379/0", description="redis:// or rediss:// URL without a password."
+    )
     redis_username: str | None = Field(None, description="ACL user.")
     redis_password: SecretStr | None = Field(None, description="Password; prefer the file.")
     redis_password_file: Path | None = Field(None, description="File holding the Redis password.")
@@ -232,16 +245,41 @@ class Settings(Section):
     service: ServiceSettings = ServiceSettings()
     train: TrainSettings = TrainSettings()
 
+    def conflicts(self) -> list[str]:
+        """Return what no single field can see, one line each: `section.field: what is wrong`."""
+        kafka, window = self.kafka, self.window
+        policies = {window.missing, *window.missing_overrides.values()}
+        sasl = kafka.security_protocol.startswith("SASL")
+        checks = [
+            (
+                self.input.layout == "long" and window.grid_ms is None,
+                "input.layout: long needs window.grid_ms: the metrics of one time bucket form a row",
+            ),
+            (
+                window.grid_ms is not None and "reject" in policies,
+                "window.missing: reject cannot be used with window.grid_ms: use previous or constant",
+            ),
+            (self.input.source == "files" and not self.input.files, "input.files: needed when input.source = files"),
+            (
+                kafka.transaction_timeout_ms > kafka.max_poll_interval_ms,
+                "kafka.transaction_timeout_ms: must not exceed kafka.max_poll_interval_ms",
+            ),
+            (sasl and kafka.sasl_mechanism is None, "kafka.sasl_mechanism: needed by kafka.security_protocol"),
+            (sasl and kafka.sasl_username is None, "kafka.sasl_username: needed by kafka.security_protocol"),
+            (sasl and kafka.sasl_password is None, "kafka.sasl_password_file: needed by kafka.security_protocol"),
+            (
+                (kafka.ssl_cert_file is None) != (kafka.ssl_key_file is None),
+                "kafka.ssl_cert_file: goes together with kafka.ssl_key_file",
+            ),
+            (
+                self.train.recent_steps > self.train.window_size,
+                "train.recent_steps: must not exceed train.window_size",
+            ),
+        ]
+        return [line for is_wrong, line in checks if is_wrong]
+
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
-        """Check what no single field can see."""
-        if self.input.layout == "long" and self.window.grid_ms is None:
-            raise ValueError("input.layout = long needs window.grid_ms: metrics of one time bucket form a row")
-        policies = {self.window.missing, *self.window.missing_overrides.values()}
-        if self.window.grid_ms is not None and "reject" in policies:
-            raise ValueError("window.missing = reject cannot be used with window.grid_ms: use previous or constant")
-        if self.input.source == "files" and not self.input.files:
-            raise ValueError("input.source = files needs input.files")
-        if self.kafka.transaction_timeout_ms > self.kafka.max_poll_interval_ms:
-            raise ValueError("kafka.transaction_timeout_ms must not exceed kafka.max_poll_interval_ms")
+        if conflicts := self.conflicts():
+            raise ValueError("\n".join(conflicts))
         return self

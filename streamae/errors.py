@@ -8,8 +8,22 @@
     │   └── MembershipError    not a stable member of the consumer group at this moment: poll on, then retry
     └── FatalError         cannot go on correctly in this process: exit 1, the supervisor restarts it
 
-A bad *record* is never an exception: it becomes a dead letter with a reason (`streamae.batches.Reason`).
+Every command ends with an `ExitCode`. A bad *record* is never an exception: it becomes a dead letter with a reason (`streamae.batches.Reason`).
 """
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ended; supervisors and scripts rely on the numbers."""
+
+    OK = 0
+    FAILURE = 1  # ran and failed; starting again may help
+    USAGE = 2  # the command line itself is wrong
+    SETTINGS = 78  # EX_CONFIG: starting again cannot help, so the systemd unit does not
+    INTERRUPTED = 130  # Ctrl-C
 
 
 class StreamaeError(Exception):
