@@ -109,6 +109,28 @@ class RecordBatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """All rows of one key, as read from files: what training and evaluation start from.
+
+    Attributes:
+        key: name of the key.
+        features: F names, in the order of the columns.
+        event_times_ms: (N,) int64, in the order of the source, not necessarily increasing.
+        values: (N, F) float32 in the features' own units; NaN = missing.
+        labels: (N,) bool, True = known anomaly; None when there are no labels. Never a feature.
+    """
+
+    key: str
+    features: tuple[str, ...]
+    event_times_ms: Ints
+    values: Floats
+    labels: Flags | None = None
+
+    def __len__(self) -> int:
+        return len(self.event_times_ms)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RowBatch:
     """Rows: one record each, or the merge of a key's records in one time bucket. Arrival order.
 
