@@ -21,7 +21,7 @@ from streamae.errors import DataError
 SPACING_ROWS = 128  # normal rows on both sides of an anomaly: a window of 64 plus a hold of 32 fits between two
 START_MS = 1_735_689_600_000  # 2025-01-01T00:00Z, event time of row 0
 FACTORS = 3  # season, slow load, fast load
-TAIL_FREEDOM = 5.0  # degrees of freedom of the noise's t distribution
+TAIL_FREEDOM = 3.5  # degrees of freedom of the noise's t distribution
 CATALOGUE = (
     ("cpu_percent", 52.0, 8.0),
     ("requests_per_s", 840.0, 110.0),

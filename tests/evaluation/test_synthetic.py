@@ -202,7 +202,7 @@ def test_noise_has_heavy_tails() -> None:
     for one in clean_twin().series:
         rough = np.diff(one.values.astype(np.float64), n=4, axis=0)
         kurtoses.append(((rough / rough.std(axis=0)) ** 4).mean(axis=0))
-    assert np.mean(kurtoses) > 3.5
+    assert np.mean(kurtoses) > 3.3
 
 
 def test_days_repeat() -> None:
