@@ -7,6 +7,9 @@ Core code never sees this module: it takes plain numbers.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -16,6 +19,21 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 Positive = Annotated[int, Field(ge=1)]
 Millis = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
+
+
+# Of the input section, what can change a decision: how fields are read, not where records come from.
+DECISION_INPUT_FIELDS = (
+    "layout",
+    "key_field",
+    "time_field",
+    "time_unit",
+    "value_fields",
+    "name_field",
+    "value_field",
+    "unknown_features",
+    "max_future_ms",
+    "min_time_ms",
+)
 
 
 def _redis_url(url: str) -> str:
@@ -162,7 +180,9 @@ class ThresholdSettings(Section):
 class EpisodeSettings(Section):
     """How verdicts become episodes."""
 
-    exit_ratio: float = Field(0.7, gt=0, le=1, description="An episode goes on while score > mean + exit_ratio * (threshold - mean).")
+    exit_ratio: float = Field(
+        0.7, gt=0, le=1, description="An episode goes on while score > mean + exit_ratio * (threshold - mean)."
+    )
     min_duration_windows: Positive = Field(1, description="Anomalous windows in a row needed to open an episode.")
     merge_gap_windows: Annotated[int, Field(ge=0)] = Field(
         32, description="Quiet windows after which an episode closes; a relapse before that is the same episode."
@@ -283,3 +303,28 @@ class Settings(Section):
         if conflicts := self.conflicts():
             raise ValueError("\n".join(conflicts))
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Valid settings and the origin of each.
+
+    Attributes:
+        settings: the tree; secrets given as files are already read into their plain field.
+        sources: by `section.field`: `default`, `file:PATH`, `env:NAME`, `flag:--section.field` or `secret file PATH`.
+    """
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return 12 hex digits that change whenever a setting that can change a decision does.
+
+    Those are the window, threshold and episode sections and how input fields are read; not where records come
+    from, how fast they are processed or where results go.
+    """
+    parts = settings.model_dump(
+        mode="json", include={"window": True, "threshold": True, "episode": True, "input": set(DECISION_INPUT_FIELDS)}
+    )
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

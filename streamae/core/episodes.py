@@ -1,0 +1,245 @@
+"""Verdicts to episodes: one opening, some updates, one closing, for what a person would call one anomaly.
+
+An episode opens after `min_duration` anomalous windows in a row, stays up while the score is above the lower exit
+threshold (hysteresis), and closes after `merge_gap` quiet windows, or when the key comes back after a gap; a
+relapse before that is the same episode. Works on verdicts only; time is the windows' event time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamae.batches import (
+    ChangeKind,
+    Doubles,
+    EpisodeChange,
+    FeatureExplanation,
+    Flags,
+    Ints,
+    ScoreBatch,
+    Slots,
+    Status,
+    VerdictBatch,
+    WindowBatch,
+)
+from streamae.core.columns import Columns, Field
+from streamae.core.segments import waves
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRules:
+    """When episodes begin and end.
+
+    Attributes:
+        exit_ratio: an open episode goes on while score > mean + exit_ratio (threshold - mean); in (0, 1].
+        min_duration: anomalous windows in a row that open an episode, >= 1.
+        merge_gap: quiet windows in a row that close it; at least one is needed.
+        update_interval_ms: event time between updates of an open episode.
+        top_features: most features explained.
+        min_windows: learnt scores at which confidence is one half.
+    """
+
+    exit_ratio: float
+    min_duration: int
+    merge_gap: int
+    update_interval_ms: int
+    top_features: int
+    min_windows: int
+
+
+def severity(scores: Doubles, thresholds: Doubles, means: Doubles) -> Doubles:
+    """Return 100 r / (1 + r) with r = (score - mean) / (threshold - mean): 50 at the threshold, towards 100 above.
+
+    Comparable across keys and models, because r is in units of the key's own threshold distance. 0 below the mean.
+
+    Example:
+        >>> severity(np.array([2.0, 4.0]), np.array([2.0, 2.0]), np.array([1.0, 1.0])).tolist()
+        [50.0, 75.0]
+    """
+    distances = np.maximum(thresholds - means, 1e-12)
+    ratios = np.minimum(np.maximum(scores - means, 0.0) / distances, 1e12)
+    found: Doubles = 100.0 * ratios / (1.0 + ratios)
+    return found
+
+
+class Episodes:
+    """Follows the episode of every key. State per key: see `columns`; survives a restart through it."""
+
+    def __init__(self, capacity: int, features: int, rules: EpisodeRules) -> None:
+        """Prepare for `capacity` key slots of F `features`."""
+        self.rules = rules
+        self.top = min(rules.top_features, features)
+        self.columns = Columns(
+            capacity,
+            {
+                "open": Field("|u1"),
+                "streak": Field("<i4"),  # anomalous windows in a row while not open
+                "quiet": Field("<i4"),  # windows in a row without alarm while open
+                "windows": Field("<i4"),
+                "sequence": Field("<i4"),
+                "opened_offset": Field("<i8"),
+                "start_ms": Field("<i8"),
+                "peak_ms": Field("<i8"),
+                "end_ms": Field("<i8"),
+                "updated_ms": Field("<i8"),
+                "peak_score": Field("<f8"),
+                "peak_severity": Field("<f8"),
+                "guilty": Field("<i4", (self.top,)),
+                "shares": Field("<f4", (self.top,)),
+                "actual": Field("<f4", (self.top,)),
+                "expected": Field("<f4", (self.top,)),
+            },
+        )
+
+    def open_count(self, slots: Slots) -> int:
+        """Episodes open now among `slots`."""
+        return int(self.columns["open"][slots].sum())
+
+    def advance(self, verdicts: VerdictBatch, scores: ScoreBatch, windows: WindowBatch) -> list[EpisodeChange]:
+        """Absorb verdicts and return what changed, per key in order.
+
+        Args:
+            verdicts: of the B windows.
+            scores: of the same windows, for the explanation.
+            windows: the same windows; those of one key in event-time order.
+        """
+        columns = self.columns
+        concerned = np.zeros(int(windows.slots.max(initial=-1)) + 1, dtype=np.bool_)
+        concerned[windows.slots[verdicts.statuses == Status.ANOMALOUS]] = True
+        active = (
+            concerned[windows.slots] | (columns["open"][windows.slots] > 0) | (columns["streak"][windows.slots] > 0)
+        )
+        chosen = np.flatnonzero(active)  # nearly always few: quiet keys cost nothing here
+        changes: list[EpisodeChange] = []
+        for wave in waves(windows.slots[chosen]):
+            changes += self._advance_wave(chosen[wave], verdicts, scores, windows)
+        return changes
+
+    def _advance_wave(
+        self, wave: Ints, verdicts: VerdictBatch, scores: ScoreBatch, windows: WindowBatch
+    ) -> list[EpisodeChange]:
+        """`advance` for windows of distinct keys."""
+        columns, slots = self.columns, windows.slots[wave]
+        is_open, streak = columns["open"][slots] > 0, columns["streak"][slots]
+        broken = is_open & windows.is_first[wave]
+        changes = self._emit(wave[broken], ChangeKind.CLOSED, "gap", verdicts, windows)
+        columns["open"][slots[broken]] = 0
+        is_open &= ~broken
+        streak = np.where(windows.is_first[wave], 0, streak)
+
+        anomalous = verdicts.statuses[wave] == Status.ANOMALOUS
+        alarm = anomalous | (is_open & self._is_above_exit(wave, verdicts))
+        streak = np.where(anomalous & ~is_open, streak + 1, 0)
+        columns["streak"][slots] = streak
+        self._begin(wave[streak == 1], windows)
+        marked = alarm & (is_open | (streak > 0))
+        self._mark(wave[marked], verdicts, scores, windows)
+
+        opens = ~is_open & (streak >= self.rules.min_duration)
+        self._open(slots[opens], wave[opens], windows)
+        changes += self._emit(wave[opens], ChangeKind.OPENED, None, verdicts, windows)
+
+        quiet = np.where(is_open & ~alarm, columns["quiet"][slots] + 1, 0)
+        columns["quiet"][slots] = quiet
+        ends = is_open & (quiet >= max(self.rules.merge_gap, 1))
+        changes += self._emit(wave[ends], ChangeKind.CLOSED, "quiet", verdicts, windows)
+        columns["open"][slots[ends]] = 0
+
+        silent_ms = windows.end_times_ms[wave] - columns["updated_ms"][slots]
+        updates = is_open & alarm & (silent_ms >= self.rules.update_interval_ms)
+        columns["updated_ms"][slots[updates]] = windows.end_times_ms[wave[updates]]
+        return changes + self._emit(wave[updates], ChangeKind.UPDATED, None, verdicts, windows)
+
+    def _is_above_exit(self, wave: Ints, verdicts: VerdictBatch) -> Flags:
+        means, thresholds = verdicts.means[wave], verdicts.thresholds[wave]
+        above: Flags = verdicts.scores[wave] > means + self.rules.exit_ratio * (thresholds - means)
+        return above
+
+    def _begin(self, wave: Ints, windows: WindowBatch) -> None:
+        """A first anomalous window: what may become an episode starts here."""
+        columns, slots = self.columns, windows.slots[wave]
+        columns["start_ms"][slots] = windows.end_times_ms[wave]
+        columns["windows"][slots] = 0
+        columns["peak_score"][slots] = -np.inf
+        columns["peak_severity"][slots] = 0.0
+
+    def _mark(self, wave: Ints, verdicts: VerdictBatch, scores: ScoreBatch, windows: WindowBatch) -> None:
+        """Count an alarming window and keep it if it is the worst so far."""
+        columns, slots = self.columns, windows.slots[wave]
+        columns["windows"][slots] += 1
+        columns["end_ms"][slots] = windows.end_times_ms[wave]
+        found = severity(verdicts.scores[wave], verdicts.thresholds[wave], verdicts.means[wave])
+        columns["peak_severity"][slots] = np.maximum(columns["peak_severity"][slots], found)
+        worst = verdicts.scores[wave] > columns["peak_score"][slots]
+        wave, slots = wave[worst], slots[worst]
+        columns["peak_score"][slots] = verdicts.scores[wave]
+        columns["peak_ms"][slots] = windows.end_times_ms[wave]
+        channels = scores.channels[wave]
+        guilty = np.argsort(-channels, axis=1, kind="stable")[:, : self.top]
+        shares = channels / np.maximum(channels.sum(axis=1, keepdims=True), np.float32(1e-30))
+
+        def pick(array: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.take_along_axis(array, guilty, axis=1)
+
+        columns["guilty"][slots] = guilty
+        columns["shares"][slots] = pick(shares)
+        columns["actual"][slots] = pick(windows.values[wave, -1])
+        columns["expected"][slots] = pick(scores.expected[wave])
+
+    def _open(self, slots: Slots, wave: Ints, windows: WindowBatch) -> None:
+        columns = self.columns
+        columns["open"][slots] = 1
+        columns["streak"][slots] = 0
+        columns["quiet"][slots] = 0
+        columns["sequence"][slots] = -1  # the opening is number 0
+        columns["opened_offset"][slots] = windows.offsets[wave]
+        columns["updated_ms"][slots] = windows.end_times_ms[wave]
+
+    def _emit(
+        self, wave: Ints, kind: ChangeKind, close_reason: str | None, verdicts: VerdictBatch, windows: WindowBatch
+    ) -> list[EpisodeChange]:
+        """Describe a change of each key of the wave."""
+        self.columns["sequence"][windows.slots[wave]] += 1
+        return [self._change(int(index), kind, close_reason, verdicts, windows) for index in wave]
+
+    def _change(
+        self, index: int, kind: ChangeKind, close_reason: str | None, verdicts: VerdictBatch, windows: WindowBatch
+    ) -> EpisodeChange:
+        columns, slot = self.columns, int(windows.slots[index])
+        count, imputed = int(verdicts.counts[index]), float(windows.imputed_shares[index])
+        return EpisodeChange(
+            kind=kind,
+            slot=slot,
+            offset=int(windows.offsets[index]),
+            opened_offset=int(columns["opened_offset"][slot]),
+            sequence=int(columns["sequence"][slot]),
+            start_time_ms=int(columns["start_ms"][slot]),
+            peak_time_ms=int(columns["peak_ms"][slot]),
+            end_time_ms=int(columns["end_ms"][slot]),
+            window_start_ms=int(windows.start_times_ms[index]),
+            window_end_ms=int(windows.end_times_ms[index]),
+            windows=int(columns["windows"][slot]),
+            score=float(verdicts.scores[index]),
+            threshold=float(verdicts.thresholds[index]),
+            mean=float(verdicts.means[index]),
+            sd=float(verdicts.sds[index]),
+            count=count,
+            peak_score=float(columns["peak_score"][slot]),
+            severity=float(columns["peak_severity"][slot]),
+            confidence=count / (count + self.rules.min_windows) * (1.0 - imputed),
+            imputed_share=imputed,
+            close_reason=close_reason,
+            features=tuple(
+                FeatureExplanation(int(feature), float(share), float(actual), float(expected))
+                for feature, share, actual, expected in zip(
+                    columns["guilty"][slot],
+                    columns["shares"][slot],
+                    columns["actual"][slot],
+                    columns["expected"][slot],
+                    strict=True,
+                )
+            ),
+        )

@@ -1,0 +1,193 @@
+"""Records to rows: per-key event-time order, and merging a key's records of one time bucket.
+
+Without a grid a row is one record, and event time must grow strictly per key. With `grid_ms` the records of a
+bucket [b * grid_ms, (b + 1) * grid_ms) merge to one row that is complete when the key's first record of a later
+bucket arrives; empty buckets in between become rows of missing values. What is too old or twice is handed back
+with its reason, never dropped here. Whether a row is accepted depends only on the key's own earlier records,
+never on batch borders or a clock, so a replay gives the same rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from streamae.batches import Doubles, Flags, Ints, Reason, RecordBatch, RowBatch, Slots
+from streamae.core.columns import Columns, Field
+from streamae.core.segments import Segments, is_last
+
+NEVER = np.iinfo(np.int64).min  # event time of a key that has no row yet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strays:
+    """Records that cannot become part of a row.
+
+    Attributes:
+        indices: (M,) positions in the pushed batch.
+        reasons: M times `Reason.LATE` or `Reason.DUPLICATE`.
+    """
+
+    indices: Ints
+    reasons: list[Reason]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pieces:
+    """Parts of buckets in (slot, bucket, arrival) order: P records, or what a key had pending."""
+
+    slots: Slots
+    buckets: Ints
+    offsets: Ints
+    sums: Doubles  # (P, F), 0 where missing
+    counts: Ints  # (P, F)
+
+
+class RowGrid:
+    """Turns records into rows. State per key: newest time; with a grid also the open bucket."""
+
+    def __init__(
+        self,
+        capacity: int,
+        features: int,
+        *,
+        grid_ms: int | None = None,
+        merge: Literal["last", "mean"] = "last",
+        max_gap_ms: int,
+    ) -> None:
+        """Prepare for `capacity` key slots.
+
+        Args:
+            capacity: key slots (K).
+            features: F.
+            grid_ms: bucket length; None = one record, one row.
+            merge: with a grid, the last or the mean value of each feature in a bucket.
+            max_gap_ms: empty buckets are filled in only up to this distance between two records.
+        """
+        self.features, self.grid_ms, self.merge, self.max_gap_ms = features, grid_ms, merge, max_gap_ms
+        fields = {"newest": Field("<i8", (), NEVER)}
+        if grid_ms is not None:
+            fields |= {"offset": Field("<i8"), "sums": Field("<f8", (features,)), "counts": Field("<i4", (features,))}
+        self.columns = Columns(capacity, fields)
+
+    def push(self, records: RecordBatch, slots: Slots) -> tuple[RowBatch, Strays]:
+        """Absorb records; return the rows they complete, and the records that came too late or twice.
+
+        Args:
+            records: N records, per key in arrival order.
+            slots: (N,) int32 slot of each record.
+
+        Returns:
+            Rows, per key in event-time order, and strays.
+        """
+        segments = Segments.of(slots)
+        times = records.event_times_ms[segments.order]
+        if self.grid_ms is not None:
+            times = times // self.grid_ms
+        newest = self.columns["newest"]
+        before = np.maximum(
+            segments.previous(segments.running_max(times), newest[segments.uniques]),
+            newest[segments.slots],
+        )
+        late = times < before
+        duplicate = (times == before) & (self.grid_ms is None)
+        strays = self._strays(segments.order, late, duplicate)
+        kept = ~(late | duplicate)
+        chosen = segments.order[kept]
+        np.maximum.at(newest, segments.slots[kept], times[kept])
+        if self.grid_ms is None:
+            chosen = np.sort(chosen)
+            return RowBatch(
+                slots[chosen], records.offsets[chosen], records.event_times_ms[chosen], records.values[chosen]
+            ), strays
+        values = records.values[chosen]
+        present = ~np.isnan(values)
+        pieces = _Pieces(
+            segments.slots[kept],
+            times[kept],
+            records.offsets[chosen],
+            np.where(present, values, 0.0).astype(np.float64),
+            present.astype(np.int64),
+        )
+        return self._complete(pieces, before_push=before[kept]), strays
+
+    def flush(self, slots: Slots) -> RowBatch:
+        """Return the open bucket of each slot as a row: for data that ends, never in a live stream."""
+        if self.grid_ms is None:
+            nothing = np.zeros(0, dtype=np.int64)
+            return RowBatch(slots[:0], nothing, nothing, np.zeros((0, self.features), dtype=np.float32))
+        slots = slots[self.columns["counts"][slots].any(axis=1)]
+        rows = self._rows(
+            slots,
+            self.columns["newest"][slots],
+            self.columns["offset"][slots],
+            self.columns["sums"][slots],
+            self.columns["counts"][slots],
+        )
+        self.columns["counts"][slots] = 0
+        return rows
+
+    @staticmethod
+    def _strays(order: Ints, late: Flags, duplicate: Flags) -> Strays:
+        found = late | duplicate
+        return Strays(order[found], [Reason.LATE if is_late else Reason.DUPLICATE for is_late in late[found]])
+
+    def _complete(self, pieces: _Pieces, before_push: Ints) -> RowBatch:
+        """Merge pieces bucket by bucket; emit all buckets but each key's newest, which stays open."""
+        if not len(pieces.slots):
+            return self._rows(pieces.slots, pieces.buckets, pieces.offsets, pieces.sums, pieces.counts)
+        pieces = self._with_pending(pieces, before_push)
+        is_start = np.ones(len(pieces.slots), dtype=np.bool_)
+        is_start[1:] = (np.diff(pieces.slots) != 0) | (np.diff(pieces.buckets) != 0)
+        starts = np.flatnonzero(is_start)
+        ends = np.append(starts[1:], len(is_start)) - 1
+        sums, counts = self._merged(pieces, starts, ends)
+        slots, buckets = pieces.slots[starts], pieces.buckets[starts]
+        open_ = is_last(Segments.of(slots))  # already sorted by slot, so its order is the identity
+        self.columns["offset"][slots[open_]] = pieces.offsets[ends[open_]]
+        self.columns["sums"][slots[open_]] = sums[open_]
+        self.columns["counts"][slots[open_]] = counts[open_]
+        done = np.flatnonzero(~open_)
+        empties = buckets[done + 1] - buckets[done] - 1
+        assert self.grid_ms is not None  # for the type checker: push() came here because of it
+        empties[(empties + 1) * self.grid_ms > self.max_gap_ms] = 0
+        repeats = np.repeat(np.arange(len(done)), empties + 1)
+        steps = np.arange(len(repeats)) - np.repeat(np.cumsum(empties + 1) - empties - 1, empties + 1)
+        source = done[repeats]
+        return self._rows(
+            slots[source],
+            buckets[source] + steps,
+            pieces.offsets[starts[source + 1]],  # the record that began the next bucket completed these
+            sums[source],
+            np.where((steps == 0)[:, None], counts[source], 0),
+        )
+
+    def _with_pending(self, pieces: _Pieces, before_push: Ints) -> _Pieces:
+        """Put each key's open bucket in front of its new pieces."""
+        firsts = Segments.of(pieces.slots).starts
+        firsts = firsts[before_push[firsts] != NEVER]
+        slots = pieces.slots[firsts]
+        return _Pieces(
+            np.insert(pieces.slots, firsts, slots),
+            np.insert(pieces.buckets, firsts, before_push[firsts]),
+            np.insert(pieces.offsets, firsts, self.columns["offset"][slots]),
+            np.insert(pieces.sums, firsts, self.columns["sums"][slots], axis=0),
+            np.insert(pieces.counts, firsts, self.columns["counts"][slots], axis=0),
+        )
+
+    def _merged(self, pieces: _Pieces, starts: Ints, ends: Ints) -> tuple[Doubles, Ints]:
+        """Sum and count of each bucket; for `last` the last present value with count one."""
+        if self.merge == "mean":
+            return np.add.reduceat(pieces.sums, starts, axis=0), np.add.reduceat(pieces.counts, starts, axis=0)
+        present = pieces.counts > 0
+        positions = np.where(present, np.arange(len(present))[:, None], -1)
+        last = np.maximum.accumulate(positions, axis=0)[ends]
+        found = last >= starts[:, None]
+        sums = np.take_along_axis(pieces.sums, np.maximum(last, 0), axis=0)
+        return np.where(found, sums, 0.0), found.astype(np.int64)
+
+    def _rows(self, slots: Slots, buckets: Ints, offsets: Ints, sums: Doubles, counts: Ints) -> RowBatch:
+        values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+        return RowBatch(slots, offsets, buckets * (self.grid_ms or 1), values)

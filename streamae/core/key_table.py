@@ -1,0 +1,131 @@
+"""Which key lives in which slot: the only place where keys are bytes and slots are handed out.
+
+A key belongs to a partition: the same bytes in two partitions are two keys. Capacity is hard: when all slots are
+taken, the longest idle key of the partition's own past goes, if it has been idle long enough in event time;
+otherwise a new key is refused. Knows neither what the slots hold nor where state is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from streamae.batches import Ints, Partition, Slots
+
+NO_SLOT = -1
+
+
+class KeyTable:
+    """Maps (partition, key) to int32 slots and remembers which slots changed since the last checkpoint.
+
+    Mutated by the engine's thread only; does not survive a restart (keys come back from the state store).
+    """
+
+    def __init__(self, capacity: int, idle_ms: int) -> None:
+        """Prepare for `capacity` keys, of which those idle for `idle_ms` of event time may be evicted."""
+        self.capacity, self.idle_ms = capacity, idle_ms
+        self.keys: list[bytes] = [b""] * capacity
+        self.owners: list[Partition | None] = [None] * capacity
+        self._tables: dict[Partition, dict[bytes, int]] = {}
+        self._free = list(range(capacity - 1, -1, -1))
+        self._seen_ms = np.zeros(capacity, dtype=np.int64)
+        self._used = np.zeros(capacity, dtype=np.bool_)
+        self._dirty = np.zeros(capacity, dtype=np.bool_)
+        self._deleted: dict[Partition, list[bytes]] = {}
+
+    def __len__(self) -> int:
+        """Keys resident."""
+        return self.capacity - len(self._free)
+
+    def lookup(self, partitions: Sequence[Partition], keys: Sequence[bytes]) -> Slots:
+        """Return the slot of each key, `NO_SLOT` where it has none; partitions best come in runs."""
+        slots: list[int] = []
+        start = 0
+        for partition, run in groupby(partitions):
+            stop = start + sum(1 for _ in run)
+            find = self._tables.get(partition, {}).get
+            slots.extend([find(key, NO_SLOT) for key in keys[start:stop]])
+            start = stop
+        return np.array(slots, dtype=np.int32)
+
+    def admit(self, partition: Partition, keys: Sequence[bytes], now_event_ms: int) -> tuple[Slots, Slots]:
+        """Give distinct new keys a slot.
+
+        Args:
+            partition: their partition.
+            keys: distinct keys without a slot.
+            now_event_ms: event time against which idleness counts.
+
+        Returns:
+            (n,) slots, `NO_SLOT` where there was no room; and the slots whose former keys were evicted for it.
+        """
+        evicted = self._evict(len(keys) - len(self._free), now_event_ms)
+        table = self._tables.setdefault(partition, {})
+        slots = []
+        for key in keys:
+            slot = self._free.pop() if self._free else NO_SLOT
+            if slot != NO_SLOT:
+                table[key] = slot
+                self.keys[slot], self.owners[slot] = key, partition
+                self._seen_ms[slot], self._used[slot], self._dirty[slot] = now_event_ms, True, False
+            slots.append(slot)
+        return np.array(slots, dtype=np.int32), evicted
+
+    def touch(self, slots: Slots, event_times_ms: Ints) -> None:
+        """Mark slots as changed by records of these event times."""
+        np.maximum.at(self._seen_ms, slots, event_times_ms)
+        self._dirty[slots] = True
+
+    def dirty_count(self) -> int:
+        """Keys changed since they were last taken."""
+        return int(self._dirty.sum())
+
+    def dirty(self, partition: Partition) -> Slots:
+        """Return the changed slots of a partition; they stay marked until `clean`."""
+        return np.array(
+            [slot for slot in np.flatnonzero(self._dirty) if self.owners[slot] == partition], dtype=np.int32
+        )
+
+    def deleted(self, partition: Partition) -> list[bytes]:
+        """Return the evicted keys whose stored state must go with the next checkpoint."""
+        return list(self._deleted.get(partition, ()))
+
+    def clean(self, partition: Partition, slots: Slots, deleted: Sequence[bytes]) -> None:
+        """Note that these changes and deletions are stored."""
+        self._dirty[slots] = False
+        gone = set(deleted)
+        self._deleted[partition] = [key for key in self._deleted.get(partition, []) if key not in gone]
+
+    def release(self, partition: Partition) -> Slots:
+        """Forget a partition; return the slots it had."""
+        slots = np.array(list(self._tables.pop(partition, {}).values()), dtype=np.int32)
+        self._deleted.pop(partition, None)
+        self._forget(slots)
+        return slots
+
+    def resident(self) -> Slots:
+        """Return all used slots."""
+        return np.flatnonzero(self._used).astype(np.int32)
+
+    def _evict(self, wanted: int, now_event_ms: int) -> Slots:
+        """Free up to `wanted` slots of clean keys idle for long enough, longest idle first."""
+        if wanted <= 0:
+            return np.zeros(0, dtype=np.int32)
+        idle = np.flatnonzero(self._used & ~self._dirty & (now_event_ms - self._seen_ms >= self.idle_ms))
+        slots = idle[np.argsort(self._seen_ms[idle], kind="stable")[:wanted]].astype(np.int32)
+        for slot in slots:
+            partition = self.owners[slot]
+            assert partition is not None  # used slots have an owner
+            del self._tables[partition][self.keys[slot]]
+            self._deleted.setdefault(partition, []).append(self.keys[slot])
+        self._forget(slots)
+        return slots
+
+    def _forget(self, slots: Slots) -> None:
+        for slot in slots:
+            self.keys[slot], self.owners[slot] = b"", None
+        self._used[slots] = False
+        self._dirty[slots] = False
+        self._free.extend(slots.tolist())

@@ -1,0 +1,187 @@
+"""Rows to windows: one float32 ring for all keys, index arithmetic instead of a queue per key.
+
+A key's window slides over its newest W rows by `stride`. A gap in event time longer than `max_gap_ms` restarts
+it: no window reaches across a gap. Missing values are filled in here, by policy, so that what is stored is what
+is scored. Time is the rows' event time; this module reads no clock and knows neither keys nor scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.batches import Flags, Floats, Ints, RowBatch, Slots, WindowBatch
+from streamae.core.columns import Columns, Field
+from streamae.core.grid import NEVER
+from streamae.core.segments import Segments
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Missing:
+    """What to put where a value is missing.
+
+    Attributes:
+        previous: (F,) bool, True = the key's previous value of the feature, as long as there is one.
+        constants: (F,) float32 otherwise.
+    """
+
+    previous: Flags
+    constants: Floats
+
+
+class KeyWindows:
+    """The newest rows of every key.
+
+    State per key: ring of R >= W rows, their times and how many of their cells were filled in; rows since the
+    window last restarted; the last present value of each feature. Survives a restart through `columns`.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        size: int,
+        features: int,
+        *,
+        stride: int,
+        max_gap_ms: int,
+        missing: Missing,
+        max_imputed_share: float,
+    ) -> None:
+        """Prepare for `capacity` slots of windows (`size`, `features`).
+
+        Args:
+            capacity: key slots (K).
+            size: W.
+            features: F.
+            stride: rows between two windows of a key.
+            max_gap_ms: a longer step of event time restarts the window.
+            missing: policy per feature.
+            max_imputed_share: windows with a larger share of filled-in cells are withheld.
+        """
+        self.size, self.stride, self.max_gap_ms = size, stride, max_gap_ms
+        self.missing, self.max_imputed_share = missing, max_imputed_share
+        self.ring_size = size + max(8, size // 4)
+        self.withheld = 0  # windows not handed out because too much of them was filled in
+        self.columns = Columns(
+            capacity,
+            {
+                "ring": Field("<f4", (self.ring_size, features)),
+                "times": Field("<i8", (self.ring_size,)),
+                "imputed": Field("<u2", (self.ring_size,)),
+                "written": Field("<i8"),  # rows ever, decides the place in the ring
+                "filled": Field("<i8"),  # rows since the window last restarted
+                "generation": Field("<i8"),  # restarts so far
+                "delivered": Field("<i8", (), -1),  # generation of the last window handed out
+                "newest": Field("<i8", (), NEVER),
+                "carried": Field("<f4", (features,), np.nan),
+            },
+        )
+
+    def push(self, rows: RowBatch) -> WindowBatch:
+        """Store rows and return the windows they make due.
+
+        Args:
+            rows: N rows, per key in strictly increasing event time; any number per key.
+
+        Returns:
+            Windows; those of one key in event-time order.
+        """
+        segments = Segments.of(rows.slots)
+        room = self.ring_size - self.size + 1  # rows of one key that fit without overwriting an undelivered window
+        passes = segments.ranks // room
+        found = [
+            self._push_few(rows, np.sort(segments.order[passes == number]))
+            for number in range(int(passes.max(initial=-1)) + 1)
+        ]
+        return (
+            join(found) if found else self._gather(rows.slots[:0], rows.offsets[:0], rows.offsets[:0], rows.offsets[:0])
+        )
+
+    def _push_few(self, rows: RowBatch, chosen: Ints) -> WindowBatch:
+        """`push` for rows with at most ring_size - size + 1 of each key."""
+        columns = self.columns
+        segments = Segments.of(rows.slots[chosen])
+        chosen = chosen[segments.order]
+        slots, times, uniques = segments.slots, rows.event_times_ms[chosen], segments.uniques
+        before = segments.previous(times, columns["newest"][uniques])
+        gap = (before != NEVER) & (times - before > self.max_gap_ms)
+        restart = segments.running_max(np.where(gap, segments.ranks, -1))
+        restarted = restart >= 0
+        filled = np.where(restarted, segments.ranks - restart, columns["filled"][slots] + segments.ranks) + 1
+        places = (columns["written"][slots] + segments.ranks) % self.ring_size
+        values, imputed, carried = self._fill_in(rows.values[chosen], segments, restart)
+        columns["ring"][slots, places] = values
+        columns["times"][slots, places] = times
+        columns["imputed"][slots, places] = imputed
+        columns["written"][uniques] += segments.ranks[segments.ends] + 1
+        columns["filled"][uniques] = filled[segments.ends]
+        gaps = np.cumsum(gap)
+        generations = columns["generation"][slots] + gaps - (gaps - gap)[segments.starts][segments.ids]
+        columns["generation"][uniques] = generations[segments.ends]
+        columns["newest"][uniques] = times[segments.ends]
+        columns["carried"][uniques] = carried[segments.ends]
+        due = np.flatnonzero((filled >= self.size) & ((filled - self.size) % self.stride == 0))
+        return self._gather(slots[due], rows.offsets[chosen[due]], places[due], generations[due])
+
+    def _fill_in(self, values: Floats, segments: Segments, restart: Ints) -> tuple[Floats, Ints, Floats]:
+        """Replace missing values.
+
+        Args:
+            values: (N, F) sorted by segment.
+            segments: of the same rows.
+            restart: (N,) rank of the newest gap so far in the segment, -1 = none.
+
+        Returns:
+            Filled values (N, F); filled-in cells a row (N,); newest present value of each feature (N, F), NaN =
+            none since the restart.
+        """
+        absent = np.isnan(values)
+        if not absent.any():
+            return values, np.zeros(len(values), dtype=np.int64), values
+        positions = np.where(absent, -1, np.arange(len(values))[:, None])
+        newest = np.maximum.accumulate(positions, axis=0)
+        oldest = (segments.starts[segments.ids] + np.maximum(restart, 0))[:, None]
+        inside = newest >= oldest  # a value of this key since its last gap, in this batch
+        stored = np.where((restart < 0)[:, None], self.columns["carried"][segments.slots], np.float32(np.nan))
+        carried = np.where(inside, np.take_along_axis(values, np.maximum(newest, 0), axis=0), stored)
+        usable = self.missing.previous & ~np.isnan(carried)
+        filled = np.where(absent, np.where(usable, carried, self.missing.constants), values).astype(np.float32)
+        return filled, absent.sum(axis=1), carried
+
+    def _gather(self, slots: Slots, offsets: Ints, places: Ints, generations: Ints) -> WindowBatch:
+        """Copy the windows that end at `places` out of the ring; all (B,), sorted by slot."""
+        columns = self.columns
+        steps = (places[:, None] - np.arange(self.size - 1, -1, -1)) % self.ring_size  # (B, W)
+        cells = slots[:, None].astype(np.int64) * self.ring_size + steps
+        features = columns["ring"].shape[2]
+        shares = columns["imputed"].reshape(-1)[cells].sum(axis=1) / (self.size * features)
+        keep = shares <= self.max_imputed_share
+        if not keep.all():
+            self.withheld += int((~keep).sum())
+            slots, offsets, cells, shares, generations = (a[keep] for a in (slots, offsets, cells, shares, generations))
+        segments = Segments.of(slots)
+        is_first = generations != segments.previous(generations, columns["delivered"][segments.uniques])
+        columns["delivered"][segments.uniques] = generations[segments.ends]
+        times = columns["times"].reshape(-1)
+        return WindowBatch(
+            slots,
+            offsets,
+            times[cells[:, 0]],
+            times[cells[:, -1]],
+            columns["ring"].reshape(-1, features).take(cells, axis=0),
+            shares.astype(np.float32),
+            is_first,
+        )
+
+
+def join(batches: list[WindowBatch]) -> WindowBatch:
+    """Concatenate at least one batch, keeping order."""
+    if len(batches) == 1:
+        return batches[0]
+    return WindowBatch(*(np.concatenate([getattr(b, name) for b in batches]) for name in WindowBatch.__slots__))
+
+
+def select(batch: WindowBatch, chosen: Ints | Flags | slice) -> WindowBatch:
+    """Return the chosen windows of a batch."""
+    return WindowBatch(*(getattr(batch, name)[chosen] for name in WindowBatch.__slots__))
