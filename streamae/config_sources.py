@@ -2,19 +2,17 @@
 
 Later wins, in that order, and every value remembers where it came from. Every problem of every source is
 reported at once, without ever showing a secret. Also here: what people read of the tree (the table of the
-README, the JSON schema, the effective values) and the short digest that events carry.
+README, the JSON schema, the effective values).
 This module must not know what any setting is used for.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -22,39 +20,13 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from streamae.config import Section, Settings
+from streamae.config import LoadedSettings, Section, Settings
 from streamae.errors import ConfigError
 
 PREFIX = "STREAMAE_"
 TABLE_BEGIN, TABLE_END = "<!-- settings:begin -->", "<!-- settings:end -->"
-DECISION_INPUT_FIELDS = (
-    "layout",
-    "key_field",
-    "time_field",
-    "time_unit",
-    "value_fields",
-    "name_field",
-    "value_field",
-    "unknown_features",
-    "max_future_ms",
-    "min_time_ms",
-)
-
 # Kubernetes gives every pod such variables for each Service of its namespace, also for one called `streamae`.
 _SERVICE_LINK = re.compile(r"STREAMAE_(?!.*__)(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedSettings:
-    """Valid settings and the origin of each.
-
-    Attributes:
-        settings: the tree; secrets given as files are already read into their plain field.
-        sources: by `section.field`: `default`, `file:PATH`, `env:NAME`, `flag:--section.field` or `secret file PATH`.
-    """
-
-    settings: Settings
-    sources: dict[str, str]
 
 
 class SettingRow(NamedTuple):
@@ -323,15 +295,3 @@ def with_settings_table(text: str) -> str:
 def settings_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of the settings file."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
-
-
-def fingerprint(settings: Settings) -> str:
-    """Return 12 hex digits that change whenever a setting that can change a decision does.
-
-    Those are the window, threshold and episode sections and how input fields are read; not where records come
-    from, how fast they are processed or where results go.
-    """
-    parts = settings.model_dump(
-        mode="json", include={"window": True, "threshold": True, "episode": True, "input": set(DECISION_INPUT_FIELDS)}
-    )
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
