@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from streamae.batches import Doubles, Flags, Floats, Ints
+from streamae.batches import Doubles, Ints, Series
 from streamae.errors import DataError
 
 SPACING_ROWS = 128  # normal rows on both sides of an anomaly: a window of 64 plus a hold of 32 fits between two
@@ -66,23 +66,6 @@ class Injection:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KeyedSeries:
-    """One key's stream.
-
-    Attributes:
-        key: its name.
-        event_times_ms: (N,) int64 event time, one row a step.
-        values: (N, F) float32 in the features' own units, no NaN.
-        labels: (N,) bool, True inside an injection.
-    """
-
-    key: str
-    event_times_ms: Ints
-    values: Floats
-    labels: Flags
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class SyntheticStream:
     """All keys over the same rows.
 
@@ -90,14 +73,14 @@ class SyntheticStream:
         features: the F feature names.
         step_ms: time between rows.
         train_rows: rows at the front that are free of anomalies.
-        series: one entry a key.
+        series: one a key; labels are True inside injections, no value is missing.
         injections: by key, then by row.
     """
 
     features: tuple[str, ...]
     step_ms: int
     train_rows: int
-    series: list[KeyedSeries]
+    series: list[Series]
     injections: list[Injection]
 
 
@@ -144,7 +127,8 @@ def generate(
     kinds = [list(Kind)[i % len(Kind)] for i in range(int(counts.sum()))]
     random.shuffle(kinds)
     times = START_MS + step_ms * np.arange(rows, dtype=np.int64)
-    series: list[KeyedSeries] = []
+    names = tuple(name for name, _, _ in catalogue)
+    series: list[Series] = []
     injections: list[Injection] = []
     for number in range(keys):
         key = f"machine-{number:03d}"
@@ -154,9 +138,9 @@ def generate(
         labels = np.zeros(rows, dtype=np.bool_)
         for injection in placed:
             labels[injection.start_row : injection.end_row] = True
-        series.append(KeyedSeries(key, times, signal.values.astype(np.float32), labels))
+        series.append(Series(key, names, times, signal.values.astype(np.float32), labels))
         injections += placed
-    return SyntheticStream(tuple(name for name, _, _ in catalogue), step_ms, train_rows, series, injections)
+    return SyntheticStream(names, step_ms, train_rows, series, injections)
 
 
 def _check_room(rows: int, most: int) -> None:

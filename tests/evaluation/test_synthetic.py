@@ -68,6 +68,7 @@ def test_shapes_names_and_times(stream: SyntheticStream) -> None:
         assert (ROWS, len(stream.features)) == one.values.shape
         assert np.float32 == one.values.dtype
         assert np.isfinite(one.values).all()
+        assert stream.features == one.features
         assert one.event_times_ms[0] == START_MS
         assert {60_000} == set(np.diff(one.event_times_ms).tolist())
 
