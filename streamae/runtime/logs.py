@@ -1,0 +1,90 @@
+"""Log lines: one event name a line, as JSON for machines or in columns for people.
+
+`configure` is called once by the process that owns standard output; everyone else asks for `get_logger()`.
+Lines of the standard library's loggers (our connectors, the Kafka and Redis clients) take the same way.
+This module must not know what is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+Logger = FilteringBoundLogger
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+# C0 and C1 control characters: a key from a topic must not move the cursor of whoever reads the log.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_IN_TRACEBACK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class _StandardHandler(logging.Handler):
+    """Takes lines of the standard library's loggers over into ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level = max((known for known in LEVELS.values() if known <= record.levelno), default=logging.DEBUG)
+            message = record.getMessage()
+            get_logger().log(level, "log", logger=record.name, message=message, exc_info=record.exc_info)
+        except Exception:  # noqa: BLE001 - logging never stops who logs
+            self.handleError(record)
+
+
+def configure(level: str, form: Literal["auto", "json", "pretty"] = "auto", stream: TextIO | None = None) -> None:
+    """Send all log lines of the process to `stream`; calling again replaces the previous set-up.
+
+    Args:
+        level: one of `LEVELS`; the clients' loggers (kafka, redis, ...) stay at warning or above.
+        form: `auto` is pretty on a terminal and JSON elsewhere.
+        stream: standard output by default.
+    """
+    stream = stream or sys.stdout
+    is_pretty = form == "pretty" or (form == "auto" and stream.isatty())
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+    ]
+    if is_pretty:
+        columns = structlog.dev.ConsoleRenderer(
+            colors=stream.isatty(), timestamp_key="ts", exception_formatter=structlog.dev.plain_traceback
+        )
+        processors += [_without_controls, columns]
+    else:
+        processors += [structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [other for other in root.handlers if not isinstance(other, _StandardHandler)]
+    root.addHandler(_StandardHandler())
+    root.setLevel(max(LEVELS[level], logging.WARNING))
+    logging.getLogger("streamae").setLevel(LEVELS[level])
+
+
+def get_logger(**values: Any) -> Logger:
+    """Return a logger that adds `values` to each of its lines."""
+    return cast(Logger, structlog.get_logger(**values))
+
+
+def _without_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Write control characters as escapes; a traceback keeps its line breaks."""
+    return {name: _escape(value, name == "exception") for name, value in event.items()}
+
+
+def _escape(value: Any, is_traceback: bool) -> Any:
+    if isinstance(value, bool | int | float | None):
+        return value
+    pattern = _CONTROL_IN_TRACEBACK if is_traceback else _CONTROL
+    return pattern.sub(lambda found: f"\\x{ord(found.group()):02x}", value if isinstance(value, str) else repr(value))
