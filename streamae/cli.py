@@ -1,0 +1,206 @@
+"""The `streamae` command: arguments in, exit code out.
+
+Settings come from `--config FILE`, the environment and `--section.field VALUE`, which every command that takes
+settings accepts. Torch and the clients are imported inside the commands, so that `--help` answers at once.
+This module must not know how any command does its work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamae import __version__
+from streamae.errors import ConfigError, ExitCode, StreamaeError
+
+if TYPE_CHECKING:
+    from streamae.config import LoadedSettings
+
+_FLAG = re.compile(r"--(?P<name>\w+\.\w+)(=(?P<value>.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What the user typed: parsed arguments, and the settings given as flags."""
+
+    options: argparse.Namespace
+    flags: dict[str, str]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; settings flags are taken out before (`split_settings`)."""
+    parser = argparse.ArgumentParser(
+        prog="streamae", description="Find anomalies in keyed streams of records.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"streamae {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    train = _command(commands, "train", _train, "train a bundle from files", "train data/*.csv --bundle bundle")
+    train.add_argument("data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders")
+    train.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="where the bundle is written")
+
+    _command(commands, "run", _run, "run the daemon", "run --config streamae.toml --service.log_level debug")
+
+    demo = _command(
+        commands, "demo", _demo, "train and run on generated streams, offline", "demo --out out/demo", False
+    )
+    demo.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="for results (%(default)s)")
+    demo.add_argument("--keys", type=_positive, default=None, metavar="N", help="number of generated streams")
+    demo.add_argument("--seed", type=int, default=None, metavar="N", help="of everything random")
+
+    config = _command(
+        commands, "config", _config, "print effective settings and their sources", "config --train.seed 3"
+    )
+    config.add_argument("--schema", action="store_true", help="print the JSON Schema of the settings file instead")
+
+    _command(commands, "schema", _schema, "print the JSON Schema of anomaly events", "schema > event.json", False)
+    return parser
+
+
+def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Take every `--section.field VALUE` and `--section.field=VALUE` out of the arguments; the last one wins.
+
+    Raises:
+        ValueError: a flag has no value.
+    """
+    rest: list[str] = []
+    flags: dict[str, str] = {}
+    remaining = iter(arguments)
+    for argument in remaining:
+        flag = _FLAG.fullmatch(argument)
+        if argument == "--":
+            rest += [argument, *remaining]
+        elif flag is None:
+            rest.append(argument)
+        elif flag["value"] is not None:
+            flags[flag["name"]] = flag["value"]
+        else:
+            value = next(remaining, "--")
+            if value.startswith("--"):
+                raise ValueError(f"{argument} needs a value")
+            flags[flag["name"]] = value
+    return rest, flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code (`streamae.errors.ExitCode`)."""
+    try:
+        invocation = _parse(sys.argv[1:] if argv is None else argv)
+        code: int = invocation.options.run(invocation)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse: --help and --version, or wrong usage, already explained
+        return ExitCode.USAGE if stop.code else ExitCode.OK
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return ExitCode.SETTINGS
+    except BrokenPipeError:  # `streamae config | head`: nobody reads on, which is not our failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except (StreamaeError, OSError) as error:
+        print(f"streamae: {' '.join(str(error).split())}", file=sys.stderr)
+        return ExitCode.FAILURE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def _parse(argv: Sequence[str]) -> Invocation:
+    """Raises SystemExit after printing what is wrong, or the help that was asked for."""
+    parser = build_parser()
+    try:
+        arguments, flags = split_settings(argv)
+    except ValueError as error:
+        parser.error(str(error))
+    options = parser.parse_args(arguments)
+    if flags and not options.takes_settings:
+        parser.error(f"{options.command} takes no settings: --{next(iter(flags))}")
+    return Invocation(options, flags)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[Invocation], int],
+    summary: str,
+    example: str,
+    takes_settings: bool = True,
+) -> argparse.ArgumentParser:
+    """Add one command with its example; most take settings."""
+    epilog = f"example:\n  streamae {example}"
+    if takes_settings:
+        epilog += "\n\nAny setting can be given as --section.field VALUE; `streamae config` lists them."
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run, takes_settings=takes_settings)
+    if takes_settings:
+        parser.add_argument("--config", dest="config_file", type=Path, metavar="FILE", help="settings in TOML")
+    return parser
+
+
+def _positive(text: str) -> int:
+    """Read an integer above zero, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _load(invocation: Invocation) -> LoadedSettings:
+    from streamae.config_sources import load_settings
+
+    return load_settings(invocation.options.config_file, os.environ, invocation.flags)
+
+
+def _train(invocation: Invocation) -> int:
+    loaded = _load(invocation)
+    from streamae.runtime.commands import train
+
+    return train(loaded.settings, invocation.options.data, invocation.options.bundle)
+
+
+def _run(invocation: Invocation) -> int:
+    loaded = _load(invocation)
+    from streamae.runtime.service import run_service
+
+    return run_service(loaded)
+
+
+def _demo(invocation: Invocation) -> int:
+    from streamae.evaluation.demo import main as demo
+
+    options = invocation.options
+    return demo(options.out, options.keys, options.seed)
+
+
+def _config(invocation: Invocation) -> int:
+    from streamae.config_sources import describe, settings_schema
+
+    if invocation.options.schema:
+        print(json.dumps(settings_schema(), indent=2))
+        return ExitCode.OK
+    rows = describe(_load(invocation))
+    names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for row in rows:
+        print(f"{row.name:{names}}  {row.value:{values}}  {row.source}")
+    return ExitCode.OK
+
+
+def _schema(_: Invocation) -> int:
+    from streamae.connectors.events import schema
+
+    print(json.dumps(schema(), indent=2))
+    return ExitCode.OK
