@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event, Thread, Timer
-from typing import NotRequired, Protocol, TypedDict
+from typing import Any, Protocol
 
 from streamae.config import LoadedSettings
 from streamae.errors import ConfigError, ExitCode, FatalError, RetryableError, StreamaeError
@@ -27,22 +27,12 @@ from streamae.runtime.telemetry import Telemetry
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 STATUS_INTERVAL_MS = 10_000
+REPORT_INTERVAL_MS = 5_000
 READY_GRACE_MS = 30_000  # systemd hears READY=1 this long after the start even when the group is not joined
 START_TIMEOUT_S = 300.0  # what systemd is asked for while a model loads
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 SIGNALS = STOP_SIGNALS | {signal.SIGHUP}
-
-
-class Summary(TypedDict):
-    """What the engine says of itself; counts, and the engine's clock in ms."""
-
-    partitions: int  # owned
-    replaying: int  # of these, rebuilding state silently
-    keys: int
-    store_failing_since_ms: int | None
-    joined: bool  # a member of the group, perhaps with no partition
-    finished: NotRequired[bool]  # the input has an end and it is reached
 
 
 class Engine(Protocol):
@@ -62,7 +52,18 @@ class Engine(Protocol):
 
     def close(self) -> None: ...
 
-    def summary(self) -> Summary: ...
+    def report(self) -> None:
+        """Refresh metrics that cost something to compute."""
+        ...
+
+    def summary(self) -> Mapping[str, Any]:
+        """What the engine says of itself; cheap.
+
+        Always there: `partitions` owned, `replaying` of these (rebuilding state silently), `keys` (counts),
+        `joined` (bool, a member of the group, perhaps with no partition), `store_failing_since_ms` (on the
+        engine's clock, or None). `finished` is true once an input that has an end has reached it.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,11 @@ class Service:
         self._wait = wait or self._stop.wait
         self._log = logs.get_logger()
         self._engine: Engine | None = None
-        self._summary: Summary | None = None
+        self._summary: Mapping[str, Any] | None = None
         self._announced = False
         self._backoff_s = 0.0
         self._failing: tuple[int, str] | None = None  # since when, and why
-        self._started_ms = self._progress_ms = self._status_ms = self._ping_ms = now_ms()
+        self._started_ms = self._progress_ms = self._status_ms = self._report_ms = self._ping_ms = now_ms()
 
     def run(self) -> ExitCode:
         """Start, turn, stop; return the exit code.
@@ -199,6 +200,9 @@ class Service:
             if self._failing is not None:
                 self._log.info("recovered", after_ms=self._now_ms() - self._failing[0])
             self._failing, self._backoff_s = None, 0.0
+            if self._now_ms() - self._report_ms >= REPORT_INTERVAL_MS:
+                self._report_ms = self._now_ms()
+                self._engine.report()
         self._progressed()
 
     def _back_off(self, error: RetryableError) -> None:
@@ -239,7 +243,7 @@ class Service:
             self._notifier.status("; ".join([counts, *self.ready()]))
 
     def _is_finished(self) -> bool:
-        return self._summary is not None and self._summary.get("finished", False)
+        return self._summary is not None and bool(self._summary.get("finished"))
 
     def _drain(self) -> ExitCode:
         self._notifier.stopping()

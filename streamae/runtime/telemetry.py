@@ -28,7 +28,7 @@ from streamae.batches import ChangeKind, Partition, Reason
 TRANSACTION_OUTCOMES = ("committed", "aborted", "unknown")
 CHECKPOINT_OUTCOMES = ("ok", "stale", "rolled_back", "error")
 REBALANCES = ("assigned", "revoked")
-KEY_STATES = ("learning", "ready", "anomalous")
+KEY_STATES = ("learning", "resuming", "ready")
 DROP_REASONS = (Reason.LATE, Reason.DUPLICATE)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
