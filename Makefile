@@ -56,7 +56,7 @@ bench: $(READY) ## throughput and latency, with the hardware line
 	$(PY) -m scripts.bench
 
 constraints: $(READY) ## write the versions of .venv to constraints.txt
-	@{ sed -n '/^#/p' constraints.txt; $(PY) -m pip freeze --exclude-editable | grep '=='; } > .constraints.new
+	@{ sed -n '/^#/p; /# keep/p' constraints.txt; $(PY) -m pip freeze --exclude-editable | grep '=='; } > .constraints.new
 	@mv .constraints.new constraints.txt
 
 clean: ## remove what was built, keep .venv and .cache

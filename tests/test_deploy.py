@@ -1,0 +1,453 @@
+"""What is under deploy/ is valid by its own tools and says only what the program understands.
+
+Each file is checked twice: against its format (systemd-analyze, the Kubernetes schemas), and against the program:
+flags, variables, settings named in comments, ports, paths, deadlines, exit codes, metric names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from streamae.batches import ChangeKind, Reason
+from streamae.config import ServiceSettings, Settings
+from streamae.config_sources import SETTING_NAMES, load_settings
+from streamae.runtime import health
+from streamae.runtime.telemetry import CHECKPOINT_OUTCOMES, KEY_STATES, REBALANCES, TRANSACTION_OUTCOMES, Telemetry
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "deploy"
+UNIT = DEPLOY / "systemd" / "streamae.service"
+GPU = DEPLOY / "systemd" / "gpu.conf"
+FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+MANIFESTS = sorted(path for path in (DEPLOY / "k8s").glob("*.yaml") if path.name != "kustomization.yaml")
+DEFAULTS = ServiceSettings()
+MAX_EXPOSURE = 20  # tenths of systemd's 0 (locked in) to 10 (wide open)
+
+VARIABLE = re.compile(r"\bSTREAMAE_\w+")
+SETTING = re.compile(rf"(?<![\w./-])(?:{'|'.join(Settings.model_fields)})\.(?!yaml\b)[a-z_]+\b(?!\.\w)")
+ADDRESS_PATHS = re.compile(r"(?<=[\s:/\d\"])/(?:livez|readyz|metrics|health\w*|ready|live)\b")
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text."""
+    return path.read_text(encoding="utf-8")
+
+
+def by_name(paths: list[Path]) -> Any:
+    """Parametrise over files, failures named by path."""
+    return pytest.mark.parametrize("path", paths, ids=[str(path.relative_to(DEPLOY)) for path in paths])
+
+
+# systemd
+
+
+def unit_values(text: str) -> dict[str, list[str]]:
+    """Return the assignments of a unit file by key, in order; comments are left out."""
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            values.setdefault(key, []).append(value)
+    return values
+
+
+def seconds(span: str) -> int:
+    """Read `45s` as systemd and Compose write it."""
+    match = re.fullmatch(r"(\d+)s", span)
+    assert match, f"write seconds as 45s, not {span}"
+    return int(match[1])
+
+
+def analyze(folder: Path, unit: str, drop_in: str | None, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze over a unit whose program is a stand-in, since nothing is installed here."""
+    path = folder / "streamae.service"
+    path.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit, flags=re.MULTILINE), encoding="utf-8")
+    if drop_in is not None:
+        (folder / "streamae.service.d").mkdir(exist_ok=True)
+        (folder / "streamae.service.d" / "gpu.conf").write_text(drop_in, encoding="utf-8")
+    return subprocess.run(
+        ["systemd-analyze", *command, str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def is_valid_unit(folder: Path, unit: str, drop_in: str | None = None) -> bool:
+    """Tell whether systemd has nothing to say: it exits 0 for a misspelt key, but prints it."""
+    done = analyze(folder, unit, drop_in, "verify", "--man=no")
+    return done.returncode == 0 and not done.stderr.strip()
+
+
+def is_hardened(folder: Path, unit: str, drop_in: str | None = None) -> bool:
+    """Tell whether systemd rates the exposure as low."""
+    done = analyze(folder, unit, drop_in, "security", "--offline=yes", f"--threshold={MAX_EXPOSURE}", "--no-pager")
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("drop_in", [None, GPU], ids=["cpu", "gpu"])
+def test_unit_is_valid_and_hardened(tmp_path: Path, drop_in: Path | None) -> None:
+    """systemd accepts every line of the unit, with and without the GPU drop-in, and rates its exposure as low."""
+    extra = None if drop_in is None else text_of(drop_in)
+    assert is_valid_unit(tmp_path, text_of(UNIT), extra)
+    assert is_hardened(tmp_path, text_of(UNIT), extra)
+
+
+@pytest.mark.parametrize(
+    ("line", "worse"),
+    [("WatchdogSec=30s", "WatchdogSecs=30s"), ("WatchdogSec=30s", "WatchdogSec=soon"), ("Type=notify", "Type=tell")],
+)
+def test_a_wrong_line_of_the_unit_is_noticed(tmp_path: Path, line: str, worse: str) -> None:
+    """The validity check is no rubber stamp: a misspelt key and a wrong value both fail it."""
+    assert line in text_of(UNIT)
+    assert not is_valid_unit(tmp_path, text_of(UNIT).replace(line, worse))
+
+
+def test_a_bare_unit_counts_as_exposed(tmp_path: Path) -> None:
+    """The exposure check is no rubber stamp: without the hardening lines it fails."""
+    bare, _, _ = text_of(UNIT).partition("DynamicUser=yes")
+    assert not is_hardened(tmp_path, bare)
+
+
+def test_unit_fits_the_program() -> None:
+    """The supervisor waits for our notifications and longer than we drain, and asks for nothing we do not know."""
+    values = unit_values(text_of(UNIT))
+    assert values["Type"] == ["notify"]
+    assert values["NotifyAccess"] == ["main"]
+    assert values["Restart"] == ["on-failure"]
+    assert values["MemoryDenyWriteExecute"] == ["no"]
+    assert values["ProcSubset"] == ["all"]
+    assert values["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    drain = load_settings(DEPLOY / "systemd" / "streamae.example.toml", {}, {}).settings.service.drain_timeout_ms
+    assert seconds(values["TimeoutStopSec"][0]) * 1_000 > drain
+    assert seconds(values["WatchdogSec"][0]) * 1_000 <= DEFAULTS.stall_timeout_ms
+
+
+def test_wrong_settings_stop_the_restarts(tmp_path: Path) -> None:
+    """The status that `run` exits with for wrong settings is the one after which systemd gives up."""
+    wrong = tmp_path / "streamae.toml"
+    wrong.write_text("[kafka]\nno_such_setting = 1\n", encoding="utf-8")
+    command = [sys.executable, "-m", "streamae", "run", "--config", str(wrong)]
+    done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, timeout=120, check=False)
+    assert unit_values(text_of(UNIT))["RestartPreventExitStatus"] == [str(done.returncode)]
+    assert "kafka.no_such_setting" in done.stdout + done.stderr
+
+
+# Commands
+
+
+def docker_json(name: str) -> list[str]:
+    """Return the exec form of a Dockerfile instruction."""
+    match = re.search(rf"^{name} (\[.*\])$", text_of(DEPLOY / "docker" / "Dockerfile"), re.MULTILINE)
+    assert match, f"{name} in exec form"
+    value: list[str] = json.loads(match[1])
+    return value
+
+
+def load_yaml(*parts: str) -> Any:
+    """Return a YAML file below deploy/."""
+    return yaml.safe_load(text_of(DEPLOY.joinpath(*parts)))
+
+
+def container() -> dict[str, Any]:
+    """Return the one container of the stateful set."""
+    (only,) = load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["spec"]["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+def commands() -> dict[str, list[str]]:
+    """Return the arguments that each deployment gives to `streamae`."""
+    program, *arguments = shlex.split(unit_values(text_of(UNIT))["ExecStart"][0])
+    assert Path(program).name == "streamae"
+    return {
+        "systemd": arguments,
+        "docker": docker_json("CMD"),
+        "compose": load_yaml("docker", "compose.yaml")["services"]["streamae"]["command"],
+        "k8s": container()["args"],
+    }
+
+
+@pytest.mark.parametrize("where", ["systemd", "docker", "compose", "k8s"])
+def test_command_lines_parse(where: str) -> None:
+    """Every deployment starts a command, with flags, that the program's own parser accepts."""
+    from streamae.cli import build_parser
+
+    arguments = commands()[where]
+    assert arguments[0] == "run"
+    build_parser().parse_args(arguments)
+
+
+def test_image_starts_the_program_itself() -> None:
+    """Process 1 is the console script, without a shell between it and SIGTERM, and not root."""
+    scripts = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["scripts"]
+    assert docker_json("ENTRYPOINT") == ["streamae"]
+    assert scripts["streamae"] == "streamae.cli:main"
+    dockerfile = text_of(DEPLOY / "docker" / "Dockerfile")
+    assert re.search(r"^STOPSIGNAL SIGTERM$", dockerfile, re.MULTILINE)
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", dockerfile, re.MULTILINE)
+
+
+# Settings
+
+
+def unknown_names(text: str) -> list[str]:
+    """Return every variable and every setting mentioned in `text` that the settings tree does not have."""
+    variables = [
+        name
+        for name in VARIABLE.findall(text)
+        if ".".join(name.removeprefix("STREAMAE_").lower().split("__")) not in SETTING_NAMES
+    ]
+    return variables + [name for name in SETTING.findall(text) if name not in SETTING_NAMES]
+
+
+@by_name(FILES)
+def test_settings_and_variables_exist(path: Path) -> None:
+    """No file, not even a comment in it, names a variable or a setting that the program does not have."""
+    assert unknown_names(text_of(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("STREAMAE_KAFKA__GROUP_ID=a", []),
+        ("STREAMAE_KAFKA__GROUP=a", ["STREAMAE_KAFKA__GROUP"]),
+        ("STREAMAE_GROUP_ID=a", ["STREAMAE_GROUP_ID"]),
+        ("# longer than service.drain_timeout_ms", []),
+        ("# longer than service.drain_ms.", ["service.drain_ms"]),
+        ("redis-server.service and streamae.service.d/gpu.conf", []),
+    ],
+)
+def test_unknown_names_are_noticed(text: str, unknown: list[str]) -> None:
+    """A misspelt variable or setting is found; file names that look like one are not."""
+    assert unknown_names(text) == unknown
+
+
+def env_file(text: str) -> dict[str, str]:
+    """Return the assignments of a systemd environment file."""
+    lines = [line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#")]
+    return dict(lines)
+
+
+def test_systemd_example_settings_load() -> None:
+    """The example file, with the example variables on top, is accepted by the real loader."""
+    env = env_file(text_of(DEPLOY / "systemd" / "streamae.env.example"))
+    loaded = load_settings(DEPLOY / "systemd" / "streamae.example.toml", env, {})
+    assert loaded.settings.kafka.instance_id == "streamae-1"
+    assert loaded.sources["kafka.instance_id"].startswith("env:")
+    assert loaded.settings.service.http_host == "127.0.0.1"
+
+
+def test_commented_examples_of_settings_are_valid(tmp_path: Path) -> None:
+    """What the example file offers in comments works once the comment sign is removed."""
+    text = text_of(DEPLOY / "systemd" / "streamae.example.toml")
+    opened = re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
+    assert opened != text
+    path = tmp_path / "streamae.toml"
+    path.write_text(opened, encoding="utf-8")
+    assert load_settings(path, {}, {}).settings.input.value_fields == ("temperature", "pressure")
+
+
+def dockerfile_env() -> dict[str, str]:
+    """Return the variables of ours that the image sets."""
+    return dict(re.findall(r"(STREAMAE_\w+)=(\S+)", text_of(DEPLOY / "docker" / "Dockerfile")))
+
+
+def test_compose_settings_load() -> None:
+    """The variables of image and Compose file together make valid settings that point at the other containers."""
+    compose = load_yaml("docker", "compose.yaml")["services"]
+    settings = load_settings(None, dockerfile_env() | compose["streamae"]["environment"], {}).settings
+    assert settings.kafka.bootstrap_servers in compose["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert "redis" in compose
+    assert settings.state.redis_url.startswith("redis://redis:")
+    assert settings.service.http_host == "0.0.0.0"
+    created = compose["topics"]["command"][0]
+    for topic in (*settings.input.topics, settings.output.topic, settings.output.dead_letter_topic):
+        assert re.search(rf"\b{re.escape(topic)}\b", created), topic
+    mounts = [volume.split(":")[1] for volume in compose["streamae"]["volumes"]]
+    assert str(settings.model.bundle) in mounts
+
+
+def test_redis_must_not_evict() -> None:
+    """Redis in the Compose file refuses writes when full, and keeps its state over a restart."""
+    command = load_yaml("docker", "compose.yaml")["services"]["redis"]["command"]
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+    assert command[command.index("--appendonly") + 1] == "yes"
+
+
+def k8s_settings(tmp_path: Path) -> Settings:
+    """Return the settings a pod would have: the config map's file, the image's and the stateful set's variables."""
+    path = tmp_path / "streamae.toml"
+    path.write_text(load_yaml("k8s", "configmap.yaml")["data"]["streamae.toml"], encoding="utf-8")
+    names = {variable["name"]: variable.get("value", "streamae-0") for variable in container()["env"]}
+    return load_settings(path, dockerfile_env() | names, {}).settings
+
+
+def test_k8s_settings_load(tmp_path: Path) -> None:
+    """The config map is accepted by the real loader, and each pod's own name is its stable instance id."""
+    settings = k8s_settings(tmp_path)
+    sources = {variable["name"]: variable.get("valueFrom") for variable in container()["env"]}
+    assert sources["STREAMAE_KAFKA__INSTANCE_ID"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert settings.kafka.instance_id == "streamae-0"
+    mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
+    assert str(settings.model.bundle) in mounts
+    assert str(Path(container()["args"][-1]).parent) in mounts
+
+
+# Kubernetes
+
+
+@by_name(MANIFESTS)
+def test_manifests_match_the_published_schema(path: Path) -> None:
+    """Kubernetes would accept every field of every manifest."""
+    kubernetes_validate.validate(load_yaml("k8s", path.name), kubernetes_validate.latest_version(), strict=True)
+
+
+def test_a_wrong_field_of_a_manifest_is_noticed() -> None:
+    """The schema check is no rubber stamp: `resource` for `resources` fails it."""
+    manifest = load_yaml("k8s", "statefulset.yaml")
+    template = manifest["spec"]["template"]["spec"]["containers"][0]
+    template["resource"] = template.pop("resources")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kustomization_lists_every_manifest() -> None:
+    """`kubectl apply -k` brings up all of it."""
+    kustomization = load_yaml("k8s", "kustomization.yaml")
+    assert sorted(kustomization["resources"]) == [path.name for path in MANIFESTS]
+
+
+def test_labels_and_names_of_manifests_fit() -> None:
+    """Service, disruption budget and stateful set select the same pods; volumes and config map are named alike."""
+    stateful, service, budget = (load_yaml("k8s", f"{name}.yaml") for name in ("statefulset", "service", "pdb"))
+    labels = stateful["spec"]["template"]["metadata"]["labels"]
+    assert stateful["spec"]["selector"]["matchLabels"] == labels
+    assert service["spec"]["selector"] == labels
+    assert budget["spec"]["selector"]["matchLabels"] == labels
+    assert stateful["spec"]["serviceName"] == service["metadata"]["name"]
+    pod = stateful["spec"]["template"]["spec"]
+    names = {volume["name"]: volume for volume in pod["volumes"]}
+    assert {mount["name"] for mount in container()["volumeMounts"]} == set(names)
+    assert names["settings"]["configMap"]["name"] == load_yaml("k8s", "configmap.yaml")["metadata"]["name"]
+
+
+def test_pods_run_without_rights() -> None:
+    """A pod has no root, no capability, no writable image and no token of the cluster."""
+    pod = load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container()["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+# Ports, paths, deadlines
+
+
+def test_ports_agree(tmp_path: Path) -> None:
+    """One port everywhere: the program's default, as long as no settings file says otherwise."""
+    settings = k8s_settings(tmp_path)
+    (port,) = container()["ports"]
+    (exposed,) = load_yaml("k8s", "service.yaml")["spec"]["ports"]
+    annotations = load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["metadata"]["annotations"]
+    compose = load_yaml("docker", "compose.yaml")["services"]["streamae"]
+    dockerfile = text_of(DEPLOY / "docker" / "Dockerfile")
+    (exposed_by_image,) = re.findall(r"^EXPOSE (\d+)$", dockerfile, re.MULTILINE)
+    (asked,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", dockerfile)
+    ports = [settings.service.http_port, port["containerPort"], exposed["port"], annotations["prometheus.io/port"]]
+    ports += [exposed_by_image, asked, *compose["ports"][0].split(":")[1:]]
+    assert {int(number) for number in ports} == {DEFAULTS.http_port}
+    assert exposed["targetPort"] == port["name"]
+
+
+def test_probes_ask_what_the_program_answers() -> None:
+    """Start and life are asked of the loop alone, readiness of everything; a probe's port is the container's."""
+    probes = {name: container()[f"{name}Probe"] for name in ("startup", "liveness", "readiness")}
+    assert {name: probe["httpGet"]["path"] for name, probe in probes.items()} == {
+        "startup": health.LIVE_PATH,
+        "liveness": health.LIVE_PATH,
+        "readiness": health.READY_PATH,
+    }
+    assert {probe["httpGet"]["port"] for probe in probes.values()} == {container()["ports"][0]["name"]}
+    startup = probes["startup"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
+
+
+@by_name(FILES)
+def test_paths_exist(path: Path) -> None:
+    """No file asks for a path that the health server does not serve."""
+    served = {health.LIVE_PATH, health.READY_PATH, health.METRICS_PATH}
+    assert set(ADDRESS_PATHS.findall(text_of(path))) <= served
+
+
+def test_health_check_of_the_image_compiles() -> None:
+    """The one line of Python in the Dockerfile is valid and asks for life, not for readiness."""
+    interpreter, flag, program = health_check()
+    assert (interpreter, flag) == ("python", "-c")
+    compile(program, "HEALTHCHECK", "exec")
+    assert f"{health.LIVE_PATH}'" in program
+
+
+def health_check() -> list[str]:
+    """Return the exec form of HEALTHCHECK's command."""
+    match = re.search(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", text_of(DEPLOY / "docker" / "Dockerfile"), re.MULTILINE)
+    assert match
+    value: list[str] = json.loads(match[1])
+    return value
+
+
+def test_nobody_kills_a_draining_process(tmp_path: Path) -> None:
+    """Kubernetes and Compose wait longer than the program needs to commit, save and leave."""
+    drain_ms = k8s_settings(tmp_path).service.drain_timeout_ms
+    grace = load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace * 1_000 == drain_ms + 25_000
+    compose = load_yaml("docker", "compose.yaml")["services"]["streamae"]
+    assert seconds(compose["stop_grace_period"]) * 1_000 > DEFAULTS.drain_timeout_ms
+
+
+# Prometheus
+
+
+def rules() -> list[dict[str, Any]]:
+    """Return all alert rules."""
+    return [rule for group in load_yaml("prometheus", "alerts.yaml")["groups"] for rule in group["rules"]]
+
+
+def sample_names() -> set[str]:
+    """Return every sample name that /metrics can have, taken from a fresh registry's HELP and TYPE lines."""
+    names: set[str] = set()
+    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", Telemetry().render()[0].decode(), re.MULTILINE):
+        names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
+    return names
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_alerts_use_metrics_that_exist(rule: dict[str, Any]) -> None:
+    """A rule over a metric, or a label value, that does not exist would be silent for ever."""
+    text = rule["expr"] + " ".join(rule["annotations"].values())
+    used = set(re.findall(r"\bstreamae_\w+", text))
+    assert used <= sample_names()
+    assert used or "up{" in rule["expr"]
+    values = {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *REBALANCES, *KEY_STATES, *Reason, *ChangeKind, "streamae"}
+    assert set(re.findall(r"(?:=|=~|!=)\"(\w+)\"", rule["expr"])) <= {str(value) for value in values}
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_alerts_say_what_and_what_to_do(rule: dict[str, Any]) -> None:
+    """Whoever is called reads what is wrong, what to do and how urgent it is."""
+    assert rule["alert"].startswith("Streamae")
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert set(rule["annotations"]) == {"summary", "description"}
