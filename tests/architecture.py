@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -175,34 +176,35 @@ def telling_name(module: Module) -> list[str]:
     return [f"a module called {part} says nothing" for part in module.name.split(".") if part in BANNED_NAMES]
 
 
-def docstrings(module: Module, inherited: frozenset[str] = frozenset()) -> list[str]:
+def docstrings(module: Module, documented: Mapping[str, frozenset[str]] = MappingProxyType({})) -> list[str]:
     """The module and everything public in it say what they are.
 
-    Exempt: magic methods, declarations without a body (`...`), and methods a base class of ours documents.
+    Exempt: magic methods, declarations without a body (`...`), and methods documented by a base class of ours or
+    by a protocol of ours that the class satisfies.
 
     Args:
-        inherited: `Class.method` documented anywhere in the package.
+        documented: methods by class, from `documented_methods`.
     """
     problems = []
     if module.tree.body and not ast.get_docstring(module.tree):
         problems.append("no module docstring")
     for owner, node in _public(module.tree):
-        if ast.get_docstring(node) or (isinstance(node, Function) and _is_declaration(node)):
+        if _is_documented(node):
             continue
-        bases = [] if owner is None else [ast.unparse(base).split("[")[0].split(".")[-1] for base in owner.bases]
-        if not any(f"{base}.{node.name}" in inherited for base in bases):
+        if owner is None or not any(node.name in documented[base] for base in _contracts(owner, documented)):
             problems.append(f"line {node.lineno}: {node.name} has no docstring")
     return problems
 
 
-def documented_methods(modules: Sequence[Module]) -> frozenset[str]:
-    """Return `Class.method` of every public method in the package that has a docstring or is a declaration."""
-    return frozenset(
-        f"{owner.name}.{node.name}"
-        for module in modules
-        for owner, node in _public(module.tree)
-        if owner is not None and (ast.get_docstring(node) or (isinstance(node, Function) and _is_declaration(node)))
-    )
+def documented_methods(modules: Sequence[Module]) -> dict[str, frozenset[str]]:
+    """Return, by class, the public methods that have a docstring or are declarations; protocols as `Protocol:Name`."""
+    methods: dict[str, set[str]] = {}
+    for module in modules:
+        for owner, node in _public(module.tree):
+            if owner is not None and _is_documented(node):
+                for name in (owner.name, *([f"Protocol:{owner.name}"] if "Protocol" in _bases(owner) else [])):
+                    methods.setdefault(name, set()).add(node.name)
+    return {name: frozenset(names) for name, names in methods.items()}
 
 
 def no_mocks(module: Module) -> list[str]:
@@ -262,6 +264,23 @@ def _public(tree: ast.Module) -> Iterator[tuple[ast.ClassDef | None, ast.ClassDe
                 for inner in node.body:
                     if isinstance(inner, Function) and not inner.name.startswith("_"):
                         yield node, inner
+
+
+def _bases(owner: ast.ClassDef) -> list[str]:
+    """Return the last parts of the names of a class's bases."""
+    return [ast.unparse(base).split("[")[0].split(".")[-1] for base in owner.bases]
+
+
+def _contracts(owner: ast.ClassDef, documented: Mapping[str, frozenset[str]]) -> list[str]:
+    """Return the classes of ours that say what the methods of `owner` do: its bases, and the protocols it satisfies."""
+    own = {node.name for node in owner.body if isinstance(node, Function)}
+    satisfied = [name for name, methods in documented.items() if name.startswith("Protocol:") and methods <= own]
+    return [name for name in (*_bases(owner), *satisfied) if name in documented]
+
+
+def _is_documented(node: ast.ClassDef | Function) -> bool:
+    """Tell whether a class or function has a docstring, or is a declaration that needs none."""
+    return bool(ast.get_docstring(node)) or (isinstance(node, Function) and _is_declaration(node))
 
 
 def _is_declaration(node: Function) -> bool:

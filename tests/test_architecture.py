@@ -26,7 +26,7 @@ def read(folder: str) -> list[Module]:
 
 
 PACKAGE, TESTS, SCRIPTS = read("streamae"), read("tests"), read("scripts")
-INHERITED = rules.documented_methods(PACKAGE)
+DOCUMENTED = rules.documented_methods(PACKAGE)
 
 
 def each(modules: list[Module]) -> pytest.MarkDecorator:
@@ -58,7 +58,7 @@ def test_modules_and_functions_stay_small(module: Module) -> None:
 @each(PACKAGE)
 def test_public_names_are_documented(module: Module) -> None:
     """Whoever uses a public name finds its contract beside it."""
-    assert rules.docstrings(module, INHERITED) == []
+    assert rules.docstrings(module, DOCUMENTED) == []
 
 
 @each(TESTS)
@@ -196,18 +196,23 @@ def test_drawers_are_noticed(name: str) -> None:
         ('"""Purpose."""\nclass C:\n    """Say."""\n    def f(self): ...', False),
         ('"""Purpose."""\nclass C(Source):\n    """Say."""\n    def poll(self): return 1', False),
         ('"""Purpose."""\nclass C(Source):\n    """Say."""\n    def extra(self): return 1', True),
+        ('"""Purpose."""\nclass C:\n    """Say."""\n    def send(self): x\n    def close(self): x', False),
+        ('"""Purpose."""\nclass C:\n    """Say."""\n    def send(self): x\n    def shut(self): x', True),
         ("", False),
     ],
 )
 def test_missing_docstrings_are_noticed(text: str, is_wrong: bool) -> None:
-    """Public names need a docstring unless they are magic, declarations or documented by their base."""
-    assert bool(rules.docstrings(Module("streamae.x", text), frozenset({"Source.poll"}))) is is_wrong
+    """Public names need a docstring unless they are magic, declarations or documented by a base or protocol."""
+    documented = {"Source": frozenset({"poll"}), "Protocol:Sink": frozenset({"send", "close"})}
+    assert bool(rules.docstrings(Module("streamae.x", text), documented)) is is_wrong
 
 
 def test_a_base_documents_its_methods_for_others() -> None:
     """What a protocol documents or declares is found by class and name; an undocumented body is not."""
     text = 'class P:\n    """P."""\n    def a(self):\n        """A."""\n    def b(self): ...\n    def c(self): return 1'
-    assert rules.documented_methods([Module("streamae.x", text)]) == {"P.a", "P.b"}
+    assert rules.documented_methods([Module("streamae.x", text)]) == {"P": {"a", "b"}}
+    protocol = text.replace("class P:", "class P(Protocol):")
+    assert rules.documented_methods([Module("streamae.x", protocol)])["Protocol:P"] == {"a", "b"}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
@@ -20,9 +21,11 @@ import pytest
 import yaml
 
 from streamae.batches import ChangeKind, Reason
+from streamae.cli import build_parser, split_settings
 from streamae.config import ServiceSettings, Settings
 from streamae.config_sources import SETTING_NAMES, load_settings
-from streamae.runtime import health
+from streamae.errors import ExitCode
+from streamae.runtime import health, service
 from streamae.runtime.telemetry import CHECKPOINT_OUTCOMES, KEY_STATES, REBALANCES, TRANSACTION_OUTCOMES, Telemetry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +128,11 @@ def test_unit_fits_the_program() -> None:
     assert values["Restart"] == ["on-failure"]
     assert values["MemoryDenyWriteExecute"] == ["no"]
     assert values["ProcSubset"] == ["all"]
-    assert values["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert "KillSignal" not in values
+    assert signal.SIGTERM in service.STOP_SIGNALS
+    sent = re.fullmatch(r"/bin/kill -(\w+) \$MAINPID", values["ExecReload"][0])
+    assert sent
+    assert signal.Signals[f"SIG{sent[1]}"] in service.SIGNALS - service.STOP_SIGNALS
     drain = load_settings(DEPLOY / "systemd" / "streamae.example.toml", {}, {}).settings.service.drain_timeout_ms
     assert seconds(values["TimeoutStopSec"][0]) * 1_000 > drain
     assert seconds(values["WatchdogSec"][0]) * 1_000 <= DEFAULTS.stall_timeout_ms
@@ -137,6 +144,7 @@ def test_wrong_settings_stop_the_restarts(tmp_path: Path) -> None:
     wrong.write_text("[kafka]\nno_such_setting = 1\n", encoding="utf-8")
     command = [sys.executable, "-m", "streamae", "run", "--config", str(wrong)]
     done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == ExitCode.SETTINGS
     assert unit_values(text_of(UNIT))["RestartPreventExitStatus"] == [str(done.returncode)]
     assert "kafka.no_such_setting" in done.stdout + done.stderr
 
@@ -179,11 +187,10 @@ def commands() -> dict[str, list[str]]:
 @pytest.mark.parametrize("where", ["systemd", "docker", "compose", "k8s"])
 def test_command_lines_parse(where: str) -> None:
     """Every deployment starts a command, with flags, that the program's own parser accepts."""
-    from streamae.cli import build_parser
-
-    arguments = commands()[where]
+    arguments, flags = split_settings(commands()[where])
     assert arguments[0] == "run"
     build_parser().parse_args(arguments)
+    assert set(flags) <= set(SETTING_NAMES)
 
 
 def test_image_starts_the_program_itself() -> None:
@@ -328,12 +335,12 @@ def test_kustomization_lists_every_manifest() -> None:
 
 def test_labels_and_names_of_manifests_fit() -> None:
     """Service, disruption budget and stateful set select the same pods; volumes and config map are named alike."""
-    stateful, service, budget = (load_yaml("k8s", f"{name}.yaml") for name in ("statefulset", "service", "pdb"))
+    stateful, headless, budget = (load_yaml("k8s", f"{name}.yaml") for name in ("statefulset", "service", "pdb"))
     labels = stateful["spec"]["template"]["metadata"]["labels"]
     assert stateful["spec"]["selector"]["matchLabels"] == labels
-    assert service["spec"]["selector"] == labels
+    assert headless["spec"]["selector"] == labels
     assert budget["spec"]["selector"]["matchLabels"] == labels
-    assert stateful["spec"]["serviceName"] == service["metadata"]["name"]
+    assert stateful["spec"]["serviceName"] == headless["metadata"]["name"]
     pod = stateful["spec"]["template"]["spec"]
     names = {volume["name"]: volume for volume in pod["volumes"]}
     assert {mount["name"] for mount in container()["volumeMounts"]} == set(names)
