@@ -5,7 +5,9 @@
     ├── BundleError        model bundle missing, broken or not fitting: refuse it, keep the previous one
     ├── DataError          training or evaluation data unusable: fix the data
     ├── RetryableError     a service did not answer in time or said no for now: back off, try the same again
-    │   └── MembershipError    not a stable member of the consumer group at this moment: poll on, then retry
+    │   ├── MembershipError    not a stable member of the consumer group at this moment: poll on, then retry
+    │   ├── TooLargeError      the broker refuses this very message for its size: shorten it, then retry
+    │   └── OutcomeUnknownError    a commit was asked for and never answered: find out before sending anything again
     └── FatalError         cannot go on correctly in this process: exit 1, the supervisor restarts it
 
 Every command ends with an `ExitCode`. A bad *record* is never an exception: it becomes a dead letter with a reason (`streamae.batches.Reason`).
@@ -56,6 +58,29 @@ class RetryableError(StreamaeError):
 
 class MembershipError(RetryableError):
     """This process is not, right now, a stable member of its consumer group."""
+
+
+class TooLargeError(RetryableError):
+    """A message is larger than its topic allows; it will be refused again unless it is shortened.
+
+    Nothing of its transaction was committed.
+
+    Attributes:
+        index: position of the message among all messages sent in the transaction, in order.
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class OutcomeUnknownError(RetryableError):
+    """A commit was sent and its answer is missing: it may have happened or not, and must not be sent again blindly.
+
+    Catch it before `RetryableError`. Ask `Source.span` of a partition whose offset was in the transaction: it
+    waits until the broker has decided, then its committed offset is the transaction's (it happened) or an
+    older one (it did not).
+    """
 
 
 class FatalError(StreamaeError):

@@ -64,8 +64,12 @@ class Source(Protocol):
     def poll(self, timeout_ms: int) -> Poll:
         """Wait at most `timeout_ms` for records or ownership changes; keeps the group membership alive.
 
+        A partition both revoked and assigned was lost and won back, or stood at an offset the broker no longer
+        keeps: forget it, then plan it anew with `span` and `start_at`.
+
         Raises:
             RetryableError: the broker cannot be reached; positions are unchanged.
+            FatalError: another process has taken over this member's identity.
         """
         ...
 
@@ -78,7 +82,13 @@ class Source(Protocol):
         ...
 
     def start_at(self, partition: Partition, offset: int) -> None:
-        """Deliver `partition` from `offset` on; also used to read again after a failed step."""
+        """Deliver `partition` from `offset` on; also used to read again after a failed step.
+
+        Does not lift a `pause`.
+
+        Raises:
+            MembershipError: the partition is not owned (any more).
+        """
         ...
 
     def pause(self, partitions: Sequence[Partition]) -> None:
@@ -122,7 +132,9 @@ class Sink(Protocol):
 
         Raises:
             RetryableError: the outcome is "not committed"; the same messages may be sent again.
-            FatalError: the outcome is unknown or this process was fenced; nothing more may be sent from here.
+            MembershipError: likewise; `send_offsets` came from a member that is no longer current.
+            OutcomeUnknownError: the commit was asked for and not answered; see there.
+            FatalError: this process was fenced; nothing more may be sent from here.
         """
         ...
 
@@ -131,7 +143,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the stored state of one partition reflects.
+    """What the stored state of one partition reflects; `connectors.buckets` says which bucket a key is in.
 
     Attributes:
         offset: the state is exactly the state after every record below this offset.
@@ -186,9 +198,9 @@ class StateStore(Protocol):
     ) -> Outcome:
         """Save changed keys and move the manifest from `base` to `new` in one atomic step.
 
-        Accepted only if `base <= stored offset < new` and no bucket lost keys; with `base=None` only if there
-        is no manifest, and then whatever stood there before is replaced. Repeating an accepted call (its
-        answer was lost) is answered `OK` again.
+        Accepted only if `base <= stored offset < new`, the stored fingerprint is the same and no touched
+        bucket lost keys; with `base=None` only if there is no manifest, and then whatever stood there before
+        is replaced. Repeating an accepted call (its answer was lost) is answered `OK` again.
 
         Raises:
             RetryableError: no answer in time; the call may or may not have been carried out.

@@ -1,0 +1,39 @@
+"""The stored format every state store shares: buckets of keys, and the mark of the call that wrote a manifest.
+
+A stored partition is cut into buckets so that a store which lost single keys is noticed by counting the
+keys of the few buckets a call touches. The number is part of the stored format: changing it orphans state.
+
+Must not know: any store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+
+BUCKETS = 256
+
+
+def bucket_of(key: bytes) -> int:
+    """Return the bucket of `key`, in [0, BUCKETS): the same in every process, release and machine.
+
+    >>> bucket_of(b"pump-7")
+    179
+    """
+    return zlib.crc32(key) % BUCKETS
+
+
+def digest_of_call(
+    base: int | None, new: int, fingerprint: str, records: Sequence[tuple[bytes, bytes]], deleted: Sequence[bytes]
+) -> bytes:
+    """Return 16 bytes that tell a repeated checkpoint call from another one to the same offset."""
+    digest = hashlib.blake2b(f"{base} {new} {len(records)} {fingerprint}".encode(), digest_size=16)
+    for key, value in records:
+        digest.update(b"%d %d " % (len(key), len(value)))
+        digest.update(key)
+        digest.update(value)
+    for key in deleted:
+        digest.update(b"%d " % len(key))
+        digest.update(key)
+    return digest.digest()

@@ -1,0 +1,163 @@
+"""Redis in memory: a state store with the contract of the real one and a switch for every way to lose data.
+
+Must not know: a client library, time, or what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from streamae.batches import Partition
+from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
+from streamae.connectors.protocols import Manifest, Outcome
+
+
+class Switches:
+    """Errors waiting at named points; each is raised once and gone."""
+
+    points: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[BaseException]] = {}
+
+    def fail_at(self, point: str, error: BaseException, times: int = 1) -> None:
+        """Raise `error` the next `times` times `point` is reached.
+
+        Raises:
+            ValueError: there is no such point.
+        """
+        if point not in self.points:
+            raise ValueError(f"no point {point!r}; there are {', '.join(self.points)}")
+        self._waiting.setdefault(point, []).extend([error] * times)
+
+    def reach(self, point: str) -> None:
+        """Raise what waits at `point`, if anything does."""
+        waiting = self._waiting.get(point)
+        if waiting:
+            raise waiting.pop(0)
+
+
+@dataclass(slots=True)
+class _Stored:
+    """What is kept of one partition: the manifest, the call that wrote it, and the keys by bucket."""
+
+    manifest: Manifest | None = None
+    call: bytes = b""
+    buckets: list[dict[bytes, bytes]] = field(default_factory=lambda: [{} for _ in range(BUCKETS)])
+
+    def is_whole(self, buckets: Iterable[int]) -> bool:
+        """Whether these buckets hold as many keys as the manifest says."""
+        counts = self.manifest.counts if self.manifest else (0,) * BUCKETS
+        return all(len(self.buckets[bucket]) == counts[bucket] for bucket in buckets)
+
+
+class MemoryStore(Switches):
+    """State store in memory; outlives the engines of a test, as Redis outlives a process.
+
+    Points for `fail_at`: `manifest`, `load`, `drop`; `before_checkpoint` (nothing is stored),
+    `after_checkpoint` (stored, but the answer is lost).
+    """
+
+    points = ("manifest", "load", "drop", "before_checkpoint", "after_checkpoint")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._partitions: dict[Partition, _Stored] = {}
+
+    def manifest(self, partition: Partition) -> Manifest | None:
+        """Return the manifest; see `StateStore.manifest`."""
+        self.reach("manifest")
+        return self._stored(partition).manifest
+
+    def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
+        """Return packed states, checked; see `StateStore.load`."""
+        self.reach("load")
+        stored = self._stored(partition)
+        if base is None:
+            return None if stored.manifest else [None] * len(keys)
+        if stored.manifest is None or stored.manifest.offset != base:
+            return None
+        if not stored.is_whole({bucket_of(key) for key in keys}):
+            return None
+        return [stored.buckets[bucket_of(key)].get(key) for key in keys]
+
+    def checkpoint(
+        self,
+        partition: Partition,
+        base: int | None,
+        new: int,
+        fingerprint: str,
+        records: Sequence[tuple[bytes, bytes]],
+        deleted: Sequence[bytes] = (),
+    ) -> Outcome:
+        """Save changed keys and move the manifest; see `StateStore.checkpoint`."""
+        self.reach("before_checkpoint")
+        call = digest_of_call(base, new, fingerprint, records, deleted)
+        stored = self._stored(partition)
+        outcome = _judge(stored, base, new, fingerprint, call)
+        touched = {bucket_of(key) for key, _ in records} | {bucket_of(key) for key in deleted}
+        if outcome is None and base is not None and not stored.is_whole(touched):
+            outcome = Outcome.ROLLED_BACK
+        if outcome is not None:
+            return outcome
+        if base is None:
+            stored = self._partitions[partition] = _Stored()
+        for key in deleted:
+            stored.buckets[bucket_of(key)].pop(key, None)
+        for key, value in records:
+            stored.buckets[bucket_of(key)][key] = value
+        counts = list(stored.manifest.counts) if stored.manifest else [0] * BUCKETS
+        for bucket in touched:
+            counts[bucket] = len(stored.buckets[bucket])
+        stored.manifest = Manifest(new, fingerprint, tuple(counts))
+        stored.call = call
+        self.reach("after_checkpoint")
+        return Outcome.OK
+
+    def drop(self, partition: Partition) -> None:
+        """Delete manifest and state; see `StateStore.drop`."""
+        self.reach("drop")
+        self._partitions.pop(partition, None)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    # Ways to lose data.
+
+    def flush(self) -> None:
+        """Lose everything, as FLUSHALL does."""
+        self._partitions.clear()
+
+    def lose_manifest(self, partition: Partition) -> None:
+        """Lose the manifest only, as an eviction may."""
+        self._stored(partition).manifest = None
+
+    def lose_keys(self, partition: Partition, keys: Iterable[bytes]) -> None:
+        """Lose single keys while the manifest still counts them."""
+        for key in keys:
+            self._stored(partition).buckets[bucket_of(key)].pop(key, None)
+
+    def snapshot(self) -> dict[Partition, _Stored]:
+        """Return a copy of everything for `restore`."""
+        return copy.deepcopy(self._partitions)
+
+    def restore(self, snapshot: dict[Partition, _Stored]) -> None:
+        """Go back to an earlier `snapshot`, as a fail-over to a replica that lags behind does."""
+        self._partitions = copy.deepcopy(snapshot)
+
+    def _stored(self, partition: Partition) -> _Stored:
+        return self._partitions.setdefault(partition, _Stored())
+
+
+def _judge(stored: _Stored, base: int | None, new: int, fingerprint: str, call: bytes) -> Outcome | None:
+    """Return why a checkpoint is answered without being carried out, None when it may be."""
+    manifest = stored.manifest
+    if manifest is None:
+        return None if base is None else Outcome.ROLLED_BACK
+    if manifest.offset == new and stored.call == call:
+        return Outcome.OK
+    if base is None or manifest.offset >= new or manifest.fingerprint != fingerprint:
+        return Outcome.STALE
+    return Outcome.ROLLED_BACK if manifest.offset < base else None
