@@ -33,7 +33,9 @@ class KeyTable:
         self._seen_ms = np.zeros(capacity, dtype=np.int64)
         self._used = np.zeros(capacity, dtype=np.bool_)
         self._dirty = np.zeros(capacity, dtype=np.bool_)
-        self._deleted: dict[Partition, list[bytes]] = {}
+        self._owner_numbers = np.full(capacity, -1, dtype=np.int32)
+        self._numbers: dict[Partition, int] = {}
+        self._deleted: dict[Partition, dict[bytes, None]] = {}  # ordered sets
 
     def __len__(self) -> int:
         """Keys resident."""
@@ -63,15 +65,22 @@ class KeyTable:
         """
         evicted = self._evict(len(keys) - len(self._free), now_event_ms)
         table = self._tables.setdefault(partition, {})
+        number = self._numbers.setdefault(partition, len(self._numbers))
         slots = []
         for key in keys:
             slot = self._free.pop() if self._free else NO_SLOT
             if slot != NO_SLOT:
+                self._deleted.get(partition, {}).pop(key, None)
                 table[key] = slot
                 self.keys[slot], self.owners[slot] = key, partition
+                self._owner_numbers[slot] = number
                 self._seen_ms[slot], self._used[slot], self._dirty[slot] = now_event_ms, True, False
             slots.append(slot)
         return np.array(slots, dtype=np.int32), evicted
+
+    def is_elsewhere(self, key: bytes, partition: Partition) -> bool:
+        """Tell whether another partition has the same key: its producer does not partition by key."""
+        return any(key in table for owner, table in self._tables.items() if owner != partition)
 
     def touch(self, slots: Slots, event_times_ms: Ints) -> None:
         """Mark slots as changed by records of these event times."""
@@ -95,8 +104,8 @@ class KeyTable:
     def clean(self, partition: Partition, slots: Slots, deleted: Sequence[bytes]) -> None:
         """Note that these changes and deletions are stored."""
         self._dirty[slots] = False
-        gone = set(deleted)
-        self._deleted[partition] = [key for key in self._deleted.get(partition, []) if key not in gone]
+        for key in deleted:
+            self._deleted.get(partition, {}).pop(key, None)
 
     def release(self, partition: Partition) -> Slots:
         """Forget a partition; return the slots it had."""
@@ -119,13 +128,14 @@ class KeyTable:
             partition = self.owners[slot]
             assert partition is not None  # used slots have an owner
             del self._tables[partition][self.keys[slot]]
-            self._deleted.setdefault(partition, []).append(self.keys[slot])
+            self._deleted.setdefault(partition, {})[self.keys[slot]] = None
         self._forget(slots)
         return slots
 
     def _forget(self, slots: Slots) -> None:
         for slot in slots:
             self.keys[slot], self.owners[slot] = b"", None
+        self._owner_numbers[slots] = -1
         self._used[slots] = False
         self._dirty[slots] = False
         self._free.extend(slots.tolist())

@@ -1,0 +1,81 @@
+"""Taking partitions over: ask group and store where they stand, plan, and start reading there.
+
+A partition that cannot be recovered yet (store or broker silent) waits; nothing of it is delivered meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from streamae.batches import Partition
+from streamae.connectors.protocols import Source, StateStore
+from streamae.errors import RetryableError
+from streamae.runtime.logs import get_logger
+from streamae.runtime.partitions import Partitions, plan
+
+LOUD = frozenset({"expired", "recreated", "moved_back", "other_settings", "no_state"})  # worth a warning
+
+
+class Recovery:
+    """Recovers partitions. Mutated by the engine's thread only."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: StateStore,
+        fingerprint: str,
+        *,
+        first: Literal["earliest", "latest"],
+        rebuild_max_records: int,
+    ) -> None:
+        """Set the policy; see `partitions.plan` for the last two."""
+        self.source, self.store, self.fingerprint = source, store, fingerprint
+        self.first: Literal["earliest", "latest"] = first
+        self.rebuild_max_records = rebuild_max_records
+        self.waiting: dict[Partition, None] = {}  # an ordered set
+        self._log = get_logger()
+
+    def add(self, partitions: Iterable[Partition]) -> None:
+        """Let partitions wait for `start`."""
+        self.waiting.update(dict.fromkeys(partitions))
+
+    def start(self, into: Partitions) -> None:
+        """Recover the partitions that wait; each ends in `into` or goes on waiting."""
+        for partition in list(self.waiting):
+            try:
+                self._start_one(partition, into)
+            except RetryableError as error:
+                self._log.warning("recovery_waits", topic=partition.topic, partition=partition.index, error=str(error))
+                return  # the next would wait as long
+            del self.waiting[partition]
+
+    def abandon(self, partition: Partition) -> None:
+        """Stop trying: the partition was taken away."""
+        self.waiting.pop(partition, None)
+
+    def was_committed(self, offsets: dict[Partition, int]) -> bool:
+        """Tell whether a transaction of unknown outcome was committed; its offsets are then the group's.
+
+        Raises:
+            RetryableError: the group does not answer; ask again.
+        """
+        return any(self.source.span(partition).committed == offset for partition, offset in offsets.items())
+
+    def _start_one(self, partition: Partition, into: Partitions) -> None:
+        span, manifest = self.source.span(partition), self.store.manifest(partition)
+        chosen = plan(span, manifest, self.fingerprint, first=self.first, rebuild_max_records=self.rebuild_max_records)
+        if chosen.drop_stored:
+            self.store.drop(partition)
+        self.source.start_at(partition, chosen.start)
+        into.take(partition, chosen, span.committed)
+        log = self._log.warning if chosen.reason in LOUD else self._log.info
+        log(
+            "partition_started",
+            topic=partition.topic,
+            partition=partition.index,
+            reason=chosen.reason,
+            offset=chosen.start,
+            replay_until=chosen.replay_until,
+            committed=span.committed,
+        )
