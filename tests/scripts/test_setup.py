@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASIC = ("bash", "env", "uname", "sed", "head", "id", "dirname", "cat", "true", "awk")
 JAVA_17 = "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2"
 JAVA_11 = "echo 'openjdk version \"11.0.2\" 2019-01-15' >&2"
+PYTHON_310 = f"exec {sys.executable} -c 'import sys; sys.version_info = (3, 10, 9); exec(sys.argv[1])' \"$2\""
 ALL = {"java": JAVA_17, "mvn": "", "redis-server": "", "systemd-analyze": ""}
 
 
@@ -98,7 +100,7 @@ def test_sudo_is_used_only_without_a_password(tmp_path: Path) -> None:
     assert calls[-1].endswith("maven")
 
 
-@pytest.mark.parametrize("body", [None, "exit 1"], ids=["no Python", "only an old one"])
+@pytest.mark.parametrize("body", [None, "exit 1", PYTHON_310], ids=["none", "a shim for none", "only an old one"])
 def test_missing_python_is_said_plainly(tmp_path: Path, body: str | None) -> None:
     """Without Python 3.11 the one message says what to install or how to name it, and nothing is created."""
     fakes = {} if body is None else {"python3": body, "python3.11": body}
