@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
+PATIENCE_S = 0.1  # for room in the supervisor's queue; then the message is dropped
 
 
 class Notifier:
@@ -58,5 +59,5 @@ class Notifier:
         # a leading @ names an abstract socket, whose real first byte is zero
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
-            datagram.setblocking(False)
+            datagram.settimeout(PATIENCE_S)
             datagram.sendto(message.encode(), address)

@@ -75,10 +75,10 @@ def test_a_supervisor_that_went_away_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_supervisor_that_does_not_read_cannot_block_us(tmp_path: Path) -> None:
-    """A full socket buffer drops messages instead of stopping the loop."""
+    """A full queue drops messages after a moment instead of stopping the loop."""
     receiver = Receiver(str(tmp_path / "full"))
     notifier = Notifier(str(tmp_path / "full"))
-    for _ in range(2_000):
+    for _ in range(15):  # the kernel's queue holds about ten
         notifier.watchdog()
     assert receiver.take() == "WATCHDOG=1"
     receiver.socket.close()
