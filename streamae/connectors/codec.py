@@ -122,7 +122,11 @@ class Codec:
         keys = self._keys(raws, parsed, findings)
         times = self._times(raws, parsed, findings)
         values = self._values(parsed, findings)
-        rejected += [Rejected(raws[i], reason, detail[:MAX_DETAIL]) for i, (reason, detail) in findings.faults.items()]
+        rejected += [
+            Rejected(raws[i], reason, detail[:MAX_DETAIL])
+            for i, (reason, detail) in findings.faults.items()
+            if i not in findings.ignored
+        ]
         return _batch(raws, partitions, keys, times, values, findings), rejected
 
     def _keys(self, raws: list[RawRecord], parsed: list[Any], findings: Findings) -> list[bytes]:
@@ -303,4 +307,7 @@ def _record_type(leaves: list[tuple[tuple[str, ...], Leaf]]) -> tuple[type[msgsp
                 setattr(record, attribute, empty)
 
     namespace = {"__post_init__": fill} if empties else {}
-    return msgspec.defstruct("Record", fields, rename=names, namespace=namespace, gc=False), places
+    try:
+        return msgspec.defstruct("Record", fields, rename=names, namespace=namespace, gc=False), places
+    except ValueError as error:  # a quote, backslash or control character
+        raise ConfigError([f"input: {error}: {', '.join(names.values())}"]) from error

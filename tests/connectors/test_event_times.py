@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS, UNREADABLE, read_times
@@ -111,6 +111,7 @@ def test_no_times_at_all() -> None:
     assert read_times([], "auto").tolist() == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())))
 @pytest.mark.parametrize("unit", ["auto", "s", "ms", "us", "ns"])
 def test_a_mixed_column_equals_one_by_one(unit: str, times: list[Any]) -> None:
@@ -120,6 +121,7 @@ def test_a_mixed_column_equals_one_by_one(unit: str, times: list[Any]) -> None:
     assert together.tolist() == [read_times([time], unit)[0] for time in times]
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)),  # noqa: DTZ001
     st.integers(min_value=-23 * 60, max_value=23 * 60),
@@ -131,6 +133,7 @@ def test_iso_8601_round_trips(moment: datetime, offset_minutes: int) -> None:
     assert read_times([aware.isoformat()], "auto").tolist() == [expected]
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=10**11, max_value=5 * 10**12))
 def test_auto_finds_the_unit_of_every_time_after_1973(time_ms: int) -> None:
     """The same instant in s, ms, us and ns is told apart by size, for every year from 1973 to 2128."""
