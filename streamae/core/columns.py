@@ -73,11 +73,8 @@ class Columns:
     def export(self, slots: Slots) -> Bytes:
         """Pack the state of `slots` (n,) to (n, size_bytes) uint8."""
         parts = [
-            np.ascontiguousarray(self._arrays[name][slots])
-            .reshape(len(slots), -1)
-            .view(np.uint8)
-            .reshape(len(slots), -1)
-            for name in self.fields
+            np.ascontiguousarray(self._arrays[name][slots].reshape(len(slots), math.prod(field.shape))).view(np.uint8)
+            for name, field in self.fields.items()
         ]
         return np.concatenate(parts, axis=1)
 

@@ -180,7 +180,7 @@ class RowGrid:
     def _merged(self, pieces: _Pieces, starts: Ints, ends: Ints) -> tuple[Doubles, Ints]:
         """Sum and count of each bucket; for `last` the last present value with count one."""
         if self.merge == "mean":
-            return np.add.reduceat(pieces.sums, starts, axis=0), np.add.reduceat(pieces.counts, starts, axis=0)
+            return _totals(pieces.sums, starts), np.add.reduceat(pieces.counts, starts, axis=0)
         present = pieces.counts > 0
         positions = np.where(present, np.arange(len(present))[:, None], -1)
         last = np.maximum.accumulate(positions, axis=0)[ends]
@@ -191,3 +191,16 @@ class RowGrid:
     def _rows(self, slots: Slots, buckets: Ints, offsets: Ints, sums: Doubles, counts: Ints) -> RowBatch:
         values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
         return RowBatch(slots, offsets, buckets * (self.grid_ms or 1), values)
+
+
+def _totals(values: Doubles, starts: Ints) -> Doubles:
+    """Sum `values` (P, F) from each start to the next, one after the other.
+
+    `np.add.reduceat` sums in blocks: its rounding would depend on where a batch ended inside a bucket, and a replay
+    would not give the same bits.
+    """
+    features = values.shape[1]
+    buckets = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(values))))
+    cells = buckets[:, None] * features + np.arange(features)
+    totals = np.bincount(cells.ravel(), values.ravel(), len(starts) * features)
+    return np.asarray(totals, dtype=np.float64).reshape(-1, features)
