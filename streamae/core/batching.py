@@ -5,6 +5,7 @@ Order is kept, so windows of one key are always scored in event-time order. Time
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,9 +25,8 @@ class MicroBatcher:
             max_wait_ms: processing time after which a batch goes out although it is not full.
         """
         self.max_size, self.max_wait_ms = max_size, max_wait_ms
-        self._waiting: list[WindowBatch] = []
+        self._waiting: deque[tuple[int, WindowBatch]] = deque()  # with the time each came in, oldest first
         self._count = 0
-        self._oldest_ms = 0
 
     def __len__(self) -> int:
         """Windows waiting."""
@@ -34,36 +34,39 @@ class MicroBatcher:
 
     def add(self, windows: WindowBatch, now_ms: int) -> None:
         """Take windows in; the wait of a batch counts from its first."""
-        if not len(windows):
-            return
-        if not self._count:
-            self._oldest_ms = now_ms
-        self._waiting.append(windows)
-        self._count += len(windows)
+        if len(windows):
+            self._waiting.append((now_ms, windows))
+            self._count += len(windows)
 
     def ready(self, now_ms: int) -> Iterator[WindowBatch]:
         """Yield full batches, then the rest if it has waited `max_wait_ms`."""
-        if self._count >= self.max_size or (self._count and now_ms - self._oldest_ms >= self.max_wait_ms):
-            yield from self._cut(self._count if now_ms - self._oldest_ms >= self.max_wait_ms else self.max_size)
+        yield from self._take(self._count - self._count % self.max_size)
+        if self._waiting and now_ms - self._waiting[0][0] >= self.max_wait_ms:
+            yield from self._take(self._count)
 
     def flush(self) -> Iterator[WindowBatch]:
         """Yield everything that waits."""
-        yield from self._cut(self._count)
+        yield from self._take(self._count)
 
     def drop(self, slots: Slots) -> None:
         """Forget the windows of these slots: their partition is no longer ours."""
-        if self._count:
-            kept = [select(windows, ~np.isin(windows.slots, slots)) for windows in self._waiting]
-            self._waiting = [windows for windows in kept if len(windows)]
-            self._count = sum(map(len, self._waiting))
+        kept = [(came_ms, select(windows, ~np.isin(windows.slots, slots))) for came_ms, windows in self._waiting]
+        self._waiting = deque((came_ms, windows) for came_ms, windows in kept if len(windows))
+        self._count = sum(len(windows) for _, windows in self._waiting)
 
-    def _cut(self, at_least: int) -> Iterator[WindowBatch]:
-        """Yield batches of `max_size` until fewer than `max_size` wait, or none if `at_least` is all of them."""
-        if not self._count:
+    def _take(self, count: int) -> Iterator[WindowBatch]:
+        """Yield the `count` oldest windows in batches of `max_size`."""
+        if not count:
             return
-        everything, take_all = join(self._waiting), at_least >= self._count
-        stop = self._count if take_all else self._count - self._count % self.max_size
-        self._waiting = [select(everything, slice(stop, None))] if stop < self._count else []
-        self._count -= stop
-        for start in range(0, stop, self.max_size):
-            yield select(everything, slice(start, min(start + self.max_size, stop)))
+        taken, missing = [], count
+        while missing:
+            came_ms, windows = self._waiting.popleft()
+            if len(windows) > missing:
+                self._waiting.appendleft((came_ms, select(windows, slice(missing, None))))
+                windows = select(windows, slice(missing))
+            taken.append(windows)
+            missing -= len(windows)
+        self._count -= count
+        everything = join(taken)
+        for start in range(0, count, self.max_size):
+            yield select(everything, slice(start, min(start + self.max_size, count)))
