@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -273,15 +274,21 @@ class Service:
 def watch_signals(handle: Callable[[int], None]) -> None:
     """Give every signal of `SIGNALS` to `handle`, in a thread of its own, for the rest of the process.
 
-    A thread waits for them, so that a main thread deep in a client or on the device cannot delay the drain
-    deadline. Call from the main thread before any other thread exists: they inherit the blocked signals.
+    Python runs signal handlers in the main thread, between two of its instructions: deep in a client or on the
+    device that can take long. The number of a signal is written to a socket at once, whatever the main thread
+    does, and the thread reads it there. Call from the main thread.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    numbers, writer = socket.socketpair()
+    writer.setblocking(False)
 
     def watch() -> None:
-        while True:
-            handle(signal.sigwait(SIGNALS))
+        while number := numbers.recv(1):
+            if number[0] in SIGNALS:
+                handle(number[0])
 
+    for number in SIGNALS:
+        signal.signal(number, lambda _number, _frame: None)  # installed only so that the number is written
+    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
     Thread(target=watch, name="signals", daemon=True).start()
 
 
@@ -294,21 +301,29 @@ def run_service(loaded: LoadedSettings) -> ExitCode:
     """
     from streamae.runtime.assembly import build_engine
 
-    settings = loaded.settings
-    of = settings.service
-    logs.configure(of.log_level, of.log_format)
+    return serve(loaded, lambda telemetry: build_engine(loaded.settings, telemetry))
+
+
+def serve(loaded: LoadedSettings, build: Callable[[Telemetry], Engine]) -> ExitCode:
+    """Run an engine as this process: log, health server, supervisor and signals around it.
+
+    Call once, from the main thread. Raises as `run_service` does.
+    """
+    settings = loaded.settings.service
+    logs.configure(settings.log_level, settings.log_format)
     telemetry = Telemetry()
     service = Service(
-        lambda: build_engine(settings, telemetry),
-        Limits(of.drain_timeout_ms, of.stall_timeout_ms, of.store_grace_ms),
+        lambda: build(telemetry),
+        Limits(settings.drain_timeout_ms, settings.stall_timeout_ms, settings.store_grace_ms),
         telemetry,
         Notifier.from_environment(os.environ),
     )
-    watch_signals(service.signalled)
+    host, port = settings.http_host, settings.http_port
     try:
-        health = HealthServer(of.http_host, of.http_port, service.live, service.ready, telemetry.render)
+        health = HealthServer(host, port, service.live, service.ready, telemetry.render)
     except OSError as error:
-        raise FatalError(f"cannot listen on {of.http_host}:{of.http_port} (service.http_port): {error}") from error
+        raise FatalError(f"cannot listen on {host}:{port} (service.http_host, service.http_port): {error}") from error
+    watch_signals(service.signalled)
     health.start()
     changed = {name: source for name, source in loaded.sources.items() if source != "default"}
     logs.get_logger().info("starting", http_port=health.port, pid=os.getpid(), settings=changed)
