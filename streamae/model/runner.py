@@ -1,0 +1,169 @@
+"""Sole owner of the device: raw windows in, errors out.
+
+Scaling, the network and the reduction to one error a feature run on the device; only (B, F) arrays come back.
+This module knows nothing about keys, thresholds or when a batch is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamae.batches import ErrorBatch, Floats
+from streamae.core.scaling import squash
+from streamae.errors import ConfigError, FatalError
+from streamae.model.autoencoder import Autoencoder
+from streamae.model.bundle import Bundle
+
+# Batches are filled up to a multiple of this. Recurrent GPU kernels want it, and on the CPU it made the errors of
+# a window bit-equal whatever shared its batch (batches of 2 to 7 rows took other code paths in matrix products).
+ROW_MULTIPLE = 8
+MAX_CPU_CHUNK = 256  # larger ones fall out of the cache: 0.65 to 0.8 of the speed
+CUDA_CHUNK = 8_192
+MAX_FLOAT = 3e38
+
+Network = Callable[[Tensor, int, int], tuple[Tensor, Tensor]]
+
+
+class Runner:
+    """Runs the network of a bundle.
+
+    Errors of a window depend on that window alone: on the CPU bit by bit (measured: any chunk size, order and
+    company, one or two threads), on a GPU up to rounding. Not thread-safe. Keeps no state between calls but the chunk
+    size, which is halved, for good, each time the device runs out of memory.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        chunk_size: int = MAX_CPU_CHUNK,
+        threads: int = 0,
+        stride: int = 1,
+        network: Network | None = None,
+    ) -> None:
+        """Load the bundle's weights onto the device and run one small batch, so that the first real one is not slow.
+
+        Args:
+            bundle: what to serve.
+            device: `auto` = cuda where there is one.
+            chunk_size: windows per forward pass on the CPU, at most `MAX_CPU_CHUNK`; a GPU takes `CUDA_CHUNK`.
+            threads: of torch on the CPU, for the whole process; 0 = torch's own choice.
+            stride: rows between two windows of a key: so many forecasts are new in each window.
+            network: stands in for `Autoencoder.forward` (same arguments and results), on the same device.
+
+        Raises:
+            ConfigError: cuda is asked for and there is none.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        self.bundle = bundle
+        self._device = choose_device(device)
+        is_cuda = self._device.type == "cuda"
+        self._chunk_size = _round_up(CUDA_CHUNK if is_cuda else min(chunk_size, MAX_CPU_CHUNK))
+        self._recent_steps = bundle.architecture.recent_steps
+        self._forecast_steps = min(stride, bundle.architecture.window_size - 1)
+        self._means = torch.from_numpy(bundle.scaling.means.copy()).to(self._device)  # (F,) float64
+        self._scales = torch.from_numpy(bundle.scaling.scales.copy()).to(self._device)  # (F,) float64
+        self._network = network or self._load()
+        size, features = bundle.architecture.window_size, bundle.architecture.features
+        self.run(np.zeros((1, size, features), dtype=np.float32))
+
+    @property
+    def device_name(self) -> str:
+        """`cpu`, or the name of the GPU."""
+        return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
+
+    @property
+    def chunk_size(self) -> int:
+        """Most windows of one forward pass now."""
+        return self._chunk_size
+
+    def run(self, values: Floats) -> ErrorBatch:
+        """Return the errors of each window, in the same order.
+
+        Args:
+            values: (B, W, F) float32 in the features' own units, oldest step first, no NaN; B >= 0.
+
+        Returns:
+            Errors (B, F); with B = 0 empty arrays.
+
+        Raises:
+            FatalError: the device has too little memory for `ROW_MULTIPLE` windows, or an error is not finite.
+        """
+        parts: list[Floats] = []  # each (3, chunk, F)
+        start = 0
+        while start < len(values):
+            part = self._try_chunk(values[start : start + self._chunk_size])
+            if part is None:
+                self._halve()
+                continue
+            parts.append(part)
+            start += part.shape[1]
+        joined = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0, values.shape[2]), dtype=np.float32)
+        if not np.isfinite(joined).all():
+            raise FatalError("the model returned an error that is not finite: windows must be finite and complete")
+        expected = self.bundle.scaling.invert(joined[2])
+        return ErrorBatch(joined[0], joined[1], expected)
+
+    @torch.inference_mode()
+    def _try_chunk(self, values: Floats) -> Floats | None:
+        """Return recent errors, forecast errors and scaled forecast of a chunk (3, B, F), None if out of memory."""
+        rows = len(values)
+        missing = _round_up(rows) - rows
+        if missing:
+            values = np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
+        try:
+            raw = torch.from_numpy(np.ascontiguousarray(values)).to(self._device)  # (B, W, F)
+            errors: Floats = self._errors(raw)[:, :rows].cpu().numpy()
+        except RuntimeError as error:  # torch.OutOfMemoryError is one of them
+            if "out of memory" not in str(error).lower():
+                raise
+            return None
+        return errors
+
+    def _errors(self, raw: Tensor) -> Tensor:
+        standard = ((raw.double() - self._means) / self._scales).float()  # (B, W, F); squashing in 64 bits costs double
+        scaled = squash(standard.clamp(-MAX_FLOAT, MAX_FLOAT), torch)  # (B, W, F), finite for every finite input
+        reconstruction, forecasts = self._network(scaled, self._recent_steps, self._forecast_steps)
+        recent = (scaled[:, -self._recent_steps :] - reconstruction).square().mean(dim=1)  # (B, F)
+        forecast = (scaled[:, -self._forecast_steps :] - forecasts).square().amax(dim=1)  # (B, F)
+        return torch.stack([recent, forecast, forecasts[:, -1]])  # (3, B, F)
+
+    def _halve(self) -> None:
+        if self._chunk_size <= ROW_MULTIPLE:
+            raise FatalError(f"{self.device_name}: out of memory with only {ROW_MULTIPLE} windows in a batch")
+        self._chunk_size = max(ROW_MULTIPLE, self._chunk_size // 2 // ROW_MULTIPLE * ROW_MULTIPLE)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _load(self) -> Network:
+        with torch.device("meta"):  # no throw-away initial weights, no draw from the process's random numbers
+            network = Autoencoder(self.bundle.architecture)
+        weights = {name: torch.from_numpy(array.copy()) for name, array in self.bundle.weights.items()}
+        network.load_state_dict(weights, assign=True)
+        network.requires_grad_(requires_grad=False).eval().to(self._device)
+        return network
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`, with full 32-bit arithmetic.
+
+    Raises:
+        ConfigError: cuda is asked for and there is none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise ConfigError(["model.device: cuda, but torch sees no GPU: use auto or cpu, or check the driver"])
+    chosen = torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
+    if chosen.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa would move scores between kinds of device
+    return chosen
+
+
+def _round_up(rows: int) -> int:
+    return -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE

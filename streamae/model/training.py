@@ -1,0 +1,254 @@
+"""Offline training: fit the network, calibrate it on newer data, return a bundle.
+
+The same series, options and seed give the same bundle on a CPU with the same number of threads. Knows nothing
+about files, settings trees or the live stream.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from streamae import __version__
+from streamae.batches import Floats, Series
+from streamae.core.scoring import Calibration, score
+from streamae.errors import ConfigError
+from streamae.model.autoencoder import Architecture, Autoencoder, Cell
+from streamae.model.bundle import Bundle, Scalar
+from streamae.model.progress import NoProgress, Progress
+from streamae.model.runner import Runner, choose_device
+from streamae.model.training_windows import Policy, TrainingWindows, WindowOptions, training_windows
+
+FORECAST_BURN_IN = 4  # first rows of a window are forecast from too little to teach anything
+CHECK_STEPS = 50  # most optimiser steps between two validation checks
+VALIDATION_WINDOWS = 2_048  # evenly thinned: enough to tell better from worse
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """The plain values of the training and window settings; meanings and defaults as there (see the settings table).
+
+    Attributes:
+        cell, window_size, hidden_size, layers, recent_steps: shape of the network.
+        dropout, weight_decay, l1, learning_rate, batch_size, clip_norm: of the optimiser.
+        max_epochs, max_steps, patience: when to stop.
+        calibration_share, max_windows: what to train on.
+        seed: of weights, order and dropout.
+        stride, grid_ms, grid_merge, max_gap_ms, missing, missing_overrides, missing_constant, max_imputed_share: how
+            rows become windows, as in the live stream.
+        device, threads: where to train.
+    """
+
+    cell: Cell = "lstm"
+    window_size: int = 32
+    hidden_size: int = 64
+    layers: int = 1
+    recent_steps: int = 8
+    dropout: float = 0.0
+    weight_decay: float = 1e-4
+    l1: float = 0.0
+    learning_rate: float = 2e-3
+    batch_size: int = 64
+    max_epochs: int = 50
+    max_steps: int = 1_200
+    patience: int = 5
+    clip_norm: float = 1.0
+    calibration_share: float = 0.2
+    max_windows: int = 200_000
+    seed: int = 0
+    stride: int = 1
+    grid_ms: int | None = None
+    grid_merge: Literal["last", "mean"] = "last"
+    max_gap_ms: int = 3_600_000
+    missing: Policy = "previous"
+    missing_overrides: Mapping[str, Policy] = field(default_factory=dict)
+    missing_constant: float | None = None
+    max_imputed_share: float = 0.5
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+
+    def windows(self) -> WindowOptions:
+        """Return the part that decides how series become windows."""
+        names = [entry.name for entry in dataclasses.fields(WindowOptions)]
+        return WindowOptions(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fit:
+    """A fitted network and how it went."""
+
+    weights: dict[str, Tensor]
+    steps: int
+    train_loss: float
+    validation_loss: float
+    reason: str
+
+
+def train(series: Sequence[Series], options: TrainOptions, progress: Progress | None = None) -> Bundle:
+    """Train, calibrate and return a bundle.
+
+    Args:
+        series: one per key, all with the same features, in the order of time.
+        options: what to train and how.
+        progress: told about every step; None = nobody is.
+
+    Raises:
+        DataError: the series cannot be used; the message says what to do.
+        ConfigError: the options do not fit together or ask for a device that is not there.
+    """
+    progress = progress or NoProgress()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    windows = training_windows(series, options.windows())
+    architecture = _architecture(options, len(windows.features))
+    validation = windows.scaling.apply(_thinned(windows.calibration, VALIDATION_WINDOWS))
+    with torch.random.fork_rng():  # the caller's random numbers stay as they were
+        torch.manual_seed(options.seed)
+        network = Autoencoder(architecture, options.dropout).to(device)
+        fit = _fit(network, windows.fit, validation, options, progress)
+    unit = np.ones(len(windows.features))
+    bundle = Bundle(
+        architecture,
+        windows.features,
+        windows.scaling,
+        Calibration(unit, unit, 1.0, 1.0),
+        {name: tensor.cpu().numpy() for name, tensor in fit.weights.items()},
+        windows.step_ms,
+        {},
+        _recorded(options),
+        windows.digest,
+        {"streamae": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+    runner = Runner(bundle, options.device, threads=options.threads, stride=options.stride)
+    errors = runner.run(windows.calibration)
+    calibration = Calibration.fit(errors)
+    metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals)
+    progress.finish(
+        f"{fit.reason} after {fit.steps} steps: validation loss {fit.validation_loss:.4f}, "
+        f"{metrics['validation_loss_of_mean']:.4f} for always saying the mean"
+    )
+    return dataclasses.replace(bundle, calibration=calibration, metrics=metrics)
+
+
+def losses(network: nn.Module, z: Tensor) -> Tensor:
+    """Return the loss of scaled windows (B, W, F): mean squares of reconstruction and of forecast errors, added."""
+    steps = z.shape[1]
+    reconstruction, forecasts = network(z, steps, steps - _burn_in(steps))
+    difference = forecasts - z[:, _burn_in(steps) :]
+    loss: Tensor = (reconstruction - z).square().mean() + difference.square().mean()
+    return loss
+
+
+def _burn_in(steps: int) -> int:
+    """Return how many rows at the start of a window of `steps` rows need no forecast, at least one."""
+    return max(1, min(FORECAST_BURN_IN, steps // 2))
+
+
+def _fit(network: Autoencoder, fit: Floats, validation: Floats, options: TrainOptions, progress: Progress) -> _Fit:
+    """Run the optimiser until a limit or no progress; return the weights of the best validation check."""
+    device = next(network.parameters()).device
+    windows, held_out = torch.from_numpy(fit), torch.from_numpy(validation)
+    epoch_steps = -(-len(windows) // options.batch_size)
+    most = min(options.max_steps, options.max_epochs * epoch_steps)
+    every = min(epoch_steps, CHECK_STEPS)
+    optimiser = torch.optim.AdamW(network.parameters(), options.learning_rate, weight_decay=options.weight_decay)
+    order = torch.Generator().manual_seed(options.seed)
+    best, best_weights, checks_without, train_loss, reason = float("inf"), _copied(network), 0, 0.0, "limit reached"
+    progress.start(most, f"training on {len(fit)} windows, validating on {len(validation)}, on {device.type}")
+    step = 0
+    while step < most and checks_without < options.patience:
+        shuffled = torch.randperm(len(windows), generator=order)
+        for chosen in torch.split(shuffled, options.batch_size):
+            step += 1
+            train_loss = _step(network, optimiser, windows[chosen].to(device), options)
+            is_check = step % every == 0 or step == most
+            held_out_loss = _validate(network, held_out, device) if is_check else None
+            if held_out_loss is not None:
+                checks_without += 1
+                if held_out_loss < best:
+                    best, best_weights, checks_without = held_out_loss, _copied(network), 0
+            progress.step(step, train_loss, held_out_loss)
+            if step == most or checks_without == options.patience:
+                break
+    if checks_without == options.patience:
+        reason = "no better for a while"
+    return _Fit(best_weights, step, train_loss, best, reason)
+
+
+def _step(network: Autoencoder, optimiser: torch.optim.Optimizer, z: Tensor, options: TrainOptions) -> float:
+    """Take one optimiser step on scaled windows (B, W, F); return their loss without penalties."""
+    network.train()
+    optimiser.zero_grad(set_to_none=True)
+    loss = losses(network, z)
+    total = loss
+    if options.l1:
+        total = loss + options.l1 * torch.stack([p.abs().sum() for p in network.parameters() if p.dim() > 1]).sum()
+    torch.autograd.backward(total)
+    nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+    optimiser.step()
+    return float(loss.detach())
+
+
+@torch.inference_mode()
+def _validate(network: Autoencoder, windows: Tensor, device: torch.device) -> float:
+    network.eval()
+    sums = [float(losses(network, part.to(device))) * len(part) for part in torch.split(windows, 256)]
+    return sum(sums) / len(windows)
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _architecture(options: TrainOptions, features: int) -> Architecture:
+    try:
+        return Architecture(
+            options.cell,
+            options.window_size,
+            features,
+            options.hidden_size,
+            options.layers,
+            min(options.recent_steps, options.window_size),
+        )
+    except ValueError as error:
+        raise ConfigError([f"train: {error}"]) from error
+
+
+def _thinned(windows: Floats, most: int) -> Floats:
+    return windows[:: -(-len(windows) // most)]
+
+
+def _metrics(windows: TrainingWindows, validation: Floats, fit: _Fit) -> dict[str, float]:
+    """Return what a person wants to know about a training; `..._of_mean` is the loss of answering 0 everywhere."""
+    burn_in = _burn_in(validation.shape[1])
+    squares = np.square(validation, dtype=np.float64)
+    return {
+        "rows": float(windows.rows),
+        "records_left_out": float(windows.left_out),
+        "fit_windows": float(len(windows.fit)),
+        "calibration_windows": float(len(windows.calibration)),
+        "steps": float(fit.steps),
+        "train_loss": fit.train_loss,
+        "validation_loss": fit.validation_loss,
+        "validation_loss_of_mean": float(squares.mean() + squares[:, burn_in:].mean()),
+    }
+
+
+def _percentiles(scores: Floats) -> dict[str, float]:
+    return {f"calibration_score_p{p}": float(np.percentile(scores, p)) for p in (50, 99)}
+
+
+def _recorded(options: TrainOptions) -> dict[str, Scalar]:
+    """Return the options that shape the result as plain values."""
+    plain = dataclasses.asdict(options)
+    overrides = plain.pop("missing_overrides")
+    del plain["device"], plain["threads"]
+    return plain | {f"missing_overrides.{name}": policy for name, policy in overrides.items()}

@@ -1,0 +1,254 @@
+"""From series to training windows, through the same grid and windowing as the live stream.
+
+Each series is split by time: its newest share is calibration data, windows that reach across the split belong to
+nobody. Scaling is fitted on rows before the split only. This module knows nothing about networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamae.batches import Flags, Floats, Ints, Partition, RecordBatch, RowBatch, Series, WindowBatch
+from streamae.core.grid import RowGrid
+from streamae.core.scaling import Scaling
+from streamae.core.windowing import KeyWindows, Missing
+from streamae.errors import DataError
+
+MIN_WINDOWS = 8  # of each kind; fewer can neither be learnt from nor calibrated on
+MAX_CALIBRATION_WINDOWS = 20_000  # error levels need no more
+MAX_CELLS = 2**30  # of float32 in all training windows, 4 GiB
+MAX_CELLS_A_PUSH = 2**20  # of windows in flight
+MAX_SIZE = 1e30  # of a value, as in the live stream
+
+Policy = Literal["previous", "constant", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """How rows become windows; the plain values of the window settings, and of the split.
+
+    Attributes:
+        window_size: W.
+        stride: rows between two windows of a key in the live stream (all windows are used in training).
+        grid_ms, grid_merge: merging of records by time bucket, None = off.
+        max_gap_ms: a longer gap restarts the window.
+        missing, missing_overrides: policy for missing values, and by feature name; with `reject` the row is left out.
+        missing_constant: constant to fill in, None = mean of the training rows.
+        max_imputed_share: windows with more imputed cells are left out.
+        calibration_share: newest part of each series that is kept for calibration, in (0, 1).
+        max_windows: most windows to train on; more are thinned evenly.
+    """
+
+    window_size: int = 32
+    stride: int = 1
+    grid_ms: int | None = None
+    grid_merge: Literal["last", "mean"] = "last"
+    max_gap_ms: int = 3_600_000
+    missing: Policy = "previous"
+    missing_overrides: Mapping[str, Policy] = field(default_factory=dict)
+    missing_constant: float | None = None
+    max_imputed_share: float = 0.5
+    calibration_share: float = 0.2
+    max_windows: int = 200_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingWindows:
+    """What a network is fitted and calibrated on.
+
+    Attributes:
+        features: F names.
+        scaling: of the fit rows.
+        fit: (B, W, F) float32 scaled and squashed windows that end before the split of their series.
+        calibration: (B, W, F) float32 in the features' own units, from after the split.
+        step_ms: median time between two rows of a series.
+        rows: rows of all series.
+        left_out: records that became no row: late, duplicate, or without a required value.
+        digest: SHA-256 over keys, features, times and values of the series as given.
+    """
+
+    features: tuple[str, ...]
+    scaling: Scaling
+    fit: Floats
+    calibration: Floats
+    step_ms: float
+    rows: int
+    left_out: int
+    digest: str
+
+
+def training_windows(series: Sequence[Series], options: WindowOptions) -> TrainingWindows:
+    """Cut series into windows to fit on and windows to calibrate on.
+
+    Late and duplicate records are left out and counted, exactly as in the live stream, so a series should be in
+    the order of time.
+
+    Raises:
+        DataError: no series, series with different features, a feature without any value, fewer than
+            `MIN_WINDOWS` windows of a kind.
+    """
+    features = _features(series)
+    by_series = [_rows(number, one, options) for number, one in enumerate(series)]
+    rows = [part for part, _ in by_series]
+    splits = np.array([_split_time(part, options.calibration_share) for part in rows], dtype=np.int64)  # (K,)
+    fit_rows = np.concatenate(
+        [part.values[part.event_times_ms < split] for part, split in zip(rows, splits, strict=True)]
+    )
+    for name, is_empty in zip(features, np.isnan(fit_rows).all(axis=0), strict=True):
+        if is_empty:
+            raise DataError(f"feature {name!r} has no value in the {len(fit_rows)} training rows: leave it out")
+    scaling = Scaling.fit(fit_rows)
+    total = sum(map(len, rows))
+    limit = max(1, min(options.max_windows, MAX_CELLS // (options.window_size * len(features))))
+    fit = _Thinned(limit, len(fit_rows))
+    calibration = _Thinned(min(limit, MAX_CALIBRATION_WINDOWS), total - len(fit_rows))
+    for batch in _windows(rows, features, scaling, options):
+        split_times = splits[batch.slots]
+        fit.add(batch, batch.end_times_ms < split_times, scaling)
+        calibration.add(batch, batch.start_times_ms >= split_times)
+    shape = (0, options.window_size, len(features))
+    return TrainingWindows(
+        features,
+        scaling,
+        fit.joined(shape, "train on", options, total),
+        calibration.joined(shape, "calibrate on", options, total),
+        _step_ms(rows),
+        total,
+        sum(left_out for _, left_out in by_series),
+        _digest(series),
+    )
+
+
+class _Thinned:
+    """Keeps every k-th chosen window, with k such that `limit` cannot be exceeded."""
+
+    def __init__(self, limit: int, most: int) -> None:
+        self._every = max(1, math.ceil(most / limit))
+        self._seen = 0
+        self._kept: list[Floats] = []
+
+    def add(self, batch: WindowBatch, chosen: Flags, scaling: Scaling | None = None) -> None:
+        positions = np.flatnonzero(chosen)
+        kept = positions[(self._seen + np.arange(len(positions))) % self._every == 0]
+        self._seen += len(positions)
+        if len(kept):
+            values = batch.values[kept]
+            self._kept.append(values if scaling is None else scaling.apply(values))
+
+    def joined(self, shape: tuple[int, int, int], use: str, options: WindowOptions, rows: int) -> Floats:
+        windows = np.concatenate(self._kept) if self._kept else np.zeros(shape, dtype=np.float32)
+        if len(windows) < MIN_WINDOWS:
+            least = math.ceil((options.window_size + MIN_WINDOWS) / min(options.calibration_share, 0.5))
+            raise DataError(
+                f"only {len(windows)} windows of {options.window_size} rows to {use}, at least {MIN_WINDOWS} are "
+                f"needed, from {rows} rows: give a longer series (about {least} rows without gaps or more), "
+                "a smaller window_size, or a larger max_gap_ms"
+            )
+        return windows
+
+
+def _features(series: Sequence[Series]) -> tuple[str, ...]:
+    if not series:
+        raise DataError("no series to train on: the data is empty")
+    features = series[0].features
+    if not features:
+        raise DataError(f"series {series[0].key!r} has no features: no numeric column was found")
+    for one in series:
+        if one.features != features:
+            odd = sorted(set(one.features) ^ set(features)) or ["the order of columns"]
+            raise DataError(f"series {one.key!r} and {series[0].key!r} have different features: {odd[0]}")
+        if one.values.shape != (len(one), len(features)):
+            raise DataError(f"series {one.key!r}: values have shape {one.values.shape} for {len(one)} times")
+        too_large = np.flatnonzero((np.abs(one.values) > MAX_SIZE).any(axis=0))
+        if len(too_large):
+            raise DataError(f"series {one.key!r}: {features[too_large[0]]!r} has a value beyond {MAX_SIZE:g}")
+    return features
+
+
+def _rows(number: int, series: Series, options: WindowOptions) -> tuple[RowBatch, int]:
+    """Return the rows of one series, with its number as slot, and how many records became none."""
+    policies = _policies(series.features, options)
+    rejected = np.isnan(series.values[:, policies == "reject"]).any(axis=1)
+    kept = np.flatnonzero(~rejected)
+    records = RecordBatch(
+        [],  # the originals are for dead letters, and a file has none
+        [Partition(series.key, 0)] * len(kept),
+        [series.key.encode("utf-8", "replace")] * len(kept),
+        kept,
+        series.event_times_ms[kept],
+        series.values[kept],
+    )
+    grid = RowGrid(
+        1,
+        len(series.features),
+        grid_ms=options.grid_ms,
+        merge=options.grid_merge,
+        max_gap_ms=options.max_gap_ms,
+    )
+    slot = np.zeros(1, dtype=np.int32)
+    grid.columns.reset(slot)
+    found, strays = grid.push(records, np.zeros(len(kept), dtype=np.int32))
+    last = grid.flush(slot)
+    rows = RowBatch(
+        np.full(len(found) + len(last), number, dtype=np.int32),
+        *(np.concatenate([getattr(found, name), getattr(last, name)]) for name in RowBatch.__slots__[1:]),
+    )
+    return rows, int(rejected.sum()) + len(strays.reasons)
+
+
+def _policies(features: tuple[str, ...], options: WindowOptions) -> NDArray[np.str_]:
+    return np.array([options.missing_overrides.get(name, options.missing) for name in features])
+
+
+def _split_time(rows: RowBatch, share: float) -> int:
+    """Return the event time at which calibration data begins."""
+    if not len(rows):
+        return 0
+    first = min(len(rows) - 1, max(1, math.floor(len(rows) * (1 - share))))
+    return int(rows.event_times_ms[first])
+
+
+def _windows(
+    rows: list[RowBatch], features: tuple[str, ...], scaling: Scaling, options: WindowOptions
+) -> Iterator[WindowBatch]:
+    """Yield every window of every series, a bounded number at a time."""
+    constants = scaling.means if options.missing_constant is None else np.full(len(features), options.missing_constant)
+    windows = KeyWindows(
+        len(rows),
+        options.window_size,
+        len(features),
+        stride=1,
+        max_gap_ms=options.max_gap_ms,
+        missing=Missing(_policies(features, options) == "previous", constants.astype(np.float32)),
+        max_imputed_share=options.max_imputed_share,
+    )
+    windows.columns.reset(np.arange(len(rows), dtype=np.int32))
+    size = max(1, MAX_CELLS_A_PUSH // (options.window_size * len(features) * len(rows)))
+    for start in range(0, max(map(len, rows)), size):
+        parts = [part for part in rows if start < len(part)]
+        yield windows.push(
+            RowBatch(
+                *(np.concatenate([getattr(p, n)[start : start + size] for p in parts]) for n in RowBatch.__slots__)
+            )
+        )
+
+
+def _step_ms(rows: list[RowBatch]) -> float:
+    steps: Ints = np.concatenate([np.diff(part.event_times_ms) for part in rows])
+    return float(np.median(steps[steps > 0]))
+
+
+def _digest(series: Sequence[Series]) -> str:
+    digest = hashlib.sha256()
+    for one in series:
+        digest.update(repr((one.key, one.features, len(one))).encode("utf-8", "backslashreplace"))
+        digest.update(np.ascontiguousarray(one.event_times_ms, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(one.values, dtype="<f4").tobytes())
+    return digest.hexdigest()
