@@ -60,6 +60,15 @@ def read_all(servers: str, topic: str, *, isolation: str = "read_committed", tim
         consumer.close()
 
 
+def delete_before(servers: str, topic: str, partition: int, offset: int) -> None:
+    """Delete the records of a partition below `offset`."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        admin.delete_records({TopicPartition(topic, partition): offset})
+    finally:
+        admin.close()
+
+
 def committed_offset(servers: str, group: str, topic: str, partition: int = 0) -> int | None:
     """Return the offset a group has committed, None if it has none."""
     consumer = KafkaConsumer(

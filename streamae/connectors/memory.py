@@ -97,11 +97,12 @@ class MemoryBroker(Switches):
         self._held_polls = 0
 
     def create_topic(self, topic: str, partitions: int) -> None:
-        """Create a topic, or grow it to `partitions`; its groups are rebalanced."""
+        """Create a topic, or grow it to `partitions`; groups that read it are rebalanced."""
         logs = self._topics.setdefault(topic, [])
         logs.extend(Log() for _ in range(partitions - len(logs)))
         for group in self._groups.values():
-            self._rebalance(group)
+            if any(topic in topics for topics in group.members.values()):
+                self._rebalance(group)
 
     def produce(
         self,

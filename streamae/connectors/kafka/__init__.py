@@ -1,0 +1,13 @@
+"""Kafka: a source that delivers only what was asked for, and a sink whose transactions hold what they promise.
+
+Only the modules of this package import the client library. It is pinned exactly: they guard against hazards
+found by reading and breaking that very release, and name each of them where it is closed.
+
+Must not know: what the bytes mean, settings, or how partitions are recovered.
+"""
+
+from streamae.connectors.kafka.client import KafkaOptions
+from streamae.connectors.kafka.sink import KafkaSink, KafkaTransaction
+from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
+
+__all__ = ["KafkaMembership", "KafkaOptions", "KafkaSink", "KafkaSource", "KafkaTransaction"]

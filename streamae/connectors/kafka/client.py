@@ -1,0 +1,89 @@
+"""What source and sink share: options of the connection, and our names for the client's errors.
+
+Must not know: consumers or producers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka.errors import (
+    FencedInstanceIdError,
+    KafkaConfigurationError,
+    KafkaError,
+    ProducerFencedError,
+    TransactionalIdAuthorizationFailedError,
+    UnsupportedVersionError,
+)
+
+from streamae.errors import ConfigError, FatalError, RetryableError
+
+CLOSE_TIMEOUT_MS = 5_000
+FATAL = (FencedInstanceIdError, ProducerFencedError, TransactionalIdAuthorizationFailedError, UnsupportedVersionError)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOptions:
+    """How to reach the cluster and how to behave in the group; the names are Kafka's own.
+
+    Attributes:
+        instance_id: stable name of this process among the group's; None = anonymous.
+        sasl_password: never shown.
+    """
+
+    bootstrap_servers: str
+    group_id: str
+    instance_id: str | None = None
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ssl_ca_file: str | None = None
+    ssl_cert_file: str | None = None
+    ssl_key_file: str | None = None
+    session_timeout_ms: int = 10_000
+    max_poll_interval_ms: int = 120_000
+    request_timeout_ms: int = 15_000
+    transaction_timeout_ms: int = 10_000
+    retry_backoff_ms: int = 20
+    fetch_max_bytes: int = 16_777_216
+    max_poll_records: int = 5_000
+
+    def for_client(self) -> dict[str, Any]:
+        """Return what consumer and producer have in common, as arguments of the client library."""
+        return {
+            "bootstrap_servers": [server.strip() for server in self.bootstrap_servers.split(",")],
+            "bootstrap_timeout_ms": self.request_timeout_ms,
+            "security_protocol": self.security_protocol,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password,
+            "ssl_cafile": self.ssl_ca_file,
+            "ssl_certfile": self.ssl_cert_file,
+            "ssl_keyfile": self.ssl_key_file,
+            "request_timeout_ms": self.request_timeout_ms,
+            "retry_backoff_ms": self.retry_backoff_ms,
+            "reconnect_backoff_max_ms": 1_000,
+        }
+
+
+@contextmanager
+def client_errors(what: str) -> Iterator[None]:
+    """Turn the client's errors into ours.
+
+    Raises:
+        ConfigError: the client refuses its settings.
+        FatalError: fenced, or the cluster cannot do what is needed.
+        RetryableError: everything else.
+    """
+    try:
+        yield
+    except KafkaConfigurationError as error:
+        raise ConfigError([f"kafka: {error}"]) from error
+    except FATAL as error:
+        raise FatalError(f"{what}: {error}") from error
+    except (KafkaError, OSError) as error:
+        raise RetryableError(f"{what}: {error}") from error

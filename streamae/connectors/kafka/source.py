@@ -1,0 +1,233 @@
+"""Kafka consumer group as a `Source`.
+
+A rebalance only raises flags here, which the next `poll` reports; nothing is delivered before `start_at`.
+Membership is checked by us: after losing it the client offers a proof that the broker would not check at all.
+
+Must not know: what the bytes mean, or how partitions are recovered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from kafka import KafkaConsumer
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError, UnstableOffsetCommitError
+from kafka.structs import MemberState, TopicPartition
+
+from streamae.batches import Partition, RawRecord
+from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors
+from streamae.connectors.protocols import Poll, Span
+from streamae.errors import MembershipError
+
+
+class _ExpectedErrors(logging.Filter):
+    """Drops the error line the client writes at each retry while another owner's transaction is open."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return not any(isinstance(argument, UnstableOffsetCommitError) for argument in arguments)
+
+
+QUIET = _ExpectedErrors()
+
+
+class _FinishedJoin:
+    """A finished join that the client has not looked at yet, in the shape of one it is still waiting for."""
+
+    is_done = False
+
+    def __init__(self, assignment: bytes) -> None:
+        self._assignment = assignment
+
+    def add_callback(self, callback: Callable[[bytes], None]) -> None:
+        callback(self._assignment)
+
+    def add_errback(self, _errback: object) -> None:
+        """It has succeeded."""
+
+
+class KafkaMembership(NamedTuple):
+    """Proof of membership: the client's group metadata, and the partitions owned with it."""
+
+    metadata: Any
+    owned: frozenset[Partition]
+
+
+class _OwnershipChanges(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes what a rebalance gave and took. It runs on the client's IO thread and must not wait for anything.
+
+    A partition that was given gets a position and a pause at once: without a position the client would look
+    for one itself, without a pause it would deliver records nobody asked for.
+    """
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self.assigned: set[Partition] = set()
+        self.revoked: set[Partition] = set()
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        for partition in assigned:
+            self._consumer.seek(partition, 0)
+            self._consumer.pause(partition)
+            self.assigned.add(Partition(*partition))
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        self.forget(Partition(*partition) for partition in revoked)
+
+    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
+        self.forget(Partition(*partition) for partition in lost)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Note that partitions are gone; one that nobody heard of yet goes without a word."""
+        for partition in partitions:
+            if partition in self.assigned:
+                self.assigned.discard(partition)
+            else:
+                self.revoked.add(partition)
+
+    def take(self) -> tuple[tuple[Partition, ...], tuple[Partition, ...]]:
+        """Return (assigned, revoked) since the last call."""
+        taken = tuple(sorted(self.assigned)), tuple(sorted(self.revoked))
+        self.assigned, self.revoked = set(), set()
+        return taken
+
+
+class KafkaSource:
+    """Source over a Kafka consumer group (cooperative-sticky, read_committed, no automatic commits).
+
+    Raises:
+        RetryableError: the cluster cannot be reached.
+        ConfigError: the client refuses the options.
+    """
+
+    def __init__(self, topics: Sequence[str], options: KafkaOptions) -> None:
+        self._options = options
+        self._owned: set[Partition] = set()
+        self._started: set[Partition] = set()
+        self._paused: set[Partition] = set()
+        self._is_closed = False
+        logging.getLogger("kafka.coordinator.consumer").addFilter(QUIET)
+        with client_errors("Kafka consumer"):
+            self._consumer = KafkaConsumer(
+                **options.for_client(),
+                client_id=f"streamae-{options.group_id}",
+                group_id=options.group_id,
+                group_instance_id=options.instance_id,
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                allow_auto_create_topics=False,
+                partition_assignment_strategy=(CooperativeStickyAssignor,),
+                session_timeout_ms=options.session_timeout_ms,
+                heartbeat_interval_ms=min(3_000, options.session_timeout_ms // 3),
+                max_poll_interval_ms=options.max_poll_interval_ms,
+                max_poll_records=options.max_poll_records,
+                fetch_max_bytes=options.fetch_max_bytes,
+                max_partition_fetch_bytes=options.fetch_max_bytes,
+                fetch_max_wait_ms=min(500, options.request_timeout_ms // 2),
+            )
+        self._changes = _OwnershipChanges(self._consumer)
+        self._consumer.subscribe(topics=list(topics), listener=self._changes)
+
+    def poll(self, timeout_ms: int) -> Poll:
+        """Wait for records or ownership changes; see `Source.poll`."""
+        fetched: Mapping[Any, Sequence[RawRecord]] = {}
+        self._keep_join()
+        with client_errors("poll"):
+            try:
+                fetched = self._consumer.poll(timeout_ms=timeout_ms)
+            except OffsetOutOfRangeError as error:  # retention passed the position, or it lies past the end
+                self._plan_anew(error.args[0])
+            except LogTruncationError as error:  # records we have read are gone: unclean leader election
+                self._plan_anew(error.divergent_offsets)
+        assigned, revoked = self._changes.take()
+        self._owned = self._owned.difference(revoked).union(assigned)
+        self._started.difference_update(revoked, assigned)
+        self._paused.difference_update(revoked)
+        records = {Partition(*partition): batch for partition, batch in fetched.items()}
+        return Poll(records, assigned, revoked)
+
+    def span(self, partition: Partition) -> Span:
+        """Return committed and kept offsets; see `Source.span`. The end leaves out open transactions."""
+        at = TopicPartition(*partition)
+        timeout_ms = self._options.request_timeout_ms
+        with client_errors(f"offsets of {partition}"):
+            committed = self._consumer.committed(at, timeout_ms=timeout_ms)
+            earliest = self._consumer.beginning_offsets([at], timeout_ms=timeout_ms)[at]
+            end = self._consumer.end_offsets([at], timeout_ms=timeout_ms)[at]
+        return Span(committed, earliest, end)
+
+    def start_at(self, partition: Partition, offset: int) -> None:
+        """Deliver from `offset` on; see `Source.start_at`."""
+        at = TopicPartition(*partition)
+        try:
+            self._consumer.seek(at, offset)
+        except ValueError as error:
+            raise MembershipError(f"{partition} is not owned") from error
+        self._started.add(partition)
+        if partition not in self._paused:
+            self._consumer.resume(at)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Stop delivering; see `Source.pause`."""
+        owned = self._owned.intersection(partitions)
+        self._paused.update(owned)
+        self._consumer.pause(*self._still_assigned(owned))
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Deliver again what was started; see `Source.resume`."""
+        self._paused.difference_update(partitions)
+        self._consumer.resume(*self._still_assigned(self._started.intersection(partitions)))
+
+    def lag(self) -> dict[Partition, int]:
+        """Return records between position and high watermark of each started partition fetched from so far."""
+        lag = {}
+        for at in self._still_assigned(self._started):
+            end, position = self._consumer.highwater(at), self._consumer.position(at, timeout_ms=0)
+            if end is not None and position is not None:
+                lag[Partition(*at)] = max(0, end - position)
+        return lag
+
+    def membership(self) -> KafkaMembership:
+        """Return proof of membership as of the last poll; see `Source.membership`."""
+        metadata = self._consumer.group_metadata()
+        if metadata.generation_id < 0 or not metadata.member_id or metadata.state != MemberState.STABLE:
+            raise MembershipError(f"not a stable member: {metadata.state}, generation {metadata.generation_id}")
+        if self._changes.assigned or self._changes.revoked:
+            raise MembershipError("ownership has changed since the last poll")
+        return KafkaMembership(metadata, frozenset(self._owned))
+
+    def close(self) -> None:
+        """Leave the group and release connections; idempotent."""
+        if not self._is_closed:
+            self._is_closed = True
+            with suppress(KafkaError, OSError):
+                self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
+    def _keep_join(self) -> None:
+        """See a join through that takes longer than one poll.
+
+        The client forgets one that finishes between two polls and starts over, which with busy members need
+        never end; and it stops waiting for one that began because a topic got partitions, and stays without
+        partitions for ever.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - nothing public tells that a join is under way
+        if coordinator.rejoining:
+            coordinator.request_rejoin()
+            join = coordinator._join_task  # noqa: SLF001 - as above
+            if join is not None and join.is_done and join.succeeded():
+                coordinator._join_task = _FinishedJoin(join.value)  # noqa: SLF001 - as above
+
+    def _still_assigned(self, partitions: Iterable[Partition]) -> list[Any]:
+        assigned = self._consumer.assignment()
+        return [at for at in (TopicPartition(*partition) for partition in partitions) if at in assigned]
+
+    def _plan_anew(self, partitions: Iterable[Any]) -> None:
+        """Report partitions as lost and won back, so that whoever reads asks where to go on."""
+        self._changes.forget(Partition(*partition) for partition in partitions)
+        self._changes.on_partitions_assigned(partitions)
