@@ -78,8 +78,7 @@ def _server_class(host: str) -> type[ThreadingHTTPServer]:
 
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        daemon_threads = True
-        block_on_close = False  # a silent client must not hold up the stop
+        daemon_threads = True  # a silent client must not hold up the stop
 
         def server_bind(self) -> None:
             TCPServer.server_bind(self)  # without HTTPServer's reverse look-up of the host name, which can take long
