@@ -1,0 +1,107 @@
+"""Each threshold rule does what its formula says, and the tracked quantile ends where it should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamae.core.thresholds import QuantileRule, SigmaRule, StaticRule, Statistics, rule_named, track_quantile
+from tests.core_batches import frozen_bytes, quick
+
+NUMBERS = st.floats(0.0, 1e6)
+KNOWN = Statistics(np.array([1.0, 2.0]), np.array([0.5, 0.1]), np.array([3.0, 4.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("sigma", [1.0 + 4 * 0.5, 2.0 + 4 * 0.1]), ("static", [7.0, 7.0]), ("quantile", [1.5 * 3.0, 1.5 * 4.0])],
+)
+def test_each_named_rule_follows_its_formula(name: str, expected: list[float]) -> None:
+    """The name in the settings picks the rule, and each uses only the parameter that belongs to it."""
+    assert rule_named(name, k=4.0, value=7.0, margin=1.5).thresholds(KNOWN).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sigma", SigmaRule), ("static", StaticRule), ("quantile", QuantileRule)])
+def test_names_and_rules_belong_together(name: str, kind: type) -> None:
+    """No name leads to another rule."""
+    assert isinstance(rule_named(name, k=1.0, value=1.0, margin=1.0), kind)
+
+
+def test_an_unknown_rule_names_the_known_ones() -> None:
+    """The operator who mistyped a rule reads what there is."""
+    with pytest.raises(ValueError, match="sigma, static, quantile"):
+        rule_named("sigmoid", k=1.0, value=1.0, margin=1.0)
+
+
+@quick
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=9), st.randoms(use_true_random=False))
+def test_rules_judge_each_key_alone(keys: list[tuple[float, float, float]], random: object) -> None:
+    """The threshold of a key is the same alone and in any company."""
+    together = Statistics(*np.array(keys).T)
+    for rule in (SigmaRule(3.0), StaticRule(2.0), QuantileRule(1.2)):
+        for index, key in enumerate(keys):
+            alone = rule.thresholds(Statistics(*np.array([key]).T))
+            assert alone[0] == rule.thresholds(together)[index]
+
+
+@pytest.mark.parametrize("rule", [SigmaRule(3.0), StaticRule(2.0), QuantileRule(1.2)])
+def test_rules_leave_statistics_alone_and_return_their_own_array(rule: SigmaRule) -> None:
+    """A threshold that is changed afterwards does not change a key's mean."""
+    before = frozen_bytes(KNOWN.means, KNOWN.sds, KNOWN.quantiles)
+    rule.thresholds(KNOWN)[:] = -1.0
+    assert frozen_bytes(KNOWN.means, KNOWN.sds, KNOWN.quantiles) == before
+
+
+@quick
+@given(NUMBERS, st.floats(0.01, 100.0), st.floats(0.0, 10.0))
+def test_a_larger_k_never_alarms_earlier(mean: float, sd: float, k: float) -> None:
+    """Turning the sensitivity down cannot bring more alarms."""
+    known = Statistics(np.array([mean]), np.array([sd]), np.array([mean]))
+    assert SigmaRule(k + 1.0).thresholds(known)[0] > SigmaRule(k).thresholds(known)[0] >= mean
+
+
+def tracked(scores: np.ndarray, start: float, probability: float, sd: float = 0.1) -> np.ndarray:
+    """Follow one key's quantile through its scores."""
+    estimate, path = np.array([start]), []
+    for score in scores:
+        estimate = track_quantile(estimate, np.array([score]), np.array([sd]), probability)
+        path.append(estimate[0])
+    return np.array(path)
+
+
+@pytest.mark.parametrize("probability", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("start", [-3.0, 8.0])
+def test_the_tracked_quantile_finds_the_quantile(probability: float, start: float) -> None:
+    """From a wrong start in either direction, the share of scores above it becomes 1 - p."""
+    scores = np.random.default_rng(5).normal(1.0, 1.0, 40_000)
+    path = tracked(scores, start, probability)
+    settled = slice(20_000, None)
+    assert (scores[settled] > np.append(start, path[:-1])[settled]).mean() == pytest.approx(1 - probability, rel=0.2)
+    assert path[settled].mean() == pytest.approx(np.quantile(scores, probability), abs=0.15)
+
+
+@quick
+@given(NUMBERS, st.floats(0.0, 1e12), st.floats(0.01, 10.0), st.floats(0.51, 0.999))
+def test_one_score_moves_the_quantile_by_a_quarter_sd_at_most(
+    quantile: float, score: float, sd: float, probability: float
+) -> None:
+    """How far above a score lies does not matter: an anomaly cannot drag the threshold after itself."""
+    moved = track_quantile(np.array([quantile]), np.array([score]), np.array([sd]), probability)[0]
+    assert abs(moved - quantile) <= 0.25 * sd * (1 + 1e-9) + 1e-9
+    assert (moved > quantile) == (score > quantile) or moved == quantile
+
+
+def test_a_score_at_the_quantile_is_not_above_it() -> None:
+    """A two-valued score does not push its own threshold up for ever."""
+    path = tracked(np.full(2_000, 1.0), 0.0, 0.9)
+    assert path.max() < 1.0 + 0.25 * 0.1
+
+
+def test_tracking_leaves_its_inputs_alone() -> None:
+    """Estimates are columns of the key state: only their owner writes there."""
+    columns = [np.array([1.0, 2.0]), np.array([3.0, 0.0]), np.array([0.1, 0.1])]
+    before = frozen_bytes(*columns)
+    track_quantile(*columns, 0.9)
+    assert frozen_bytes(*columns) == before
