@@ -126,7 +126,7 @@ class Episodes:
         is_open, streak = columns["open"][slots] > 0, columns["streak"][slots]
         broken = is_open & windows.is_first[wave]
         changes = self._emit(wave[broken], ChangeKind.CLOSED, "gap", verdicts, windows)
-        columns["open"][slots[broken]] = 0
+        columns.reset(slots[broken])
         is_open &= ~broken
         streak = np.where(windows.is_first[wave], 0, streak)
 
@@ -146,12 +146,13 @@ class Episodes:
         columns["quiet"][slots] = quiet
         ends = is_open & (quiet >= max(self.rules.merge_gap, 1))
         changes += self._emit(wave[ends], ChangeKind.CLOSED, "quiet", verdicts, windows)
-        columns["open"][slots[ends]] = 0
 
         silent_ms = windows.end_times_ms[wave] - columns["updated_ms"][slots]
         updates = is_open & alarm & (silent_ms >= self.rules.update_interval_ms)
         columns["updated_ms"][slots[updates]] = windows.end_times_ms[wave[updates]]
-        return changes + self._emit(wave[updates], ChangeKind.UPDATED, None, verdicts, windows)
+        changes += self._emit(wave[updates], ChangeKind.UPDATED, None, verdicts, windows)
+        columns.reset(slots[ends])
+        return changes
 
     def _is_above_exit(self, wave: Ints, verdicts: VerdictBatch) -> Flags:
         means, thresholds = verdicts.means[wave], verdicts.thresholds[wave]

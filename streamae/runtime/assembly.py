@@ -1,0 +1,238 @@
+"""From settings to a running engine: the one place where everything is put together.
+
+Edges, model and observer can be handed in, which is how the demo, the backtest and the tests run the same engine
+on embedded connectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.batches import Partition, Reason
+from streamae.config import Settings, fingerprint
+from streamae.connectors.events import EventWriter
+from streamae.connectors.protocols import Sink, Source, StateStore
+from streamae.core.batching import MicroBatcher
+from streamae.core.decision import Decision, Learning
+from streamae.core.episodes import EpisodeRules, Episodes
+from streamae.core.grid import RowGrid
+from streamae.core.key_table import KeyTable
+from streamae.core.thresholds import rule_named
+from streamae.core.windowing import KeyWindows, Missing
+from streamae.model.bundle import Bundle, load_bundle
+from streamae.model.runner import Runner
+from streamae.runtime import edges
+from streamae.runtime.checkpoint import Checkpointer
+from streamae.runtime.engine import Engine, Observer, Policies, Stages, WindowModel
+from streamae.runtime.key_states import KeyStates
+from streamae.runtime.logs import get_logger
+from streamae.runtime.partitions import Partitions
+from streamae.runtime.recovery import Recovery
+from streamae.runtime.telemetry import Telemetry
+
+TYPICAL_STEPS = 500  # half-life of the statistics, in steps of the training data
+FALLBACK_STEP_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a caller may bring along instead of having it built from settings; None = build it."""
+
+    source: Source | None = None
+    sink: Sink | None = None
+    store: StateStore | None = None
+    bundle: Bundle | None = None
+    runner: WindowModel | None = None
+    observer: Observer | None = None
+
+
+def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None = None) -> Engine:
+    """Build the engine that `settings` describe.
+
+    Args:
+        settings: validated settings.
+        telemetry: receives all counters.
+        parts: ready-made edges, model or observer.
+
+    Raises:
+        BundleError: the model cannot be used with these settings.
+        ConfigError: settings do not fit the bundle.
+        RetryableError: a service does not answer.
+    """
+    parts = parts or Parts()
+    bundle = parts.bundle or load_bundle(settings.model.bundle)
+    stages = build_stages(settings, bundle, parts.runner)
+    log = get_logger()
+    states = KeyStates(
+        KeyTable(settings.limits.max_keys, settings.limits.key_idle_ms),
+        (stages.grid.columns, stages.windows.columns, stages.decision.columns, stages.episodes.columns),
+        parts.store or edges.build_store(settings),
+        telemetry.evicted,
+        SplitKeyWarning(telemetry),
+    )
+    source = parts.source or edges.build_source(settings)
+    state = state_fingerprint(settings, bundle, states.layout)
+    partitions = Partitions()
+    telemetry.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
+    log.info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
+    return Engine(
+        source,
+        parts.sink or edges.build_sink(settings),
+        stages,
+        states,
+        partitions,
+        Recovery(
+            source,
+            states.store,
+            state,
+            first=settings.input.start,
+            rebuild_max_records=settings.state.rebuild_max_records,
+        ),
+        Checkpointer(
+            states,
+            partitions,
+            state,
+            telemetry,
+            interval_ms=settings.state.checkpoint_interval_ms,
+            max_dirty_keys=settings.state.checkpoint_max_dirty_keys,
+        ),
+        telemetry,
+        build_policies(settings),
+        observer=parts.observer,
+    )
+
+
+def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None) -> Stages:
+    """Build the stations of the data for a bundle; `runner` None = on the configured device."""
+    capacity, features = settings.limits.max_keys, len(bundle.features)
+    window, threshold, episode = settings.window, settings.threshold, settings.episode
+    max_gap_ms = window.max_gap_ms
+    if window.grid_ms is not None:  # a longer silence would leave nothing but filled-in rows in the window
+        max_gap_ms = min(max_gap_ms, bundle.architecture.window_size * window.grid_ms)
+    model = settings.model
+    return Stages(
+        codec=edges.build_codec(settings, bundle.features),
+        grid=RowGrid(capacity, features, grid_ms=window.grid_ms, merge=window.grid_merge, max_gap_ms=max_gap_ms),
+        windows=KeyWindows(
+            capacity,
+            bundle.architecture.window_size,
+            features,
+            stride=window.stride,
+            max_gap_ms=max_gap_ms,
+            missing=missing_policy(settings, bundle),
+            max_imputed_share=window.max_imputed_share,
+        ),
+        batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
+        runner=runner
+        or Runner(
+            bundle, device=model.device, chunk_size=model.cpu_chunk_size, threads=model.threads, stride=window.stride
+        ),
+        calibration=bundle.calibration,
+        decision=Decision(
+            capacity,
+            rule_named(threshold.rule, k=threshold.k, value=threshold.value, margin=threshold.margin),
+            Learning(
+                half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
+                cap_sigma=threshold.cap_sigma,
+                smoothing=threshold.smoothing,
+                min_windows=threshold.min_windows,
+                quantile=threshold.quantile,
+                prior_mean=bundle.calibration.score_mean,
+                prior_sd=bundle.calibration.score_sd,
+            ),
+        ),
+        episodes=Episodes(
+            capacity,
+            features,
+            EpisodeRules(
+                exit_ratio=episode.exit_ratio,
+                min_duration=episode.min_duration_windows,
+                merge_gap=episode.merge_gap_windows,
+                update_interval_ms=episode.update_interval_ms,
+                top_features=settings.output.top_features,
+                min_windows=threshold.min_windows,
+            ),
+        ),
+        events=EventWriter(
+            settings.output.topic,
+            settings.output.source_uri,
+            bundle.features,
+            top_features=settings.output.top_features,
+            bundle_version=bundle.version,
+            settings_version=fingerprint(settings),
+            detector=settings.kafka.group_id,
+        ),
+    )
+
+
+def missing_policy(settings: Settings, bundle: Bundle) -> Missing:
+    """Resolve the policy per feature.
+
+    Raises:
+        ConfigError: a policy names a feature that the bundle does not have.
+    """
+    policies = edges.policies_by_feature(settings, bundle.features)
+    constant = settings.window.missing_constant
+    constants = bundle.scaling.means if constant is None else np.full(len(bundle.features), constant)
+    return Missing(np.array([policy == "previous" for policy in policies]), constants.astype(np.float32))
+
+
+def build_policies(settings: Settings) -> Policies:
+    """Pick the engine's own policies out of the settings."""
+    window = settings.window
+    dropped = {
+        reason
+        for reason, policy in ((Reason.LATE, window.late), (Reason.DUPLICATE, window.duplicate))
+        if policy == "drop"
+    }
+    return Policies(
+        poll_timeout_ms=settings.input.poll_timeout_ms,
+        commit_interval_ms=settings.output.commit_interval_ms,
+        dead_letter_topic=settings.output.dead_letter_topic,
+        dropped=frozenset(dropped),
+    )
+
+
+def state_fingerprint(settings: Settings, bundle: Bundle, layout: str) -> str:
+    """Digest of all that stored key state depends on: its layout, the model, and how rows and windows are made.
+
+    Threshold and episode settings are left out on purpose: changing them must not make keys learn again.
+    """
+    window = settings.window
+    facts = [
+        layout,
+        bundle.version,
+        window.stride,
+        window.grid_ms,
+        window.grid_merge,
+        window.missing,
+        sorted(window.missing_overrides.items()),
+        window.missing_constant,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+class SplitKeyWarning:
+    """Counts keys seen in several partitions, and says once what to do about it."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._log = get_logger()
+        self._is_said = False
+
+    def __call__(self, key: bytes, partition: Partition) -> None:
+        """Note that `key` was seen in `partition` and in another one before."""
+        self._telemetry.split_key()
+        if not self._is_said:
+            self._is_said = True
+            self._log.warning(
+                "key_in_several_partitions",
+                key=key[:64].decode(errors="backslashreplace"),
+                topic=partition.topic,
+                partition=partition.index,
+                remedy="let the producer partition by the same field as input.key_field: state is kept per partition",
+            )

@@ -1,0 +1,54 @@
+"""What the offline commands do, from valid settings on.
+
+This module must not know how arguments were given, nor end the process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from streamae.config import Settings
+from streamae.connectors.files import read_series
+from streamae.errors import ExitCode
+from streamae.model import training
+from streamae.model.progress import StreamProgress
+from streamae.model.training import TrainOptions
+
+
+def train(
+    settings: Settings, data: Sequence[Path], directory: Path, out: TextIO | None = None, progress: TextIO | None = None
+) -> ExitCode:
+    """Train on files and write the bundle.
+
+    Args:
+        settings: the input section says how to read the files, train, window and model how to train.
+        data: CSV or Parquet files, or folders of them.
+        directory: of the bundle; one that is there is replaced.
+        out: gets one line about the result; standard output by default.
+        progress: gets the progress; standard error by default.
+
+    Raises:
+        DataError: the files cannot be used.
+        ConfigError: the settings do not fit together or ask for a device that is not there.
+        BundleError: the bundle cannot be written.
+    """
+    of = settings.input
+    series = read_series(data, of.key_field, of.time_field, of.value_fields)
+    bundle = training.train(series, train_options(settings), StreamProgress(progress or sys.stderr))
+    bundle.save(directory)
+    rows, features = sum(map(len, series)), len(bundle.features)
+    print(
+        f"{directory}: bundle {bundle.version} from {rows} rows of {len(series)} keys with {features} features",
+        file=out or sys.stdout,
+    )
+    return ExitCode.OK
+
+
+def train_options(settings: Settings) -> TrainOptions:
+    """Pick what training needs out of the settings, so that it makes windows as the live stream does."""
+    values = settings.window.model_dump() | settings.train.model_dump() | settings.model.model_dump()
+    return TrainOptions(**{field.name: values[field.name] for field in dataclasses.fields(TrainOptions)})

@@ -1,0 +1,139 @@
+"""From settings to the edges: codec, source, sink and store. Client libraries load only when they are used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamae.config import Settings
+from streamae.connectors.codec import Codec
+from streamae.connectors.protocols import Sink, Source, StateStore
+from streamae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamae.connectors.kafka import KafkaOptions
+
+
+def policies_by_feature(settings: Settings, features: tuple[str, ...]) -> list[str]:
+    """Return the missing-value policy of each feature.
+
+    Raises:
+        ConfigError: an override names no feature of the bundle.
+    """
+    overrides = settings.window.missing_overrides
+    unknown = sorted(set(overrides) - set(features))
+    if unknown:
+        raise ConfigError(
+            [
+                f"window.missing_overrides: {name!r} is no feature of the bundle: {', '.join(features)}"
+                for name in unknown
+            ]
+        )
+    return [overrides.get(name, settings.window.missing) for name in features]
+
+
+def build_codec(settings: Settings, features: tuple[str, ...]) -> Codec:
+    """Build the decoder of the input topic for a bundle's features.
+
+    Raises:
+        ConfigError: the field mapping does not fit the features.
+    """
+    of = settings.input
+    return Codec(
+        features,
+        layout=of.layout,
+        key_field=of.key_field,
+        time_field=of.time_field,
+        time_unit=of.time_unit,
+        value_fields=of.value_fields,
+        name_field=of.name_field,
+        value_field=of.value_field,
+        unknown_features=of.unknown_features,
+        max_record_bytes=of.max_record_bytes,
+        max_key_bytes=of.max_key_bytes,
+        max_future_ms=of.max_future_ms,
+        min_time_ms=of.min_time_ms,
+        reject_missing=tuple(policy == "reject" for policy in policies_by_feature(settings, features)),
+    )
+
+
+def build_source(settings: Settings) -> Source:
+    """Connect the input.
+
+    Raises:
+        RetryableError: the cluster does not answer.
+        ConfigError: the client refuses the settings.
+    """
+    if settings.input.source == "files":
+        from streamae.connectors.file_source import FileSource
+
+        return FileSource(settings.input.files)
+    from streamae.connectors.kafka import KafkaSource
+
+    return KafkaSource(settings.input.topics, _kafka_options(settings))
+
+
+def build_sink(settings: Settings) -> Sink:
+    """Connect the output.
+
+    Raises:
+        RetryableError: the cluster does not answer.
+        ConfigError: the client refuses the settings.
+    """
+    if settings.output.sink == "files":
+        from streamae.connectors.json_lines_sink import JsonLinesSink
+
+        return JsonLinesSink(settings.output.directory)
+    from streamae.connectors.kafka import KafkaSink
+
+    return KafkaSink(_kafka_options(settings))
+
+
+def build_store(settings: Settings) -> StateStore:
+    """Connect the state store."""
+    of = settings.state
+    if of.store == "memory":
+        from streamae.connectors.memory_store import MemoryStore
+
+        return MemoryStore()
+    from streamae.connectors.redis_store import RedisOptions, RedisStore
+
+    return RedisStore(
+        RedisOptions(
+            url=of.redis_url,
+            username=of.redis_username,
+            password=of.redis_password.get_secret_value() if of.redis_password else None,
+            timeout_ms=of.redis_timeout_ms,
+        ),
+        prefix=of.key_prefix,
+        group=settings.kafka.group_id,
+    )
+
+
+def _kafka_options(settings: Settings) -> KafkaOptions:
+    from streamae.connectors.kafka import KafkaOptions
+
+    of = settings.kafka
+    return KafkaOptions(
+        bootstrap_servers=of.bootstrap_servers,
+        group_id=of.group_id,
+        instance_id=of.instance_id,
+        security_protocol=of.security_protocol,
+        sasl_mechanism=of.sasl_mechanism,
+        sasl_username=of.sasl_username,
+        sasl_password=of.sasl_password.get_secret_value() if of.sasl_password else None,
+        ssl_ca_file=_text(of.ssl_ca_file),
+        ssl_cert_file=_text(of.ssl_cert_file),
+        ssl_key_file=_text(of.ssl_key_file),
+        session_timeout_ms=of.session_timeout_ms,
+        max_poll_interval_ms=of.max_poll_interval_ms,
+        request_timeout_ms=of.request_timeout_ms,
+        transaction_timeout_ms=of.transaction_timeout_ms,
+        retry_backoff_ms=of.retry_backoff_ms,
+        fetch_max_bytes=of.fetch_max_bytes,
+        max_poll_records=settings.input.max_poll_records,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,396 @@
+"""The whole way of the data: records in, windows, errors, scores, verdicts, episodes, events out.
+
+`Engine.step` is one turn of the loop, `Engine.commit` is what makes it last; the comments there say what a crash
+after each line loses. Everything between commits lives in memory only and is recomputed after a crash, from the
+committed offset, on the state of the last checkpoint. The engine knows protocols, never a client library.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from streamae.batches import (
+    ErrorBatch,
+    Floats,
+    Ints,
+    Partition,
+    RawRecord,
+    Reason,
+    RecordBatch,
+    Rejected,
+    ScoreBatch,
+    Slots,
+    VerdictBatch,
+    WindowBatch,
+)
+from streamae.connectors.codec import Codec
+from streamae.connectors.dead_letters import dead_letter
+from streamae.connectors.events import EventWriter
+from streamae.connectors.protocols import Poll, Sink, Source
+from streamae.core.batching import MicroBatcher
+from streamae.core.decision import Decision
+from streamae.core.episodes import Episodes
+from streamae.core.grid import RowGrid, Strays
+from streamae.core.key_table import NO_SLOT
+from streamae.core.scoring import Calibration, score
+from streamae.core.windowing import KeyWindows
+from streamae.errors import OutcomeUnknownError, RetryableError, TooLargeError
+from streamae.runtime.checkpoint import Checkpointer
+from streamae.runtime.key_states import KeyStates
+from streamae.runtime.logs import get_logger
+from streamae.runtime.outbox import Outbox
+from streamae.runtime.partitions import Partitions
+from streamae.runtime.recovery import Recovery
+from streamae.runtime.telemetry import Telemetry
+
+Observer = Callable[[WindowBatch, ScoreBatch, VerdictBatch], None]
+
+
+class WindowModel(Protocol):
+    """What turns windows into errors: `model.runner.Runner`, or any stand-in of the same shape."""
+
+    def run(self, values: Floats) -> ErrorBatch:
+        """Return the errors of windows (B, W, F) in the features' own units."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stages:
+    """The stations of the data, in order. Each owns its part of the keys' state."""
+
+    codec: Codec
+    grid: RowGrid
+    windows: KeyWindows
+    batcher: MicroBatcher
+    runner: WindowModel
+    calibration: Calibration
+    decision: Decision
+    episodes: Episodes
+    events: EventWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What the engine does at its own discretion.
+
+    Attributes:
+        poll_timeout_ms: longest wait of one poll.
+        commit_interval_ms: longest time outputs wait for their transaction.
+        dead_letter_topic: where unusable records go.
+        dropped: reasons that are only counted.
+    """
+
+    poll_timeout_ms: int
+    commit_interval_ms: int
+    dead_letter_topic: str
+    dropped: frozenset[Reason]
+
+
+class Engine:
+    """One process's share of the stream. Single-threaded; time is an argument."""
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        stages: Stages,
+        states: KeyStates,
+        partitions: Partitions,
+        recovery: Recovery,
+        checkpointer: Checkpointer,
+        telemetry: Telemetry,
+        policies: Policies,
+        *,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Join the parts; `runtime.assembly.build_engine` does it from settings.
+
+        Args:
+            source, sink: the edges.
+            stages: the stations of the data.
+            states, partitions, recovery, checkpointer: key state and where each partition stands.
+            telemetry: counters.
+            policies: see there.
+            observer: called with every scored batch, for pictures and backtests.
+            clock: seconds, for durations only.
+        """
+        self.source, self.sink, self.stages = source, sink, stages
+        self.states, self.partitions, self.recovery, self.checkpointer = states, partitions, recovery, checkpointer
+        self.telemetry, self.policies, self.observer, self.clock = telemetry, policies, observer, clock
+        self.outbox = Outbox(partitions.is_suppressed)
+        self._committed_ms: int | None = None
+        self._is_blocked = False  # a commit failed: read nothing more until it succeeds
+        self._doubtful: dict[Partition, int] = {}  # offsets of a transaction whose outcome is not known
+        self._log = get_logger()
+
+    def step(self, now_ms: int) -> None:
+        """Take one turn: poll, decode, window, score, decide; commit when it is time.
+
+        Args:
+            now_ms: monotonic milliseconds.
+
+        Raises:
+            RetryableError: a service did not answer; call again after a pause, nothing was lost.
+            FatalError: end the process.
+        """
+        started = self.clock()
+        poll = self.source.poll(self.policies.poll_timeout_ms)  # while a commit is outstanding: ownership only
+        self._follow(poll)
+        polled = {partition: found for partition, found in poll.records.items() if partition in self.partitions}
+        records, rejected = self.stages.codec.decode(polled)
+        records, slots, refused = self._admit(records, polled)
+        rows, strays = self.stages.grid.push(records, slots)  # from here on key state changes, in memory only
+        self.stages.batcher.add(self.stages.windows.push(rows), now_ms)
+        self._send_away(rejected + refused + self._explained(strays, records), polled)
+        self._advance(polled)
+        for batch in self.stages.batcher.ready(now_ms):
+            self._score(batch)
+        if self._is_commit_due(now_ms):
+            self.commit(now_ms)
+        self.telemetry.stepped(self.clock() - started)
+
+    def commit(self, now_ms: int) -> None:
+        """Publish what was decided together with the offsets it came from; then save key state, if it is time.
+
+        Raises:
+            RetryableError: not committed; outputs are kept and sent again by the next step.
+        """
+        for batch in self.stages.batcher.flush():  # now state in memory is exactly that of `offsets`
+            self._score(batch)
+        offsets = self.partitions.finished()
+        if offsets or self.outbox.messages:
+            self._publish(offsets)  # crash before its end: nothing visible, all is read again from the last commit
+        self._committed_ms = now_ms
+        if self.checkpointer.is_due(now_ms):  # crash before: outputs are out, stored state is older: silent replay
+            self._recover(self.checkpointer.save(now_ms))  # refused: another owner is ahead, or the store lost data
+
+    def drain(self, now_ms: int) -> None:
+        """Commit and save everything decided so far; read nothing more."""
+        self.commit(now_ms)
+        self.checkpointer.save(now_ms)
+
+    def close(self) -> None:
+        """Leave the group and release all connections. Commits nothing."""
+        self.source.close()
+        self.sink.close()
+        self.states.store.close()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what readiness and the log want to know; cheap."""
+        return {
+            "partitions": len(self.partitions),
+            "replaying": self.partitions.replaying(),
+            "recovering": len(self.recovery.waiting),
+            "joined": self._is_member(),
+            "keys": len(self.states.table),
+            "waiting_windows": len(self.stages.batcher),
+            "waiting_messages": len(self.outbox),
+            "store_failing_since_ms": self.checkpointer.failing_since_ms,
+            "commit_blocked": self._is_blocked,
+        }
+
+    def report(self) -> None:
+        """Refresh the gauges that cost something to compute."""
+        self.telemetry.lag(self.source.lag())
+        self.telemetry.keys(self.key_states())
+
+    def _is_member(self) -> bool:
+        try:
+            self.source.membership()
+        except RetryableError:
+            return False
+        return True
+
+    def key_states(self) -> dict[str, int]:
+        """Return the number of keys learning, ready and resuming (their window refills after a gap)."""
+        slots = self.states.table.resident()
+        windows, learnt = self.stages.windows, self.stages.decision.columns["count"][slots]
+        is_ready = learnt >= self.stages.decision.learning.min_windows
+        refilling = (windows.columns["filled"][slots] < windows.size) & (windows.columns["generation"][slots] > 0)
+        return {
+            "learning": int((~is_ready & ~refilling).sum()),
+            "resuming": int(refilling.sum()),
+            "ready": int((is_ready & ~refilling).sum()),
+        }
+
+    def _score(self, batch: WindowBatch) -> None:
+        """Errors, score, verdict, episodes: the only place where a window is judged."""
+        stages, started = self.stages, self.clock()
+        errors = stages.runner.run(batch.values)  # the only line that touches a device
+        self.telemetry.scored(len(batch), self.clock() - started)
+        scores = score(errors, stages.calibration)
+        verdicts = stages.decision.judge(scores, batch)
+        changes = stages.episodes.advance(verdicts, scores, batch)
+        if self.observer is not None:
+            self.observer(batch, scores, verdicts)
+        table = self.states.table
+        for change in changes:
+            owner = table.owners[change.slot]
+            assert owner is not None  # windows of released slots were dropped from the batcher
+            if self.outbox.add([stages.events.message(change, table.keys[change.slot], owner)]):
+                self.telemetry.episode(change.kind)
+
+    def _publish(self, offsets: dict[Partition, int]) -> None:
+        """One transaction: events, dead letters and offsets. Nothing more is read until it is known to be through."""
+        started, outcome = self.clock(), "aborted"
+        try:
+            if not self._was_committed_after_all():
+                self._doubtful = offsets
+                with self.sink.transaction() as transaction:
+                    transaction.send(self.outbox.messages)
+                    transaction.send_offsets(offsets, self.source.membership())
+            outcome = "committed"
+        except OutcomeUnknownError:
+            outcome = "unknown"
+            self._block()
+            raise
+        except TooLargeError as error:
+            self._doubtful = {}
+            self.outbox.shorten(error.index)
+            self._log.warning("message_shortened", error=str(error))
+            self._block()
+            raise
+        except RetryableError:
+            self._doubtful = {}
+            self._block()
+            raise
+        finally:
+            self.telemetry.transaction(outcome, self.clock() - started)
+        self._doubtful = {}
+        self.outbox.clear()
+        self.partitions.commit(offsets)
+        self._unblock()
+
+    def _was_committed_after_all(self) -> bool:
+        """Tell whether a transaction of unknown outcome went through: the group's offsets know.
+
+        While the answer is open nothing new is read, so what it held is what the outbox holds.
+        """
+        ours = {partition: offset for partition, offset in self._doubtful.items() if partition in self.partitions}
+        return bool(ours) and self.recovery.was_committed(ours)
+
+    def _block(self) -> None:
+        """Read nothing more until the outputs we hold are through; ownership is still followed."""
+        self._is_blocked = True
+        self.source.pause([partition for partition, _ in self.partitions.items()])
+
+    def _unblock(self) -> None:
+        if self._is_blocked:
+            self._is_blocked = False
+            self.source.resume([partition for partition, _ in self.partitions.items()])
+
+    def _follow(self, poll: Poll) -> None:
+        """Give up what was taken away, take over what was assigned."""
+        for partition in poll.revoked:
+            self._forget(partition)
+            self.recovery.abandon(partition)
+        if poll.revoked or poll.assigned:
+            self.telemetry.rebalance("revoked", len(poll.revoked))
+            self.telemetry.rebalance("assigned", len(poll.assigned))
+            self._log.info("rebalanced", revoked=_names(poll.revoked), assigned=_names(poll.assigned))
+        self._recover(poll.assigned)
+
+    def _recover(self, partitions: Sequence[Partition]) -> None:
+        """(Re)start partitions from stored state and committed offset; those that cannot yet are tried each step."""
+        for partition in partitions:
+            self._forget(partition)
+        self.recovery.add(partitions)
+        if not self._is_blocked:
+            self.recovery.start(self.partitions)
+
+    def _forget(self, partition: Partition) -> None:
+        """Drop everything about a partition that is not committed: its next owner, maybe us, does it again."""
+        slots = self.states.release(partition)
+        self.stages.batcher.drop(slots)
+        self.outbox.drop(partition)
+        self.partitions.drop(partition)
+
+    def _admit(
+        self, records: RecordBatch, polled: dict[Partition, Sequence[RawRecord]]
+    ) -> tuple[RecordBatch, Slots, list[Rejected]]:
+        """Find the slots of all keys; hand back records of keys there is no room for.
+
+        Partitions whose stored state was lost leave `polled`: they start again from their recovery plan.
+        """
+        try:
+            admission = self.states.admit(records, self.partitions.bases())
+        except RetryableError:
+            self.telemetry.store_error()
+            for partition, found in polled.items():
+                self.source.start_at(partition, found[0].offset)  # nothing was done with them: read them again
+            raise
+        for partition in admission.lost:
+            del polled[partition]
+        if admission.lost:
+            self._log.warning("state_lost", partitions=_names(sorted(admission.lost)))
+            self._recover(sorted(admission.lost))
+        refused = [
+            Rejected(
+                records.raw[index], Reason.TOO_MANY_KEYS, "limits.max_keys reached and no key idle for long enough"
+            )
+            for index in np.flatnonzero(admission.refused)
+        ]
+        kept = np.flatnonzero(admission.slots != NO_SLOT)
+        if len(kept) < len(records):
+            records = _select(records, kept)
+        slots = admission.slots[kept]
+        self.states.table.touch(slots, records.event_times_ms)
+        return records, slots, refused
+
+    def _explained(self, strays: Strays, records: RecordBatch) -> list[Rejected]:
+        """Turn late and duplicate records into dead letters, with a sentence each."""
+        details = {
+            Reason.LATE: "event time is before the newest of this key",
+            Reason.DUPLICATE: "event time equals the newest of this key",
+        }
+        return [
+            Rejected(records.raw[index], reason, details[reason])
+            for index, reason in zip(strays.indices, strays.reasons, strict=True)
+        ]
+
+    def _send_away(self, rejected: list[Rejected], polled: dict[Partition, Sequence[RawRecord]]) -> None:
+        """Count unusable records; those not dropped by policy go to the dead-letter topic."""
+        for each in rejected:
+            partition = Partition(each.raw.topic, each.raw.partition)
+            if partition not in polled or self.partitions.is_suppressed(partition, each.raw.offset):
+                continue
+            if each.reason in self.policies.dropped:
+                self.telemetry.dropped(each.reason, 1)
+            else:
+                self.outbox.add([dead_letter(each, self.policies.dead_letter_topic)])
+                self.telemetry.dead_lettered(each.reason, 1)
+
+    def _advance(self, polled: dict[Partition, Sequence[RawRecord]]) -> None:
+        """Move positions behind the polled records; everything below is in the state or on its way out."""
+        for partition, found in polled.items():
+            progress = self.partitions[partition]
+            if progress.is_replaying:
+                self.telemetry.replayed(sum(record.offset < progress.replay_until for record in found))
+            progress.position = found[-1].offset + 1
+            self.telemetry.consumed(partition, len(found))
+
+    def _is_commit_due(self, now_ms: int) -> bool:
+        if self._committed_ms is None:
+            self._committed_ms = now_ms
+        return now_ms - self._committed_ms >= self.policies.commit_interval_ms
+
+
+def _select(records: RecordBatch, kept: Ints) -> RecordBatch:
+    return RecordBatch(
+        [records.raw[index] for index in kept],
+        [records.partitions[index] for index in kept],
+        [records.keys[index] for index in kept],
+        records.offsets[kept],
+        records.event_times_ms[kept],
+        records.values[kept],
+    )
+
+
+def _names(partitions: Sequence[Partition]) -> list[str]:
+    return [f"{partition.topic}-{partition.index}" for partition in partitions]

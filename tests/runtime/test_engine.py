@@ -1,0 +1,329 @@
+"""The whole way on the embedded connectors: what comes out for what went in, and what a failing service costs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from streamae.batches import Partition
+from streamae.connectors.memory import MemoryBroker, MemorySource
+from streamae.connectors.memory_store import MemoryStore
+from streamae.errors import OutcomeUnknownError, RetryableError
+from tests.engines import DEAD, FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, header, ids, settings, stream
+
+
+def run(records: list[tuple[bytes, bytes]], partitions: int = 2, polls: int = 40, **sections: Any) -> Rig:
+    """Return a rig that has read and drained `records`."""
+    rig = Rig(broker_with(records, partitions), settings=settings(**sections), max_poll_records=polls)
+    rig.run_dry()
+    return rig
+
+
+def told(rig: Rig) -> list[tuple[str, str, int]]:
+    """Return (key, kind, peak row) of every event."""
+    return sorted(
+        (
+            (record.key or b"").decode(),
+            (header(record, "ce_type") or "").split(".")[-2],
+            (json.loads(record.value or b"")["peak_time_ms"] - START_MS) // STEP_MS,
+        )
+        for record in rig.events()
+    )
+
+
+def test_each_anomaly_is_opened_and_closed_once() -> None:
+    """Two adjacent spikes of one key are one episode; a quiet key has none; the peak is where the spike was."""
+    events = told(run(stream()))
+    assert [(key, kind) for key, kind, _ in events] == [
+        ("machine-1", "closed"),
+        ("machine-1", "opened"),
+        ("machine-2", "closed"),
+        ("machine-2", "opened"),
+    ]
+    assert events[1][2] == 60
+    assert events[2][2] == 90
+
+
+@pytest.mark.parametrize(("polls", "batch", "wait"), [(1, 1, 0), (7, 3, 20), (1_000, 1_024, 0), (1_000, 5, 0)])
+def test_how_records_are_batched_changes_nothing(polls: int, batch: int, wait: int) -> None:
+    """Events and stored state are the same, to the byte, whatever was polled and scored together."""
+    golden, other = run(stream()), run(stream(), polls=polls, model={"max_batch_size": batch, "max_wait_ms": wait})
+    assert ids(golden.events()) == ids(other.events())
+    assert golden.state() == other.state()
+
+
+def test_order_of_other_keys_changes_nothing() -> None:
+    """Interleaving the keys differently leaves every key with the same events and the same state."""
+    records = stream()
+    by_key = sorted(records, key=lambda record: record[0])
+    golden, other = run(records, partitions=1), run(by_key, partitions=1)
+    assert told(golden) == told(other)
+
+    def of_keys(rig: Rig) -> dict[bytes, Any]:
+        columns = rig.engine.stages.decision.columns
+        table = rig.engine.states.table
+        return {table.keys[slot]: [columns[name][slot] for name in columns.fields] for slot in table.resident()}
+
+    assert of_keys(golden) == of_keys(other)
+
+
+def test_bad_records_become_dead_letters_and_harm_nobody() -> None:
+    """A record that is no JSON goes to the dead-letter topic with its bytes; everyone else's events stay the same."""
+    records = stream()
+    bad = [(b"machine-1", b"\xff\x00 not json"), (b"new", b'{"ts": "yesterday", "temp": 1, "load": 1}')]
+    rig = run(records[:30] + bad + records[30:])
+    assert told(rig) == told(run(records))
+    assert {(record.key, record.value) for record in rig.dead_letters()} == set(bad)
+    assert {header(record, "streamae-reason") for record in rig.dead_letters()} == {"not_json", "bad_time"}
+
+
+def test_late_records_follow_their_policy() -> None:
+    """A late record is a dead letter by default, or only counted; never silent, never in a window."""
+    records = stream()
+    late = [records[0]]
+    rig = run(records[:60] + late + records[60:])
+    assert [header(record, "streamae-reason") for record in rig.dead_letters()] == ["late"]
+    assert told(rig) == told(run(records))
+    dropping = run(records[:60] + late + records[60:], window={"late": "drop"})
+    assert dropping.dead_letters() == []
+    assert b'streamae_dropped_records_total{reason="late"} 1.0' in dropping.telemetry.render()[0]
+
+
+def test_repeated_records_are_dropped_and_counted() -> None:
+    """A producer's retry changes no window."""
+    records = stream()
+    rig = run(records[:30] + records[27:30] + records[30:])
+    assert told(rig) == told(run(records))
+    assert rig.dead_letters() == []
+    assert b'streamae_dropped_records_total{reason="duplicate"} 3.0' in rig.telemetry.render()[0]
+
+
+def test_keys_beyond_the_cap_are_refused_and_known_keys_keep_their_state() -> None:
+    """With room for two keys the third is sent away with its reason; the first two alert as ever."""
+    rig = run(stream(), limits={"max_keys": 2}, partitions=1)
+    assert {header(record, "streamae-reason") for record in rig.dead_letters()} == {"too_many_keys"}
+    assert {record.key for record in rig.dead_letters()} == {b"machine-2"}
+    assert {record.key for record in rig.events()} == {b"machine-1"}
+
+
+def test_a_metric_per_record_is_merged_on_the_grid() -> None:
+    """Long layout: the features of a time bucket form one row, and the episodes are those of wide records."""
+    records = stream()
+    long = [
+        (key, json.dumps({"ts": json.loads(value)["ts"], "name": name, "value": json.loads(value)[name]}).encode())
+        for key, value in records
+        for name in FEATURES
+    ]
+    rig = run(long, input={"layout": "long"}, window={"grid_ms": STEP_MS})
+    assert told(rig) == told(run(records))
+
+
+def test_no_event_across_a_gap() -> None:
+    """After a silence longer than max_gap the window fills anew, the key says so, and an open episode is closed."""
+    records = stream(rows=120, spikes=[(1, 80)])
+    shifted = []
+    for index, (key, value) in enumerate(records):
+        row = index // 3
+        content = json.loads(value)
+        if row > 80:
+            content["ts"] += 3_600_000
+        shifted.append((key, json.dumps(content).encode()))
+    rig = run(shifted)
+    closed = [
+        json.loads(record.value or b"") for record in rig.events() if "closed" in (header(record, "ce_type") or "")
+    ]
+    assert [event["close_reason"] for event in closed] == ["gap"]
+    half = run(shifted[: 3 * 83])
+    assert half.engine.key_states() == {"learning": 0, "resuming": 3, "ready": 0}
+
+
+def test_a_failed_commit_is_repeated_with_the_same_outputs() -> None:
+    """Nothing is visible of a transaction that failed, nothing new is read meanwhile, and all arrives in the end."""
+    golden = run(stream())
+    rig = Rig(broker_with(stream()))
+    rig.broker.fail_at("before_commit", RetryableError("no answer"), times=3)
+    failures = 0
+    for _ in range(80):
+        try:
+            rig.step()
+        except RetryableError:
+            failures += 1
+            assert rig.engine.summary()["commit_blocked"]
+    rig.run_dry()
+    assert failures == 3
+    assert ids(rig.events()) == ids(golden.events())
+    assert rig.state() == golden.state()
+
+
+@pytest.mark.parametrize("point", ["before_commit", "after_commit"])
+def test_an_unknown_outcome_is_looked_up_not_guessed(point: str) -> None:
+    """Whether the lost answer was a yes or a no: every event is published exactly once."""
+    golden = run(stream())
+    rig = Rig(broker_with(stream()))
+    for _ in range(90):
+        rig.broker.fail_at(point, OutcomeUnknownError("the answer was lost"))
+        try:
+            rig.step()
+        except RetryableError:
+            assert rig.engine.summary()["commit_blocked"]
+        try:
+            rig.step()
+        except RetryableError:
+            rig.step()
+    rig.run_dry()
+    assert ids(rig.events()) == ids(golden.events())
+    assert rig.state() == golden.state()
+
+
+def test_records_whose_state_cannot_be_read_are_read_again() -> None:
+    """With the store down at a key's first record, the poll is repeated later; nothing is lost or scored twice."""
+    golden = run(stream())
+    store, broker = MemoryStore(), broker_with(stream())
+    first = Rig(broker, store, max_poll_records=30)
+    first.step(4)
+    first.engine.drain(first.now_ms + 50)
+    first.engine.close()
+    rig = Rig(broker, store, now_ms=1_000)
+    store.fail_at("load", RetryableError("Redis is down"), times=2)
+    failures = 0
+    for _ in range(5):
+        try:
+            rig.step()
+        except RetryableError:
+            failures += 1
+    assert failures == 2
+    rig.run_dry()
+    assert ids(rig.events()) == ids(golden.events())
+    assert rig.state() == golden.state()
+
+
+def test_a_store_that_is_down_delays_checkpoints_only() -> None:
+    """Events go out while Redis is away; readiness can tell since when; the state is saved once it is back."""
+    golden = run(stream())
+    rig = Rig(broker_with(stream()))
+    rig.step(2)
+    rig.store.fail_at("before_checkpoint", RetryableError("Redis is down"), times=1_000)
+    rig.step(80)
+    assert rig.engine.summary()["store_failing_since_ms"] is not None
+    assert ids(rig.events()) == ids(golden.events())
+    rig.store._waiting.clear()
+    rig.run_dry()
+    assert rig.engine.summary()["store_failing_since_ms"] is None
+    assert rig.state() == golden.state()
+
+
+def test_a_partition_without_answer_from_the_store_waits() -> None:
+    """A partition taken over while Redis is down starts when it is back, from its stored offset."""
+    rig = Rig(broker_with(stream()))
+    rig.store.fail_at("manifest", RetryableError("Redis is down"), times=3)
+    rig.step(2)
+    assert rig.engine.summary()["recovering"] > 0
+    rig.run_dry()
+    assert rig.engine.summary()["recovering"] == 0
+    assert ids(rig.events()) == ids(run(stream()).events())
+
+
+def test_lost_state_is_noticed_and_rebuilt() -> None:
+    """Redis emptied under a running engine: the next checkpoint sees it, the partition is replayed, nothing is
+    published twice, and the state ends as if nothing had happened."""
+    golden = run(stream())
+    rig = Rig(broker_with(stream()))
+    rig.step(5)
+    assert rig.state()
+    rig.store.flush()
+    rig.run_dry()
+    rig.run_dry()
+    assert ids(rig.events()) == ids(golden.events())
+    assert rig.state() == golden.state()
+
+
+def test_a_second_process_shares_the_work() -> None:
+    """When another member joins in the middle and leaves again, every event is published once, by somebody."""
+    golden = run(stream(keys=8, spikes=[(k, 40 + 5 * k) for k in range(8)]), partitions=4)
+    broker, store = broker_with(stream(keys=8, spikes=[(k, 40 + 5 * k) for k in range(8)]), 4), MemoryStore()
+    one = Rig(broker, store, max_poll_records=20)
+    one.step(12)
+    two = Rig(broker, store, max_poll_records=20)
+    for _ in range(12):
+        one.step()
+        two.step()
+    assert len(one.engine.partitions) == len(two.engine.partitions) == 2
+    two.engine.drain(two.now_ms + 5)
+    two.engine.close()
+    one.run_dry()
+    one.run_dry()
+    assert ids(one.events()) == ids(golden.events())
+    assert one.state() == golden.state()
+
+
+def test_after_a_clean_stop_nothing_is_replayed() -> None:
+    """Drain saves the state at the committed offset: the next process goes on at once."""
+    rig = run(stream())
+    rig.engine.close()
+    again = Rig(rig.broker, rig.store)
+    again.step(3)
+    assert again.engine.partitions.replaying() == 0
+    assert b"streamae_replayed_records_total 0.0" in again.telemetry.render()[0]
+
+
+def test_changed_thresholds_keep_what_keys_have_learnt() -> None:
+    """Another k must not send every key back to learning; another stride must, for its windows are others."""
+    rig = run(stream())
+    rig.engine.close()
+    sharper = Rig(rig.broker, rig.store, settings=settings(threshold={"k": 3.0}))
+    sharper.step(2)
+    assert [base for base in sharper.engine.partitions.bases().values() if base is None] == []
+    sharper.engine.close()
+    wider = Rig(rig.broker, rig.store, settings=settings(window={"stride": 2}))
+    wider.step(1)
+    assert set(wider.engine.partitions.bases().values()) == {None}
+
+
+def test_the_same_key_in_two_partitions_is_counted() -> None:
+    """State is per partition, so a producer that does not partition by key is reported."""
+    broker = MemoryBroker(2)
+    for topic in (TOPIC, "anomalies", DEAD):
+        broker.create_topic(topic, 2)
+    for index, (key, value) in enumerate(stream(keys=1, rows=10, spikes=[])):
+        broker.produce(TOPIC, key, value, timestamp=START_MS, partition=index % 2)
+    rig = Rig(broker)
+    rig.run_dry()
+    assert b"streamae_split_keys_total 1.0" in rig.telemetry.render()[0]
+
+
+def test_the_summary_says_where_the_engine_stands() -> None:
+    """Readiness and status lines are made of these numbers."""
+    rig = run(stream())
+    rig.engine.report()
+    summary = rig.engine.summary()
+    assert summary["partitions"] == 2
+    assert summary["keys"] == 3
+    assert summary["joined"] is True
+    assert summary["replaying"] == summary["recovering"] == summary["waiting_messages"] == 0
+    text = rig.telemetry.render()[0]
+    assert b'streamae_keys{state="ready"} 3.0' in text
+    assert b'streamae_consumer_lag_records{partition="0",topic="sensors"} 0.0' in text
+
+
+def test_the_observer_sees_every_scored_window() -> None:
+    """Pictures and backtests look over the engine's shoulder, at the very numbers it decides on."""
+    seen: list[int] = []
+    rig = Rig(broker_with(stream()), parts={"observer": lambda windows, scores, verdicts: seen.append(len(windows))})
+    rig.run_dry()
+    assert sum(seen) == 3 * (120 - 7)
+
+
+def test_a_partition_that_is_taken_away_takes_its_outputs_along() -> None:
+    """What a former owner had decided but not committed is decided again by the new one, and published once."""
+    rig = Rig(broker_with(stream(), 1), settings=settings(output={"commit_interval_ms": 10_000_000}))
+    rig.step(20)
+    assert rig.engine.summary()["waiting_messages"] > 0
+    rig.broker.expel(rig.engine.source)  # type: ignore[arg-type]
+    assert isinstance(rig.engine.source, MemorySource)
+    rig.step(2)
+    assert rig.events() == []
+    assert rig.engine.partitions[Partition(TOPIC, 0)].committed is None
+    rig.run_dry()
+    assert told(rig) == told(run(stream(), partitions=1))
