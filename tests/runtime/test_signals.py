@@ -35,17 +35,23 @@ loaded = load_settings(None, {}, {"service.http_port": "0"} | json.loads(sys.arg
 
 EMBEDDED = """
 from tests.engines import Rig, broker_with, stream
-rig = Rig(broker_with(stream()))
-class Reporting:
-    def __getattr__(self, name):
-        return getattr(rig.engine, name)
+
+class Reporting(Rig):
     def step(self, now_ms):
-        rig.engine.step(now_ms)
-        if not any(rig.engine.source.lag().values()) and len(rig.engine.partitions):
+        self.engine.step(now_ms)
+        if not any(self.engine.source.lag().values()) and len(self.engine.partitions):
             say("caught_up")
-            self.step = rig.engine.step
-code = serve(loaded, lambda telemetry: Reporting())
-say("left_behind", events=len(rig.events()), keys=len(rig.state()))
+            self.step = self.engine.step
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+rigs = []
+def build(telemetry):
+    rigs.append(Reporting(broker_with(stream())))
+    return rigs[0]
+
+code = serve(loaded, build)
+say("left_behind", events=len(rigs[0].events()), keys=len(rigs[0].state()))
 sys.exit(code)
 """
 
