@@ -1,0 +1,167 @@
+"""Table files as a source: each row is a JSON record with the file's own column names.
+
+One file is one partition, offsets are row numbers, so a replay is the same every time. The record key is the key
+column, or the file's name; its timestamp is the event time `read_series` finds. There is no group: one reader owns
+all files from its first poll on. Does not know what becomes of the records.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from streamae.batches import Partition, RawRecord
+from streamae.connectors.files import DataFile, find_files
+from streamae.connectors.protocols import Poll, Span
+from streamae.errors import DataError, MembershipError
+
+TOPIC = "files"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One row; `RawRecord` says what the fields mean."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileMembership:
+    """Where a sink notes the offsets it has committed: the committed offsets of a `FileSource` itself."""
+
+    committed: dict[Partition, int]
+
+
+class FileSource:
+    """Replays files once, from the committed rows on. Loads a file when its partition is first asked about.
+
+    Args:
+        paths: files and folders, as for `read_series`; partition i is the i-th file found.
+        key_field: column of the key; None = the file's name.
+        time_field: column of the event time; None = as in `read_series`.
+        committed: offsets where a former run ended; None = from the beginning.
+        max_poll_records: most records of one poll.
+
+    Raises:
+        DataError: there is no file, or (from any method) a file cannot be read; the message names it.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        key_field: str | None = None,
+        time_field: str | None = None,
+        committed: Mapping[Partition, int] | None = None,
+        max_poll_records: int = 5_000,
+    ) -> None:
+        self._found = find_files(paths)
+        if not self._found:
+            raise DataError(f"no data file in {', '.join(map(str, paths)) or 'no path at all'}")
+        self._key_field, self._time_field = key_field, time_field
+        self._committed = dict(committed or {})
+        self._max_poll_records = max_poll_records
+        self._files: dict[Partition, _LoadedFile] = {}
+        self._positions: dict[Partition, int] = {}  # of started partitions
+        self._paused: set[Partition] = set()
+        self._is_new = True
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """All partitions, one a file."""
+        return tuple(Partition(TOPIC, index) for index in range(len(self._found)))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every file was delivered to its end."""
+        return self._positions.keys() == set(self.partitions) and not any(self.lag().values())
+
+    def poll(self, timeout_ms: int) -> Poll:
+        """Return the next rows, shared evenly between the files that have some; waits only when there are none."""
+        if self._is_new:
+            self._is_new = False
+            return Poll(assigned=self.partitions)
+        waiting = [p for p in self._positions if p not in self._paused and self._left(p)]
+        records: dict[Partition, Sequence[RawRecord]] = {}
+        room = self._max_poll_records
+        for number, partition in enumerate(waiting):
+            count = min(self._left(partition), -(-room // (len(waiting) - number)))
+            if count:
+                records[partition] = self._file(partition).records(self._positions[partition], count)
+                self._positions[partition] += count
+                room -= count
+        if not records:
+            time.sleep(timeout_ms / 1_000)
+        return Poll(records)
+
+    def span(self, partition: Partition) -> Span:
+        """Return committed and kept offsets."""
+        return Span(self._committed.get(partition), 0, len(self._file(partition)))
+
+    def start_at(self, partition: Partition, offset: int) -> None:
+        """Deliver from row `offset` on; see `Source.start_at`."""
+        if self._is_new or partition not in self.partitions:
+            raise MembershipError(f"{partition} is not owned")
+        self._positions[partition] = offset
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Stop delivering."""
+        self._paused.update(partitions)
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Deliver again."""
+        self._paused.difference_update(partitions)
+
+    def lag(self) -> dict[Partition, int]:
+        """Return rows left of each started file."""
+        return {partition: self._left(partition) for partition in self._positions}
+
+    def membership(self) -> FileMembership:
+        """Return the place for committed offsets."""
+        if self._is_new:
+            raise MembershipError("not a member: poll first")
+        return FileMembership(self._committed)
+
+    def close(self) -> None:
+        """Forget positions and loaded files; idempotent."""
+        self._positions.clear()
+        self._files.clear()
+
+    def _left(self, partition: Partition) -> int:
+        return max(0, len(self._file(partition)) - self._positions[partition])
+
+    def _file(self, partition: Partition) -> _LoadedFile:
+        if partition not in self._files:
+            name, path = self._found[partition.index]
+            self._files[partition] = _LoadedFile(partition, name, DataFile(path, self._key_field, self._time_field))
+        return self._files[partition]
+
+
+class _LoadedFile:
+    """Rows of one file as records."""
+
+    def __init__(self, partition: Partition, name: str, file: DataFile) -> None:
+        self._partition, self._file = partition, file
+        keys = file.keys()
+        self._keys = [name] * len(file) if keys is None else keys
+        self._times = file.event_times_ms().tolist()
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def records(self, start: int, count: int) -> list[RawRecord]:
+        """Return `count` records from row `start` on; numbers that are not finite become null."""
+        topic, index = self._partition
+        return [
+            FileRecord(topic, index, row, self._times[row], self._keys[row].encode(), msgspec.json.encode(content), [])
+            for row, content in enumerate(self._file.rows(start, count), start)
+        ]
