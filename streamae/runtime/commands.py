@@ -17,6 +17,7 @@ from streamae.errors import ExitCode
 from streamae.model import training
 from streamae.model.progress import StreamProgress
 from streamae.model.training import TrainOptions
+from streamae.runtime import edges
 
 
 def train(
@@ -38,6 +39,7 @@ def train(
     """
     of = settings.input
     series = read_series(data, of.key_field, of.time_field, of.value_fields)
+    edges.policies_by_feature(settings, series[0].features)  # what `run` would refuse must not cost a training first
     bundle = training.train(series, train_options(settings), StreamProgress(progress or sys.stderr))
     bundle.save(directory)
     rows, features = sum(map(len, series)), len(bundle.features)

@@ -1,0 +1,118 @@
+"""Offline commands: settings reach the training, and a bundle comes out that the daemon can load."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamae.cli import main
+from streamae.config import Settings
+from streamae.errors import ConfigError, DataError, ExitCode
+from streamae.model.bundle import load_bundle
+from streamae.model.training import TrainOptions
+from streamae.runtime.commands import train, train_options
+
+SMALL: dict[str, Any] = {
+    "window_size": 8,
+    "hidden_size": 4,
+    "recent_steps": 2,
+    "max_steps": 6,
+    "max_epochs": 1,
+}
+
+
+def settings(**sections: dict[str, Any]) -> Settings:
+    """Return settings that train in a moment."""
+    return Settings.model_validate({"train": SMALL, "model": {"device": "cpu", "threads": 1}} | sections)
+
+
+def write_csv(path: Path, keys: tuple[str, ...] = ("a", "b"), rows: int = 120) -> Path:
+    """Write noisy waves, one row a second and key."""
+    random = np.random.default_rng(0)
+    lines = ["machine,when,temp,load,note"]
+    for row in range(rows):
+        for key in keys:
+            temp, load = np.sin(row / 5) + random.normal(0, 0.1), random.normal(0, 1)
+            lines.append(f"{key},{1_700_000_000 + row},{temp:.4f},{load:.4f},{row}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+INPUT = {"key_field": "machine", "time_field": "when", "value_fields": ["temp", "load"]}
+
+
+def test_defaults_of_settings_and_training_agree() -> None:
+    """Whoever trains from Python gets what the command line gives, without saying anything."""
+    assert train_options(Settings()) == TrainOptions()
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("train", "seed", 7),
+        ("train", "cell", "gru"),
+        ("train", "learning_rate", 0.5),
+        ("window", "stride", 3),
+        ("window", "grid_ms", 250),
+        ("window", "missing_overrides", {"a": "constant"}),
+        ("model", "device", "cpu"),
+        ("model", "threads", 2),
+    ],
+)
+def test_settings_reach_the_training(section: str, name: str, value: object) -> None:
+    """Every section that has a say in training is heard, and only that field changes."""
+    options = train_options(Settings.model_validate({section: {name: value}}))
+    assert getattr(options, name) == value
+    assert dataclasses.replace(options, **{name: getattr(TrainOptions(), name)}) == TrainOptions()
+
+
+def test_a_bundle_comes_out(tmp_path: Path) -> None:
+    """Training reads the configured columns and writes a bundle that loads, with one line about it."""
+    out, progress = io.StringIO(), io.StringIO()
+    data = write_csv(tmp_path / "data.csv")
+    assert train(settings(input=INPUT), [data], tmp_path / "bundle", out, progress) == ExitCode.OK
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.features == ("temp", "load")
+    assert bundle.architecture.window_size == 8
+    expected = f"{tmp_path / 'bundle'}: bundle {bundle.version} from 240 rows of 2 keys with 2 features\n"
+    assert out.getvalue() == expected
+    assert "validation" in progress.getvalue()
+
+
+def test_data_that_is_missing_leaves_no_bundle(tmp_path: Path) -> None:
+    """An error stops before anything is written."""
+    with pytest.raises(DataError, match=r"none\.csv"):
+        train(settings(), [tmp_path / "none.csv"], tmp_path / "bundle", io.StringIO(), io.StringIO())
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_settings_that_do_not_fit_the_data_are_refused(tmp_path: Path) -> None:
+    """A policy for a feature that the data does not have is a settings error."""
+    data = write_csv(tmp_path / "data.csv")
+    wrong = settings(input=INPUT, window={"missing_overrides": {"pressure": "constant"}})
+    with pytest.raises(ConfigError, match="pressure"):
+        train(wrong, [data], tmp_path / "bundle", io.StringIO(), io.StringIO())
+
+
+def test_the_command_line_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`streamae train` with flags does it all: result on standard output, progress on standard error, code 0."""
+    data = write_csv(tmp_path / "data.csv")
+    flags = {f"train.{name}": str(value) for name, value in SMALL.items()}
+    flags |= {"input.key_field": "machine", "input.time_field": "when", "input.value_fields": "load,temp"}
+    arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
+    assert main(["train", str(data), *arguments, "--bundle", str(tmp_path / "bundle")]) == ExitCode.OK
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    assert "step" in captured.err
+    assert load_bundle(tmp_path / "bundle").features == ("load", "temp")
+
+
+def test_the_command_line_explains_bad_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong path is one line on standard error with code 1."""
+    assert main(["train", str(tmp_path / "none.csv"), "--bundle", str(tmp_path / "b")]) == ExitCode.FAILURE
+    assert capsys.readouterr().err == f"streamae: {tmp_path / 'none.csv'}: does not exist\n"
