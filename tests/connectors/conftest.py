@@ -6,16 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scripts.services import KafkaBroker
+from scripts.services import KafkaBroker, RedisServer
+from tests.connectors.stores import InMemory, InRedis, Store
 from tests.connectors.streams import KafkaStreams, MemoryStreams, Streams
 
-BOTH = [
-    pytest.param("memory", id="memory"),
-    pytest.param("kafka", id="kafka", marks=pytest.mark.integration),
-]
 
-
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.integration)])
 def streams(request: pytest.FixtureRequest, fresh_name: Callable[[str], str]) -> Iterator[Streams]:
     """A cluster, in memory and for real."""
     if request.param == "memory":
@@ -39,3 +35,15 @@ def kafka_streams(kafka: KafkaBroker, fresh_name: Callable[[str], str]) -> Itera
 def topic(fresh_name: Callable[[str], str]) -> str:
     """A topic name no other test uses; the topic does not exist yet."""
     return fresh_name("topic")
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.integration)])
+def stores(request: pytest.FixtureRequest, fresh_name: Callable[[str], str]) -> Iterator[Store]:
+    """A state store, in memory and for real."""
+    if request.param == "memory":
+        opened: Store = InMemory()
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        opened = InRedis(server.url, fresh_name("sae"))
+    yield opened
+    opened.close()
