@@ -9,7 +9,6 @@ must be valid UTF-8 and JSON as a whole. This module must not know where bytes c
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import attrgetter
@@ -26,7 +25,7 @@ from streamae.errors import ConfigError
 MAX_SIZE = 1e30  # larger values are refused: beyond any measurement, and safely below the end of float32
 MAX_DETAIL = 512
 
-_CONSTANTS = (b"NaN", b"Infinity", b"-Infinity")  # written by JavaScript and Python although JSON has no such thing
+_CONSTANTS = (b"NaN", b"Infinity")  # written by JavaScript and Python although JSON has no such thing
 _NAMED = 5  # features named one by one in a detail
 
 
@@ -214,9 +213,9 @@ class Codec:
         if not isinstance(error, msgspec.ValidationError):
             position = re.search(r"\(byte (\d+)\)$", text)
             at = int(position[1]) if position else len(value)
-            if value.startswith(_CONSTANTS, at) or value.startswith(_CONSTANTS, at - 1):
+            if value.startswith(_CONSTANTS, at):  # the minus of -Infinity is still a number to the parser
                 return Rejected(raw, Reason.NOT_FINITE, f"NaN or Infinity, which JSON does not have, at byte {at}")
-            return Rejected(raw, Reason.NOT_JSON, text[:MAX_DETAIL])
+            return Rejected(raw, Reason.NOT_JSON, text)
         if " - at " not in text:
             return Rejected(raw, Reason.NOT_JSON, f"the value is not a JSON object: {text}")
         reason = Reason.WRONG_TYPE
@@ -289,10 +288,6 @@ def _record_type(leaves: list[tuple[tuple[str, ...], Leaf]]) -> tuple[type[msgsp
             fields.append((leaf.attribute, leaf.type, leaf.default))
             names[leaf.attribute] = name
             places[leaf.attribute] = leaf.attribute
-    used = Counter([*names.values(), *branches])
-    twice = [f"input: the field `{name}` is used twice, or as value and as object" for name, n in used.items() if n > 1]
-    if twice:
-        raise ConfigError(twice)
     for number, (name, inner) in enumerate(branches.items()):
         inner_type, inner_places = _record_type(inner)
         attribute = f"inner_{number}"
@@ -309,5 +304,5 @@ def _record_type(leaves: list[tuple[tuple[str, ...], Leaf]]) -> tuple[type[msgsp
     namespace = {"__post_init__": fill} if empties else {}
     try:
         return msgspec.defstruct("Record", fields, rename=names, namespace=namespace, gc=False), places
-    except ValueError as error:  # a quote, backslash or control character
-        raise ConfigError([f"input: {error}: {', '.join(names.values())}"]) from error
+    except ValueError as error:  # two of one name, or a quote, backslash or control character in one
+        raise ConfigError([f"input: {error} (fields: {', '.join(names.values())})"]) from error

@@ -24,7 +24,7 @@ _AUTO_LIMITS = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": np.inf}
 _TICKS_PER_MS = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 
 # fromisoformat alone takes any character for the T and reads some plain numbers as dates.
-_ISO_DATE = re.compile(r"(\d{4}-\d{2}-\d{2}|\d{4}-W\d{2}-\d)([T ]|$)|\d{8}T", re.ASCII)
+_ISO_DATE = re.compile(r"(\d{4}-\d{2}-\d{2}|\d{4}-W\d{2}-\d)([T ]|$)|\d{8}T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 

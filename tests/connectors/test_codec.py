@@ -220,8 +220,8 @@ def test_long_records_that_fit_no_feature_are_refused(content: Any, reason: Reas
 def test_unknown_names_can_be_ignored() -> None:
     """With `ignore`, records of other metrics are neither in the batch nor rejected, even without a key."""
     subject = codec(layout="long", unknown_features="ignore")
-    others = record({"name": "humidity", "value": 1}, key=None)
-    batch, rejected = decode(subject, others, record({"name": "temp", "value": 1}, offset=4))
+    others = [record({"name": "humidity", "value": 1}, key=key) for key in (b"m1", None)]
+    batch, rejected = decode(subject, *others, record({"name": "temp", "value": 1}, offset=4))
     assert (batch.offsets.tolist(), rejected) == ([4], [])
 
 
@@ -352,6 +352,13 @@ def test_times_before_the_epoch_pass_when_allowed() -> None:
     assert (batch.event_times_ms.tolist(), rejected) == ([-315_619_200_000], [])
 
 
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-01:00", "0001-01-01T00:00+01:00"])
+def test_times_that_cannot_be_written_are_bad(at: str) -> None:
+    """Whatever the settings allow, an event time lies in the years 1 to 9999, or no event could name it."""
+    subject = codec(time_field="at", min_time_ms=-(10**18), max_future_ms=10**18)
+    assert reason_of(subject, record({"at": at, **GOOD}, timestamp=-1))[0] is Reason.BAD_TIME
+
+
 def test_without_kafka_timestamp_the_future_is_open() -> None:
     """A record without a Kafka timestamp cannot be too far ahead of it."""
     _, rejected = decode(codec(time_field="at"), record({"at": "2500-01-01", **GOOD}, timestamp=-1))
@@ -417,6 +424,13 @@ def test_a_missing_feature_follows_its_policy(content: Any) -> None:
         Reason.MISSING_FEATURE,
         "absent or null, with policy reject: load",
     )
+
+
+def test_missing_features_are_named_record_by_record() -> None:
+    """Each dead letter names its own missing features, in the bundle's order."""
+    subject = codec(("a", "b", "c"), reject_missing=(True, False, True))
+    _, rejected = decode(subject, *map(record, [{"a": 1}, {"c": 1}, {"b": 1}, {"a": 1, "c": 2}]))
+    assert [r.detail.rpartition(": ")[2] for r in rejected] == ["c", "a", "a, c"]
 
 
 def test_a_null_array_element_follows_the_policy_too() -> None:

@@ -246,10 +246,13 @@ def test_changes_of_one_episode_share_its_id_only() -> None:
 
 def test_features_are_named_in_their_order_and_cut() -> None:
     """No more than top_features, in the given order; features without finite values are left out."""
-    broken = (FeatureExplanation(1, 0.6, math.nan, 1.0), FeatureExplanation(2, 0.2, 1.0, math.inf), *CHANGE.features)
+    nan = math.nan
+    broken = [FeatureExplanation(1, *numbers) for numbers in [(0.6, nan, 1.0), (0.2, 1.0, math.inf), (nan, 1.0, 1.0)]]
     few = body(writer(top_features=1).message(CHANGE, b"m1", PARTITION))["features"]
     assert [part["name"] for part in few] == ["flow"]
-    rest = body(writer(top_features=9).message(replace(CHANGE, features=broken), b"m1", PARTITION))["features"]
+    rest = body(
+        writer(top_features=9).message(replace(CHANGE, features=(*broken, *CHANGE.features)), b"m1", PARTITION)
+    )["features"]
     assert [part["name"] for part in rest] == ["flow", "temp", "load"]
     assert body(writer().message(replace(CHANGE, features=()), b"m1", PARTITION))["features"] == []
 
