@@ -112,7 +112,7 @@ class InRedis(Store):
         assert self.raw.hdel(self.key(partition, f"b:{bucket_of(key)}"), key)
 
     def remember(self, partition: Partition) -> None:
-        self.remembered = {key: self.raw.dump(key) for key in self.keys()}
+        self.remembered = {key: self.raw.dump(key) or b"" for key in self.keys()}
 
     def go_back(self, partition: Partition) -> None:
         self.flush()
