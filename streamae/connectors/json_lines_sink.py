@@ -185,12 +185,8 @@ class JsonLinesSink:
             path = self._directory / name
             size = _size(path)
             if size < length:
-                raise ConfigError(
-                    [
-                        f"output.directory: {path} has {size} bytes, {OFFSETS_FILE} says {length}: it was cut or removed; "
-                        f"restore it, or remove {OFFSETS_FILE} to read the input from the start"
-                    ]
-                )
+                remedy = f"restore it, or remove {OFFSETS_FILE} to read the input from the start"
+                raise ConfigError([f"output.directory: {path} lost {length - size} committed bytes: {remedy}"])
             if size > length:
                 os.truncate(path, length)
 

@@ -1,0 +1,85 @@
+"""Small networks, bundles, series and windows for the tests of the model."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamae.batches import Floats, Series
+from streamae.core.scaling import Scaling
+from streamae.core.scoring import Calibration
+from streamae.model.autoencoder import Architecture, Autoencoder, Cell
+from streamae.model.bundle import Bundle
+from streamae.model.training import TrainOptions
+
+STEP_MS = 60_000
+CELLS: tuple[Cell, ...] = ("lstm", "gru")
+
+# Small enough to train in about a second on one thread, large enough to learn two sines.
+QUICK = TrainOptions(
+    window_size=12,
+    hidden_size=16,
+    recent_steps=4,
+    learning_rate=1e-2,
+    batch_size=32,
+    max_steps=150,
+    device="cpu",
+    threads=1,
+)
+
+
+def architecture(
+    cell: Cell = "lstm",
+    window_size: int = 12,
+    features: int = 3,
+    hidden_size: int = 8,
+    layers: int = 1,
+    recent_steps: int = 4,
+) -> Architecture:
+    """Return shapes of a small network."""
+    return Architecture(cell, window_size, features, hidden_size, layers, recent_steps)
+
+
+def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
+    """Return an untrained bundle whose features have means 10, 20, ... and scales 1, 2, ..."""
+    of = of or architecture()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        weights = {name: tensor.numpy() for name, tensor in Autoencoder(of).state_dict().items()}
+    numbers = np.arange(1.0, of.features + 1)
+    return Bundle(
+        of,
+        tuple(f"feature {i}" for i in range(of.features)),
+        Scaling(10.0 * numbers, numbers),
+        Calibration(0.5 * numbers, 0.25 * numbers, 1.0, 0.1),
+        weights,
+        float(STEP_MS),
+        {"validation_loss": 0.5},
+        {"seed": seed, "cell": of.cell},
+        "0" * 64,
+        {"streamae": "test"},
+    )
+
+
+def raw_windows(of: Bundle, count: int, seed: int = 1) -> Floats:
+    """Return (count, W, F) windows in the features' own units, some cells far out."""
+    shape = (count, of.architecture.window_size, of.architecture.features)
+    numbers = np.random.default_rng(seed).standard_t(3, size=shape)
+    return (numbers * of.scaling.scales + of.scaling.means).astype(np.float32)
+
+
+def sines(key: str = "a", rows: int = 600, features: int = 2, seed: int = 0, start_ms: int = 0) -> Series:
+    """Return noisy sines of different periods, in units far from zero."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(rows)
+    columns = [np.sin(t / (3.0 + 2 * i) + i) for i in range(features)]
+    values = 50.0 + 5.0 * np.stack(columns, axis=1) + rng.normal(0, 0.2, (rows, features))
+    return series(values, key, start_ms)
+
+
+def series(values: NDArray[np.float64], key: str = "a", start_ms: int = 0, step_ms: int = STEP_MS) -> Series:
+    """Return a series of `values` (N, F) with one row every `step_ms`."""
+    times = start_ms + step_ms * np.arange(len(values), dtype=np.int64)
+    names = tuple(f"x{i}" for i in range(values.shape[1]))
+    return Series(key, names, times, values.astype(np.float32))

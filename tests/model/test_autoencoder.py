@@ -1,0 +1,152 @@
+"""The network: shapes, order in time, and what a forecast may see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamae.model.autoencoder import MAX_PARAMETERS, Architecture, Autoencoder, Cell
+from tests.model.models import CELLS, architecture
+
+
+def network(of: Architecture, dropout: float = 0.0) -> Autoencoder:
+    """Return a seeded network in evaluation mode."""
+    torch.manual_seed(0)
+    return Autoencoder(of, dropout).eval()
+
+
+def windows(of: Architecture, count: int = 5) -> Tensor:
+    """Return seeded scaled windows."""
+    return torch.randn(count, of.window_size, of.features, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_shapes_are_those_asked_for(cell: Cell, layers: int) -> None:
+    """Runner and training slice windows by these shapes."""
+    of = architecture(cell, layers=layers)
+    reconstruction, forecasts = network(of)(windows(of), 4)
+    assert reconstruction.shape == (5, 4, 3)
+    assert forecasts.shape == (5, 11, 3)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_decoding_fewer_steps_changes_none_of_them(cell: Cell) -> None:
+    """Serving decodes the newest steps only and must score them as training saw them."""
+    of = architecture(cell)
+    net, z = network(of), windows(of)
+    with torch.inference_mode():
+        whole, all_forecasts = net(z, 12)
+        part, newest_forecasts = net(z, 4, 3)
+    torch.testing.assert_close(part, whole[:, -4:])
+    torch.testing.assert_close(newest_forecasts, all_forecasts[:, -3:])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_forecast_sees_only_rows_before_its_own(cell: Cell) -> None:
+    """A forecast that peeks at the row it is about would hide every anomaly."""
+    of = architecture(cell)
+    net, z = network(of), windows(of)
+    changed = z.clone()
+    changed[:, 7] += 10.0
+    with torch.inference_mode():
+        _, before = net(z, 1)
+        _, after = net(changed, 1)
+    different = (before != after).any(dim=2).any(dim=0)  # forecast i is about row i + 1
+    assert different.nonzero().flatten().tolist() == list(range(7, 11))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_reconstruction_depends_on_the_whole_window(cell: Cell) -> None:
+    """The decoder has nothing but the encoder's final state to work from."""
+    of = architecture(cell)
+    net, z = network(of), windows(of)
+    z.requires_grad_()
+    reconstruction, _ = net(z, 1)
+    reconstruction.sum().backward()
+    assert z.grad is not None
+    assert bool((z.grad.abs().sum(dim=(0, 2)) > 0).all())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_windows_do_not_influence_each_other(cell: Cell) -> None:
+    """Keys share batches; their scores must not mix."""
+    of = architecture(cell)
+    net, z = network(of), windows(of, 6)
+    changed = z.clone()
+    changed[0] += 5.0
+    with torch.inference_mode():
+        before, after = net(z, 4), net(changed, 4)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one[1:], other[1:], rtol=0, atol=0)
+        assert bool((one[0] != other[0]).any())
+
+
+def test_newest_step_is_decoded_first() -> None:
+    """The oldest-first result is the flipped decoder output: step count 1 is the newest row's."""
+    of = architecture()
+    net, z = network(of), windows(of)
+    with torch.inference_mode():
+        newest, _ = net(z, 1)
+        two, _ = net(z, 2)
+    torch.testing.assert_close(newest[:, 0], two[:, 1])
+
+
+def test_dropout_acts_in_training_only() -> None:
+    """Serving must be deterministic whatever the network was trained with."""
+    of = architecture(layers=2)
+    net, z = network(of, dropout=0.5), windows(of)
+    torch.testing.assert_close(net(z, 4)[0], net(z, 4)[0], rtol=0, atol=0)
+    net.train()
+    assert bool((net(z, 4)[0] != net(z, 4)[0]).any())
+    assert bool((net(z, 4)[1] != net(z, 4)[1]).any())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 3])
+def test_shapes_are_known_without_a_network(cell: Cell, layers: int) -> None:
+    """The bundle checks a file's tensors before anything of that size is allocated."""
+    of = architecture(cell, layers=layers)
+    real = {name: tuple(tensor.shape) for name, tensor in network(of).state_dict().items()}
+    assert of.shapes() == real
+    assert of.parameters() == sum(parameter.numel() for parameter in network(of).parameters())
+
+
+def test_shapes_draw_no_random_numbers() -> None:
+    """Checking a bundle must not change what the process does next."""
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    architecture().shapes()
+    assert torch.rand(1) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cell", "rnn"),
+        ("window_size", 1),
+        ("window_size", 5_000),
+        ("features", 0),
+        ("features", 5_000),
+        ("hidden_size", 0),
+        ("hidden_size", 5_000),
+        ("layers", 0),
+        ("layers", 5),
+        ("recent_steps", 0),
+        ("recent_steps", 13),
+    ],
+)
+def test_sizes_out_of_bounds_are_refused_by_name(field: str, value: object) -> None:
+    """A bundle from elsewhere cannot make us allocate without limit, and the message says which number is wrong."""
+    with pytest.raises(ValueError, match=field):
+        replace(architecture(), **{field: value})
+
+
+def test_too_many_weights_are_refused() -> None:
+    """Each number may be in bounds and the product still be absurd."""
+    with pytest.raises(ValueError, match=f"{MAX_PARAMETERS:,}"):
+        architecture(hidden_size=4_096, layers=4)

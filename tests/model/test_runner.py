@@ -1,0 +1,284 @@
+"""The runner: errors as defined, the same whatever shares a batch, and memory that runs out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from streamae.batches import ErrorBatch, Floats
+from streamae.core.scaling import Scaling
+from streamae.core.scoring import score
+from streamae.errors import ConfigError, FatalError
+from streamae.model.autoencoder import Autoencoder, Cell
+from streamae.model.bundle import Bundle
+from streamae.model.runner import MAX_CPU_CHUNK, ROW_MULTIPLE, Runner
+from tests.model.models import CELLS, architecture, bundle, raw_windows
+
+WINDOWS = 300
+
+
+def runner(of: Bundle, chunk_size: int = 256, stride: int = 1) -> Runner:
+    """Return a runner on one CPU thread."""
+    return Runner(of, "cpu", chunk_size, threads=1, stride=stride)
+
+
+def together(batches: list[ErrorBatch]) -> ErrorBatch:
+    """Concatenate batches."""
+    return ErrorBatch(*(np.concatenate([getattr(b, name) for b in batches]) for name in ErrorBatch.__slots__))
+
+
+def reference(of: Bundle, values: Floats, stride: int) -> ErrorBatch:
+    """Compute the errors with numpy from the network's outputs, window by window, as the definition reads."""
+    network = Autoencoder(of.architecture)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in of.weights.items()})
+    z = of.scaling.apply(values)
+    with torch.inference_mode():
+        outputs = network.eval()(torch.from_numpy(z), of.architecture.window_size)
+    whole, forecasts = (tensor.numpy().astype(np.float64) for tensor in outputs)
+    recent = np.square(z - whole)[:, -of.architecture.recent_steps :].mean(axis=1)
+    steps = min(stride, of.architecture.window_size - 1)
+    forecast = np.square(z[:, 1:] - forecasts)[:, -steps:].max(axis=1)
+    return ErrorBatch(recent, forecast, of.scaling.invert(forecasts[:, -1]))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("stride", [1, 3, 50])
+def test_errors_are_those_of_the_definition(cell: Cell, stride: int) -> None:
+    """Newest steps are averaged, forecasts of the rows that are new in the window compete, units come back."""
+    of = bundle(architecture(cell))
+    values = raw_windows(of, 20)
+    found, expected = runner(of, stride=stride).run(values), reference(of, values, stride)
+    for name in ErrorBatch.__slots__:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-4, atol=1e-5, err_msg=name)
+        assert getattr(found, name).dtype == np.float32
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("features", [3, 38])
+def test_errors_do_not_depend_on_what_shares_the_batch(cell: Cell, features: int) -> None:
+    """A replay batches otherwise than the first run and must come to the same verdicts.
+
+    Errors may differ in the last bits on some CPU (1e-5 relative is the tolerance here, on those measured it was 0);
+    the rounded scores that decide must be equal to the last bit.
+    """
+    of = bundle(architecture(cell, 32, features, hidden_size=64, recent_steps=8))
+    values = raw_windows(of, WINDOWS)
+    whole = runner(of).run(values)
+    scores = score(whole, of.calibration).totals
+    order = np.random.default_rng(2).permutation(WINDOWS)
+    back = np.argsort(order)
+    variants = {f"chunks of {size}": runner(of, size).run(values) for size in (7, 32)}
+    for size in (1, 2, 7, 32, 256):
+        parts = [runner_of.run(values[i : i + size]) for runner_of in [runner(of)] for i in range(0, WINDOWS, size)]
+        variants[f"calls of {size}"] = together(parts)
+    permuted = runner(of).run(values[order])
+    variants["permuted"] = ErrorBatch(*(getattr(permuted, name)[back] for name in ErrorBatch.__slots__))
+    for name, errors in variants.items():
+        np.testing.assert_allclose(errors.recent, whole.recent, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(errors.forecast, whole.forecast, rtol=1e-5, err_msg=name)
+        np.testing.assert_array_equal(score(errors, of.calibration).totals, scores, err_msg=name)
+
+
+def test_an_empty_batch_is_fine() -> None:
+    """Nothing due is no error."""
+    errors = runner(bundle()).run(np.zeros((0, 12, 3), dtype=np.float32))
+    assert [getattr(errors, name).shape for name in ErrorBatch.__slots__] == [(0, 3)] * 3
+
+
+def test_far_out_values_stay_finite() -> None:
+    """A sensor that shows 1e30 is an anomaly, not the end of the process."""
+    of = bundle()
+    values = raw_windows(of, 4)
+    values[0, -1], values[1, -1] = 1e30, -3e38
+    errors = runner(of).run(values)
+    assert np.isfinite(errors.recent).all()
+    assert bool((errors.recent[:2] > 100 * errors.recent[2:]).all())
+
+
+def test_tiny_scales_stay_finite() -> None:
+    """A nearly constant feature has a scale near zero; dividing by it must not overflow 32 bits."""
+    of = bundle()
+    of = replace(of, scaling=Scaling(of.scaling.means, np.full(3, 1e-12)))
+    errors = runner(of).run(np.full((1, 12, 3), 1e30, dtype=np.float32))
+    assert np.isfinite(errors.recent).all()
+
+
+def test_large_offsets_lose_no_precision() -> None:
+    """A counter near 1e7 that moves by one is scaled in 64 bits: the device sees what `Scaling.apply` says."""
+    of = bundle()
+    of = replace(of, scaling=Scaling(np.full(3, 1e7), np.ones(3)))
+    seen: list[Tensor] = []
+
+    def network(z: Tensor, decode_steps: int, forecast_steps: int) -> tuple[Tensor, Tensor]:
+        seen.append(z)
+        return z[:, -decode_steps:], z[:, -forecast_steps:]
+
+    values = (1e7 + np.arange(36.0).reshape(1, 12, 3) % 11 - 5).astype(np.float32)
+    Runner(of, "cpu", network=network).run(values)
+    np.testing.assert_allclose(seen[-1][:1], of.scaling.apply(values), rtol=1e-6)
+
+
+def test_values_that_are_not_finite_are_an_error_of_ours() -> None:
+    """Windowing fills in what is missing; a NaN here would poison every statistic it reaches."""
+    values = np.full((1, 12, 3), np.nan, dtype=np.float32)
+    with pytest.raises(FatalError, match="not finite"):
+        runner(bundle()).run(values)
+
+
+def test_input_is_not_changed() -> None:
+    """Batches are read-only by convention; windows may be views into a ring."""
+    of = bundle()
+    values = raw_windows(of, 5)
+    before = values.copy()
+    values.setflags(write=False)
+    errors = runner(of).run(values[::-1])
+    np.testing.assert_array_equal(values, before)
+    np.testing.assert_array_equal(errors.recent, runner(of).run(before[::-1].copy()).recent)
+
+
+def test_loading_draws_no_random_numbers() -> None:
+    """Serving must not disturb whoever else uses the global generator."""
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    runner(bundle())
+    assert torch.rand(1) == expected
+
+
+class SmallDevice:
+    """A network on a device with memory for `limit` windows; records the batches that fitted."""
+
+    def __init__(self, of: Bundle, limit: int, error: RuntimeError) -> None:
+        self.limit, self.error, self.fitted = limit, error, list[int]()
+        self.network = Autoencoder(of.architecture).eval()
+        self.network.load_state_dict({name: torch.from_numpy(array) for name, array in of.weights.items()})
+
+    def __call__(self, z: Tensor, decode_steps: int, forecast_steps: int) -> tuple[Tensor, Tensor]:
+        if len(z) > self.limit:
+            raise self.error
+        self.fitted.append(len(z))
+        found: tuple[Tensor, Tensor] = self.network(z, decode_steps, forecast_steps)
+        return found
+
+
+OUT_OF_MEMORY = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), RuntimeError("HIP Out of memory")]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["torch", "text"])
+def test_out_of_memory_halves_the_chunk_and_goes_on(error: RuntimeError) -> None:
+    """A neighbour on the GPU costs speed, not the service; no window is lost, doubled or changed."""
+    of = bundle()
+    values = raw_windows(of, WINDOWS)
+    device = SmallDevice(of, limit=70, error=error)
+    small = Runner(of, "cpu", 256, threads=1, network=device)
+    errors = small.run(values)
+    assert small.chunk_size == 64
+    assert max(device.fitted) == 64
+    np.testing.assert_allclose(errors.recent, runner(of).run(values).recent, rtol=1e-5)
+    device.fitted.clear()
+    small.run(values[:64])
+    assert device.fitted == [64], "the smaller chunk is kept"
+
+
+def test_memory_for_nothing_is_fatal() -> None:
+    """Retrying for ever would look alive and do nothing."""
+    of = bundle()
+    with pytest.raises(FatalError, match="out of memory"):
+        Runner(of, "cpu", network=SmallDevice(of, 0, torch.OutOfMemoryError("out of memory")))
+
+
+def test_other_errors_of_the_device_come_through() -> None:
+    """Only memory is worth another try."""
+    of = bundle()
+    with pytest.raises(RuntimeError, match="illegal instruction"):
+        Runner(of, "cpu", network=SmallDevice(of, 0, RuntimeError("illegal instruction")))
+
+
+@pytest.mark.parametrize(("asked", "got"), [(1, ROW_MULTIPLE), (100, 104), (10_000, MAX_CPU_CHUNK)])
+def test_chunks_are_padded_and_capped(asked: int, got: int) -> None:
+    """Small batches are filled up, and beyond the cache a larger chunk is slower."""
+    assert runner(bundle(), asked).chunk_size == got
+
+
+def test_threads_are_set() -> None:
+    """Several workers on one machine must be able to share its cores."""
+    before = torch.get_num_threads()
+    try:
+        Runner(bundle(), "cpu", threads=2)
+        assert torch.get_num_threads() == 2
+        Runner(bundle(), "cpu", threads=0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_cpu_has_a_name() -> None:
+    """`streamae check` and the log say where the model runs."""
+    assert runner(bundle()).device_name == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_a_settings_error() -> None:
+    """Asking for cuda where there is none must not end in a silent, slow CPU."""
+    with pytest.raises(ConfigError, match=r"model\.device"):
+        Runner(bundle(), "cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_auto_is_the_cpu_without_a_gpu() -> None:
+    """The default works everywhere."""
+    assert Runner(bundle()).device_name == "cpu"
+
+
+gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+
+
+class TestOnGpu:
+    """The same on a GPU, up to rounding."""
+
+    pytestmark = gpu
+
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_errors_equal_those_of_the_cpu(self, cell: Cell) -> None:
+        """A bundle calibrated on one kind of device may be served on the other."""
+        of = bundle(architecture(cell, 32, 8, hidden_size=64, recent_steps=8))
+        values = raw_windows(of, WINDOWS)
+        on_cpu, on_gpu = runner(of).run(values), Runner(of, "cuda").run(values)
+        for name in ErrorBatch.__slots__:
+            np.testing.assert_allclose(getattr(on_gpu, name), getattr(on_cpu, name), rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_batch_company_moves_scores_by_rounding_only(self, cell: Cell) -> None:
+        """A replay batches otherwise; scores may move within the last of their kept bits."""
+        of = bundle(architecture(cell, 32, 8, hidden_size=64, recent_steps=8))
+        values = raw_windows(of, WINDOWS)
+        on_gpu = Runner(of, "cuda")
+        whole = score(on_gpu.run(values), of.calibration).totals
+        alone = score(together([on_gpu.run(values[i : i + 7]) for i in range(0, WINDOWS, 7)]), of.calibration).totals
+        np.testing.assert_allclose(alone, whole, rtol=5e-5)
+
+    def test_memory_stays_flat(self) -> None:
+        """A daemon that leaks on the device dies at night."""
+        of = bundle()
+        on_gpu, values = Runner(of, "cuda"), raw_windows(of, 512)
+        on_gpu.run(values)
+        before = torch.cuda.memory_allocated()
+        for _ in range(200):
+            on_gpu.run(values)
+        assert torch.cuda.memory_allocated() == before
+
+    def test_the_gpu_has_a_name(self) -> None:
+        """`streamae check` and the log say where the model runs."""
+        assert Runner(bundle(), "auto").device_name == torch.cuda.get_device_name()
+
+
+def test_scores_of_quiet_windows_are_comparable() -> None:
+    """Runner and scoring fit together: whitened by its own errors, a batch scores one on average."""
+    of = bundle()
+    errors = runner(of).run(raw_windows(of, WINDOWS))
+    calibration = type(of.calibration).fit(errors)
+    assert float(score(errors, calibration).totals.mean()) == pytest.approx(1.0, rel=1e-3)
