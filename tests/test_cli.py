@@ -17,6 +17,7 @@ import streamae
 from streamae.cli import build_parser, main, split_settings
 from streamae.config_sources import SETTING_NAMES
 from streamae.errors import ConfigError, DataError, ExitCode
+from tests.engines import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("train", "run", "demo", "config", "schema")
@@ -303,3 +304,13 @@ def test_a_bundle_that_is_missing_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == ExitCode.FAILURE
     assert "none" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_settings_that_do_not_fit_the_bundle_are_settings_errors(tmp_path: Path) -> None:
+    """What only the start can judge ends with 78 too, so that systemd does not try again and again."""
+    tiny_bundle().save(tmp_path / "bundle")
+    overrides = '{"pressure": "constant"}'
+    arguments = ["--model.bundle", str(tmp_path / "bundle"), "--window.missing_overrides", overrides]
+    done = in_process("run", *arguments, "--service.http_port", "0", "--state.store", "memory")
+    assert done.returncode == ExitCode.SETTINGS
+    assert done.stderr.startswith("window.missing_overrides: 'pressure' is no feature of the bundle")
