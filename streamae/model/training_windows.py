@@ -101,6 +101,9 @@ def training_windows(series: Sequence[Series], options: WindowOptions) -> Traini
     fit_rows = np.concatenate(
         [part.values[part.event_times_ms < split] for part, split in zip(rows, splits, strict=True)]
     )
+    left_out = sum(left_out for _, left_out in by_series)
+    if not len(fit_rows):
+        raise DataError(f"only {sum(map(len, rows))} rows, {left_out} records left out (late, duplicate or incomplete)")
     for name, is_empty in zip(features, np.isnan(fit_rows).all(axis=0), strict=True):
         if is_empty:
             raise DataError(f"feature {name!r} has no value in the {len(fit_rows)} training rows: leave it out")
@@ -121,7 +124,7 @@ def training_windows(series: Sequence[Series], options: WindowOptions) -> Traini
         calibration.joined(shape, "calibrate on", options, total),
         _step_ms(rows),
         total,
-        sum(left_out for _, left_out in by_series),
+        left_out,
         _digest(series),
     )
 
