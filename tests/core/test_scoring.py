@@ -74,6 +74,17 @@ def test_a_window_scores_the_same_alone(index: int) -> None:
     assert alone.channels[0].tolist() == together.channels[index].tolist()
 
 
+def test_noise_of_batch_composition_changes_hardly_any_score() -> None:
+    """A replay in other batches, whose errors differ in their last bits, gives the same scores."""
+    batch, replayed = errors(1_000), errors(1_000)
+    rng = np.random.default_rng(9)
+    for part in (replayed.recent, replayed.forecast):
+        part *= (1.0 + rng.uniform(-1e-7, 1e-7, part.shape)).astype(np.float32)
+    calibration = Calibration.fit(batch)
+    same = score(batch, calibration).totals == score(replayed, calibration).totals
+    assert same.mean() > 0.98
+
+
 @pytest.mark.parametrize("part", ["recent", "forecast"])
 def test_a_silent_channel_is_floored(part: str) -> None:
     """A channel the model reproduces perfectly must not turn its first tiny error into an alarm."""
