@@ -79,7 +79,7 @@ def test_noise_of_batch_composition_changes_hardly_any_score() -> None:
     batch, replayed = errors(1_000), errors(1_000)
     rng = np.random.default_rng(9)
     for part in (replayed.recent, replayed.forecast):
-        part *= (1.0 + rng.uniform(-1e-7, 1e-7, part.shape)).astype(np.float32)
+        np.multiply(part, 1.0 + rng.uniform(-1e-7, 1e-7, part.shape), out=part, casting="same_kind")
     calibration = Calibration.fit(batch)
     same = score(batch, calibration).totals == score(replayed, calibration).totals
     assert same.mean() > 0.98
