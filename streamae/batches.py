@@ -107,6 +107,17 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def take(self, indices: Ints) -> RecordBatch:
+        """Return the records at `indices` (n,), in that order."""
+        return RecordBatch(
+            [self.raw[index] for index in indices],
+            [self.partitions[index] for index in indices],
+            [self.keys[index] for index in indices],
+            self.offsets[indices],
+            self.event_times_ms[indices],
+            self.values[indices],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from streamae.batches import Partition, RawRecord
 
@@ -111,6 +111,16 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Leave the group and release connections; idempotent; never commits."""
+        ...
+
+
+@runtime_checkable
+class Finite(Protocol):
+    """A source whose input has an end, beside being a `Source`."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether everything was delivered."""
         ...
 
 

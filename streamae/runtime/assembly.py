@@ -132,19 +132,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None)
             bundle, device=model.device, chunk_size=model.cpu_chunk_size, threads=model.threads, stride=window.stride
         ),
         calibration=bundle.calibration,
-        decision=Decision(
-            capacity,
-            rule_named(threshold.rule, k=threshold.k, value=threshold.value, margin=threshold.margin),
-            Learning(
-                half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
-                cap_sigma=threshold.cap_sigma,
-                smoothing=threshold.smoothing,
-                min_windows=threshold.min_windows,
-                quantile=threshold.quantile,
-                prior_mean=bundle.calibration.score_mean,
-                prior_sd=bundle.calibration.score_sd,
-            ),
-        ),
+        decision=build_decision(settings, bundle),
         episodes=Episodes(
             capacity,
             features,
@@ -165,6 +153,24 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None)
             bundle_version=bundle.version,
             settings_version=fingerprint(settings),
             detector=settings.kafka.group_id,
+        ),
+    )
+
+
+def build_decision(settings: Settings, bundle: Bundle) -> Decision:
+    """Build threshold rule and statistics; new keys start from the level of the bundle's calibration."""
+    threshold = settings.threshold
+    return Decision(
+        settings.limits.max_keys,
+        rule_named(threshold.rule, k=threshold.k, value=threshold.value, margin=threshold.margin),
+        Learning(
+            half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
+            cap_sigma=threshold.cap_sigma,
+            smoothing=threshold.smoothing,
+            min_windows=threshold.min_windows,
+            quantile=threshold.quantile,
+            prior_mean=bundle.calibration.score_mean,
+            prior_sd=bundle.calibration.score_sd,
         ),
     )
 

@@ -66,8 +66,11 @@ def build_source(settings: Settings) -> Source:
     """
     if settings.input.source == "files":
         from streamae.connectors.file_source import FileSource
+        from streamae.connectors.json_lines_sink import read_ledger
 
-        return FileSource(settings.input.files)
+        of, output = settings.input, settings.output
+        committed = read_ledger(output.directory).by_partition() if output.sink == "files" else None
+        return FileSource(of.files, of.key_field, of.time_field, committed, of.max_poll_records)
     from streamae.connectors.kafka import KafkaSource
 
     return KafkaSource(settings.input.topics, _kafka_options(settings))

@@ -17,7 +17,6 @@ import numpy as np
 from streamae.batches import (
     ErrorBatch,
     Floats,
-    Ints,
     Partition,
     RawRecord,
     Reason,
@@ -31,7 +30,7 @@ from streamae.batches import (
 from streamae.connectors.codec import Codec
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.events import EventWriter
-from streamae.connectors.protocols import Poll, Sink, Source
+from streamae.connectors.protocols import Finite, Poll, Sink, Source
 from streamae.core.batching import MicroBatcher
 from streamae.core.decision import Decision
 from streamae.core.episodes import Episodes
@@ -193,6 +192,7 @@ class Engine:
             "waiting_messages": len(self.outbox),
             "store_failing_since_ms": self.checkpointer.failing_since_ms,
             "commit_blocked": self._is_blocked,
+            "finished": isinstance(self.source, Finite) and self.source.is_finished,
         }
 
     def report(self) -> None:
@@ -338,7 +338,7 @@ class Engine:
         ]
         kept = np.flatnonzero(admission.slots != NO_SLOT)
         if len(kept) < len(records):
-            records = _select(records, kept)
+            records = records.take(kept)
         slots = admission.slots[kept]
         self.states.table.touch(slots, records.event_times_ms)
         return records, slots, refused
@@ -379,17 +379,6 @@ class Engine:
         if self._committed_ms is None:
             self._committed_ms = now_ms
         return now_ms - self._committed_ms >= self.policies.commit_interval_ms
-
-
-def _select(records: RecordBatch, kept: Ints) -> RecordBatch:
-    return RecordBatch(
-        [records.raw[index] for index in kept],
-        [records.partitions[index] for index in kept],
-        [records.keys[index] for index in kept],
-        records.offsets[kept],
-        records.event_times_ms[kept],
-        records.values[kept],
-    )
 
 
 def _names(partitions: Sequence[Partition]) -> list[str]:
