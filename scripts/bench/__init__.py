@@ -1,0 +1,1 @@
+"""Speed and memory of the engine against the loop one writes first, in one process, side by side."""

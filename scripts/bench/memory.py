@@ -1,0 +1,123 @@
+"""Print the resident bytes of a process that serves so many keys: `python -m scripts.bench.memory --keys 50000`.
+
+A process of its own each time, because memory that was once touched does not come back. Records come from a
+generator and checkpoints go nowhere, so that only the engine's own state is weighed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import psutil
+
+from scripts.bench.embedded import NullModel, make_engine
+from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
+from streamae.batches import Partition
+from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span
+from streamae.model.bundle import Bundle
+from streamae.runtime import logs
+
+WINDOW_SIZE, FEATURES, HIDDEN_SIZE = 64, 8, 16
+FULL_ROWS = WINDOW_SIZE + 24  # every ring of a key is full and has begun to turn over
+PARTITION = Partition(TOPIC, 0)
+
+
+class GeneratedSource:
+    """A row of every key at each poll; keeps nothing."""
+
+    def __init__(self, traffic: Traffic, rows: int) -> None:
+        self.left = rows
+        self._traffic = traffic
+        self._is_new = True
+
+    def poll(self, timeout_ms: int) -> Poll:  # noqa: ARG002 - never waits
+        if self._is_new:
+            self._is_new = False
+            return Poll(assigned=(PARTITION,))
+        self.left -= 1
+        return Poll({PARTITION: self._traffic.rows(1)})
+
+    def span(self, partition: Partition) -> Span:  # noqa: ARG002 - there is one
+        return Span(None, 0, 2**62)
+
+    def start_at(self, partition: Partition, offset: int) -> None: ...
+    def pause(self, partitions: Sequence[Partition]) -> None: ...
+    def resume(self, partitions: Sequence[Partition]) -> None: ...
+
+    def lag(self) -> dict[Partition, int]:
+        return {}
+
+    def membership(self) -> None:
+        return None
+
+    def close(self) -> None: ...
+
+
+class ForgetfulSink:
+    """Accepts every transaction."""
+
+    def transaction(self) -> AbstractContextManager[ForgetfulSink]:
+        return nullcontext(self)
+
+    def send(self, messages: Sequence[Message]) -> None: ...
+    def send_offsets(self, offsets: dict[Partition, int], membership: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+class ForgetfulStore:
+    """Accepts every checkpoint and knows no key."""
+
+    def __init__(self) -> None:
+        self._offset: int | None = None
+        self._fingerprint = ""
+
+    def manifest(self, partition: Partition) -> Manifest | None:  # noqa: ARG002 - there is one
+        return None if self._offset is None else Manifest(self._offset, self._fingerprint, ())
+
+    def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:  # noqa: ARG002 - knows none
+        return [None] * len(keys)
+
+    def checkpoint(
+        self,
+        partition: Partition,  # noqa: ARG002 - there is one
+        base: int | None,  # noqa: ARG002 - there is one owner
+        new: int,
+        fingerprint: str,
+        records: Sequence[tuple[bytes, bytes]],  # noqa: ARG002 - forgotten
+        deleted: Sequence[bytes] = (),  # noqa: ARG002 - forgotten
+    ) -> Outcome:
+        self._offset, self._fingerprint = new, fingerprint
+        return Outcome.OK
+
+    def drop(self, partition: Partition) -> None: ...
+    def close(self) -> None: ...
+
+
+def resident_bytes(bundle: Bundle, keys: int) -> int:
+    """Serve `keys` keys until all their state is filled; return this process's resident bytes."""
+    source = GeneratedSource(Traffic(keys, bundle.features), FULL_ROWS)
+    engine = make_engine(bundle, keys, 1, source, ForgetfulSink(), ForgetfulStore(), NullModel())
+    now_ms = 0
+    while source.left:
+        engine.step(now_ms)
+        now_ms += 1_000
+    engine.drain(now_ms)
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+def main() -> int:
+    """Measure and print one number."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keys", type=int, required=True)
+    logs.configure("warning")
+    print(resident_bytes(untrained_bundle(WINDOW_SIZE, FEATURES, HIDDEN_SIZE), parser.parse_args().keys))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

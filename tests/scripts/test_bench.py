@@ -1,0 +1,152 @@
+"""The bench compares like with like, and its exit code follows its targets. Figures themselves are not tested here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scripts.bench import __main__ as bench
+from scripts.bench.embedded import EmbeddedEngine, NullModel
+from scripts.bench.inputs import Traffic, untrained_bundle
+from scripts.bench.memory import ForgetfulStore, resident_bytes
+from scripts.bench.naive import NaiveDetector, network_score, null_score
+from streamae.batches import ScoreBatch, VerdictBatch, WindowBatch
+from streamae.core.scoring import score
+from streamae.model.runner import Runner
+
+KEYS, ROWS, WINDOW = 5, 30, 8
+
+GOOD = bench.Findings(
+    pipeline=bench.Rates(20_000, 1_500, 13.3),
+    host=bench.Rates(300_000, 20_000, 15.0),
+    pipeline_shares={"decode": 0.1, "model": 0.9},
+    host_shares={"decode": 0.6, "model": 0.4},
+    key_bytes=5_000.0,
+    many_keys=10_000,
+)
+
+
+def test_traffic_is_json_in_order_of_time_and_offset() -> None:
+    """Records parse, carry every feature, and offsets and times go on from call to call."""
+    traffic = Traffic(3, ("a", "b"))
+    records = [*traffic.rows(2), *traffic.rows(1)]
+    assert [record.offset for record in records] == list(range(9))
+    fields = [json.loads(record.value or b"") for record in records]
+    assert {tuple(sorted(one)) for one in fields} == {("a", "b", "machine", "time")}
+    assert [one["time"] for one in fields] == [record.timestamp for record in records]
+    assert [one["machine"].encode() for one in fields] == [record.key for record in records]
+    assert len({record.timestamp for record in records}) == 3
+
+
+def test_naive_network_gives_the_scores_of_the_runner() -> None:
+    """Both sides compute the same thing: one window at a time or all at once, the score is equal."""
+    bundle = untrained_bundle(WINDOW, 3, 6)
+    windows = np.random.default_rng(2).standard_normal((10, WINDOW, 3)).astype(np.float32)
+    naive = network_score(bundle)
+    batched = score(Runner(bundle, "cpu").run(windows), bundle.calibration).totals
+    assert [naive(window) for window in windows] == pytest.approx(batched.tolist(), rel=1e-4)
+
+
+def test_null_models_of_both_sides_agree() -> None:
+    """The stand-ins for the network compute the same figure."""
+    windows = np.random.default_rng(3).standard_normal((4, WINDOW, 3)).astype(np.float32)
+    errors = NullModel().run(windows)
+    assert errors.recent.mean(axis=1).tolist() == pytest.approx([null_score(window) for window in windows], rel=1e-5)
+    assert np.array_equal(errors.expected, windows[:, -1])
+
+
+def test_engine_and_naive_loop_judge_every_window_alike() -> None:
+    """On the same records both score the same windows and come to the same smoothed scores."""
+    bundle = untrained_bundle(WINDOW, 3, 6)
+    seen: list[tuple[WindowBatch, VerdictBatch]] = []
+
+    def observe(windows: WindowBatch, _: ScoreBatch, verdicts: VerdictBatch) -> None:
+        seen.append((windows, verdicts))
+
+    embedded = EmbeddedEngine(bundle, KEYS, 1, ForgetfulStore(), NullModel())
+    embedded.engine.observer = observe
+    naive = NaiveDetector(bundle.features, WINDOW, null_score)
+    records = Traffic(KEYS, bundle.features).rows(ROWS)
+    embedded.produce(records)
+    embedded.consume()
+    for record in records:
+        naive.consume(record)
+    assert sum(len(windows) for windows, _ in seen) == KEYS * (ROWS - WINDOW + 1)
+    newest = {
+        embedded.engine.states.table.keys[slot].decode(): value
+        for windows, verdicts in seen
+        for slot, value in zip(windows.slots.tolist(), verdicts.scores.tolist(), strict=True)
+    }
+    assert {statistics.count for statistics in naive.statistics.values()} == {ROWS - WINDOW + 1}
+    scores = {key: naive.statistics[key].smoothed for key in newest}
+    assert len(scores) == KEYS
+    assert scores == pytest.approx(newest, rel=0.05)  # the first window starts the engine's smoothing, not the loop's
+
+
+def test_naive_loop_alerts_on_a_far_window_and_ignores_what_is_late() -> None:
+    """It is a detector, not a straw man: it learns, alerts once warm, and drops records of the past."""
+    detector = NaiveDetector(("a", "b"), WINDOW, null_score)
+    traffic = Traffic(1, ("a", "b"))
+    records = traffic.rows(120)
+    for record in records:
+        detector.consume(record)
+    learnt = detector.statistics["machine-000000"].count
+    detector.consume(records[0])
+    assert detector.statistics["machine-000000"].count == learnt
+    assert not detector.alerts
+    (last,) = traffic.rows(1)
+    fields = json.loads(last.value or b"") | {"a": 500.0}
+    detector.consume(replace(last, value=json.dumps(fields).encode()))
+    assert json.loads(detector.alerts[0])["key"] == "machine-000000"
+
+
+def test_contest_measures_both_sides_and_all_stages() -> None:
+    """A tiny contest gives positive rates, and shares that add up to one without any below zero."""
+    bundle = untrained_bundle(WINDOW, 3, 6)
+    contest = bench.Contest(bundle, 1, network_score(bundle), None, keys=KEYS)
+    rates = contest.rates(rounds=2, rows=20, naive_records=50)
+    assert min(rates.engine, rates.naive, rates.ratio) > 0
+    stages = contest.engine.engine.stages
+    shares = contest.stage_shares(rows=40)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert all(0 < share < 1 for share in shares.values())
+    assert contest.engine.engine.stages is stages
+
+
+def test_weighing_serves_all_keys() -> None:
+    """The weighing run gets through a small number of keys and reads a plausible size."""
+    assert 10_000_000 < resident_bytes(untrained_bundle(WINDOW, 3, 6), 20) < 10_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("findings", "missed"),
+    [
+        (GOOD, []),
+        (replace(GOOD, pipeline=bench.Rates(4_000, 1_000, 4.9)), ["whole pipeline"]),
+        (replace(GOOD, host=bench.Rates(90_000, 10_000, 9.9)), ["host path"]),
+        (replace(GOOD, key_bytes=6_145.0), ["bytes a key"]),
+    ],
+)
+def test_exit_code_follows_the_targets(
+    findings: bench.Findings,
+    missed: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A missed target ends with 1 and is named; all figures are in the table either way."""
+    assert findings.missed() == missed
+    assert bench.report("some machine", findings) == (1 if missed else 0)
+    printed = capsys.readouterr().out
+    assert "some machine" in printed
+    assert (f"MISSED: {missed[0]}" if missed else "all targets met") in printed
+    for figure in (f"{findings.pipeline.ratio:.1f}x", f"{findings.host.ratio:.1f}x", f"{findings.key_bytes:,.0f}"):
+        assert figure in printed
+
+
+def test_hardware_line_names_processor_and_threads() -> None:
+    """A table without its machine means nothing."""
+    line = bench.hardware(3)
+    assert "cores" in line
+    assert "3 threads" in line
