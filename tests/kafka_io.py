@@ -79,3 +79,12 @@ def committed_offset(servers: str, group: str, topic: str, partition: int = 0) -
         return offset
     finally:
         consumer.close()
+
+
+def transaction_state(servers: str, transactional_id: str) -> str:
+    """Return what the broker says of a transaction: ONGOING, COMPLETE_COMMIT, COMPLETE_ABORT, ..."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        return str(admin.describe_transactions([transactional_id])[transactional_id].state.name)
+    finally:
+        admin.close()

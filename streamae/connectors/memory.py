@@ -196,13 +196,14 @@ class MemoryBroker(Switches):
         held = dict.fromkeys(group.members, 0)
         for topic in sorted({topic for topics in group.members.values() for topic in topics}):
             takers = [member for member, topics in group.members.items() if topic in topics]
-            quota = -(-len(self._topics[topic]) // len(takers))
+            share, spare = divmod(len(self._topics[topic]), len(takers))  # `spare` members get one more
             kept = dict.fromkeys(takers, 0)
             partitions = [Partition(topic, index) for index in range(len(self._topics[topic]))]
             for partition in sorted(partitions, key=lambda partition: partition not in previous):
                 owner = previous.get(partition)
-                if owner not in kept or kept[owner] >= quota:
+                if owner not in kept or kept[owner] >= share + (spare > 0):
                     owner = min(takers, key=lambda member: (kept[member], held[member]))
+                spare -= kept[owner] == share
                 group.owners[partition] = owner
                 kept[owner] += 1
                 held[owner] += 1

@@ -5,7 +5,7 @@ Must not know: consumers or producers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from kafka.errors import (
     TransactionalIdAuthorizationFailedError,
     UnsupportedVersionError,
 )
+from kafka.net.compat import KafkaNetClient
 
 from streamae.errors import ConfigError, FatalError, RetryableError
 
@@ -87,3 +88,27 @@ def client_errors(what: str) -> Iterator[None]:
         raise FatalError(f"{what}: {error}") from error
     except (KafkaError, OSError) as error:
         raise RetryableError(f"{what}: {error}") from error
+
+
+@contextmanager
+def client_opening(what: str) -> Iterator[Callable[..., Any]]:
+    """Give a consumer's or producer's constructor its network client; close that again if the constructor fails.
+
+    By itself a constructor that finds no broker leaves sockets and a thread behind, at every try.
+
+    Raises:
+        ConfigError, FatalError, RetryableError: as `client_errors`.
+    """
+    opened: list[Any] = []
+
+    def open_client(**configs: Any) -> Any:
+        opened.append(KafkaNetClient(**configs))
+        return opened[-1]
+
+    with client_errors(what):
+        try:
+            yield open_client
+        except BaseException:
+            for client in opened:
+                client.close()
+            raise

@@ -23,7 +23,7 @@ from kafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError, Messa
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamae.batches import Partition
-from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors
+from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors, client_opening
 from streamae.connectors.kafka.source import KafkaMembership
 from streamae.connectors.protocols import Message
 from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
@@ -138,9 +138,10 @@ class KafkaSink:
     def _connect(self) -> None:
         """Start a producer. From here on whatever its predecessor still sends is refused by the broker."""
         timeout_ms = self._options.request_timeout_ms
-        with client_errors("Kafka producer"):
+        with client_opening("Kafka producer") as open_client:
             self._producer = KafkaProducer(
                 **self._options.for_client(),
+                kafka_client=open_client,
                 client_id=f"streamae-{self.transactional_id}",
                 transactional_id=self.transactional_id,
                 transaction_timeout_ms=self._options.transaction_timeout_ms,

@@ -20,9 +20,9 @@ from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError, 
 from kafka.structs import MemberState, TopicPartition
 
 from streamae.batches import Partition, RawRecord
-from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors
+from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors, client_opening
 from streamae.connectors.protocols import Poll, Span
-from streamae.errors import MembershipError
+from streamae.errors import FatalError, MembershipError
 
 
 class _ExpectedErrors(logging.Filter):
@@ -112,9 +112,10 @@ class KafkaSource:
         self._paused: set[Partition] = set()
         self._is_closed = False
         logging.getLogger("kafka.coordinator.consumer").addFilter(QUIET)
-        with client_errors("Kafka consumer"):
+        with client_opening("Kafka consumer") as open_client:
             self._consumer = KafkaConsumer(
                 **options.for_client(),
+                kafka_client=open_client,
                 client_id=f"streamae-{options.group_id}",
                 group_id=options.group_id,
                 group_instance_id=options.instance_id,
@@ -138,6 +139,7 @@ class KafkaSource:
         """Wait for records or ownership changes; see `Source.poll`."""
         fetched: Mapping[Any, Sequence[RawRecord]] = {}
         self._keep_join()
+        self._check_not_displaced()
         with client_errors("poll"):
             try:
                 fetched = self._consumer.poll(timeout_ms=timeout_ms)
@@ -222,6 +224,16 @@ class KafkaSource:
             join = coordinator._join_task  # noqa: SLF001 - as above
             if join is not None and join.is_done and join.succeeded():
                 coordinator._join_task = _FinishedJoin(join.value)  # noqa: SLF001 - as above
+
+    def _check_not_displaced(self) -> None:
+        """Notice that another process took our instance id: the client only stops its heartbeat, and reads on.
+
+        Raises:
+            FatalError: it did.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001 - nothing public tells
+        if coordinator.state == MemberState.STABLE and not coordinator._heartbeat_enabled:  # noqa: SLF001
+            raise FatalError(f"instance id {self._options.instance_id} is used by another process")
 
     def _still_assigned(self, partitions: Iterable[Partition]) -> list[Any]:
         assigned = self._consumer.assignment()
