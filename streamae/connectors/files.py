@@ -66,6 +66,8 @@ class DataFile:
         column = self._column(self._key_field, pa.string(), "text")
         self._refuse_nulls(self._key_field, column)
         keys: list[str] = column.to_pylist()
+        if "" in keys:
+            raise DataError(f"{self.path}: column {self._key_field!r}, row {keys.index('') + 1}: is empty")
         return keys
 
     def event_times_ms(self) -> Ints:
@@ -258,7 +260,7 @@ def _read_csv(path: Path, key_field: str | None) -> Any:
         with pa.input_stream(path) as stream:  # inflates .gz by its suffix
             content = stream.read()
         block = min(max(len(content), 1) + 1, MAX_BLOCK_BYTES)
-        convert = csv.ConvertOptions(column_types=texts, strings_can_be_null=True, quoted_strings_can_be_null=False)
+        convert = csv.ConvertOptions(column_types=texts)
         table = csv.read_csv(pa.BufferReader(content), csv.ReadOptions(block_size=block), convert_options=convert)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not readable as CSV: {error}") from error

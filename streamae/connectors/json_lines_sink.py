@@ -204,9 +204,9 @@ def read_ledger(directory: Path) -> Ledger:
         return Ledger({}, [])
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise ConfigError([f"output.directory: {path} is not readable: {error}"]) from error
-    strange = [name for name in ledger.lengths if name != Path(name).name]
+    strange = [name for name in ledger.lengths if name != Path(name).name or not name.endswith(".jsonl")]
     if strange:
-        raise ConfigError([f"output.directory: {path} names a file outside the directory: {strange[0]}"])
+        raise ConfigError([f"output.directory: {path} names a file that is not ours: {strange[0]}"])
     return ledger
 
 
@@ -243,7 +243,7 @@ def _value(value: bytes | None) -> Any:
     if value is not None and value.startswith(b"{"):
         try:
             content = msgspec.json.decode(value)
-            if msgspec.json.encode(content) == value:
+            if msgspec.json.encode(content) == value and list(content) != ["base64"]:
                 return content
         except (msgspec.MsgspecError, ValueError, RecursionError):
             pass

@@ -1,0 +1,329 @@
+"""Table files: names, types, times and keys as people write them, and errors that name file and column."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamae.batches import Series
+from streamae.connectors.files import DataFile, find_files, read_series
+from streamae.errors import DataError
+from tests.connectors.tables import KEYED, START_MS, write_csv, write_parquet
+
+NAN = float("nan")
+MINUTE = 60_000
+
+
+def one(*paths: Path, **options: object) -> Series:
+    """Read exactly one series."""
+    (found,) = read_series(paths, **options)  # type: ignore[arg-type]
+    return found
+
+
+@pytest.mark.parametrize("name", ["plant.csv", "plant.csv.gz", "plant.CSV"])
+def test_a_csv_file_is_a_series(tmp_path: Path, name: str) -> None:
+    """Time, features with holes, and labels out of a file as tools write it; the key is the file's name."""
+    found = one(write_csv(tmp_path / name))
+    assert (found.key, found.features) == ("plant", ("cpu", "mem"))
+    assert found.event_times_ms.tolist() == [START_MS, START_MS + MINUTE, START_MS + 2 * MINUTE]
+    np.testing.assert_array_equal(found.values, np.array([[1, 0.5], [2, NAN], [3, 1.5]], dtype=np.float32))
+    assert found.labels is not None
+    assert found.labels.tolist() == [False, False, True]
+    assert (found.event_times_ms.dtype, found.values.dtype, found.labels.dtype) == (np.int64, np.float32, np.bool_)
+
+
+def test_a_parquet_file_is_the_same(tmp_path: Path) -> None:
+    """The format of the file changes nothing."""
+    columns = {
+        "timestamp": pa.array([START_MS, START_MS + MINUTE, START_MS + 2 * MINUTE], pa.timestamp("ms")),
+        "cpu": pa.array([1, 2, 3], pa.int16()),
+        "mem": pa.array([0.5, None, 1.5], pa.float32()),
+        "is_anomaly": pa.array([False, False, True]),
+    }
+    from_parquet = one(write_parquet(tmp_path / "plant.parquet", columns))
+    from_csv = one(write_csv(tmp_path / "plant.csv"))
+    assert (from_parquet.key, from_parquet.features) == (from_csv.key, from_csv.features)
+    np.testing.assert_array_equal(from_parquet.event_times_ms, from_csv.event_times_ms)
+    np.testing.assert_array_equal(from_parquet.values, from_csv.values)
+    np.testing.assert_array_equal(from_parquet.labels, from_csv.labels)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["0", "1", "5"], [0, 1_000, 5_000]),
+        (["1704067200", "1704067260"], [START_MS, START_MS + MINUTE]),
+        (["1704067200.25"], [START_MS + 250]),
+        (["1704067200123"], [START_MS + 123]),
+        (["1704067200123456"], [START_MS + 123]),
+        (["1704067200123456789"], [START_MS + 123]),
+        (["2024-01-01"], [START_MS]),
+        (["2024-01-01 00:00:00.5"], [START_MS + 500]),
+        (["2024-01-01T00:00:00Z"], [START_MS]),
+        (["2024-01-01T01:00:00+01:00"], [START_MS]),
+        (["2024-01-01T00:00:00.123456789Z"], [START_MS + 123]),
+        (["2024-01-01T00:00:00Z", "2024-01-01T01:00:00+01:00"], [START_MS, START_MS]),
+    ],
+    ids=lambda value: str(value[0]) if isinstance(value[0], str) else "",
+)
+def test_times_are_read_as_people_write_them(tmp_path: Path, texts: list[str], expected: list[int]) -> None:
+    """ISO 8601 with and without zone, seconds to nanoseconds by size; row numbers count as seconds."""
+    path = write_csv(tmp_path / "a.csv", "time,x\n" + "".join(f"{text},1\n" for text in texts))
+    assert one(path).event_times_ms.tolist() == expected
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_typed_times_are_read(tmp_path: Path, unit: str, zone: str | None) -> None:
+    """Parquet has times of many units; a zone only changes how they are shown."""
+    ticks = START_MS // 1_000 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    times = pa.array([ticks], pa.timestamp(unit, zone))
+    assert one(write_parquet(tmp_path / "a.parquet", {"time": times, "x": [1.0]})).event_times_ms.tolist() == [START_MS]
+
+
+def test_dates_are_midnight(tmp_path: Path) -> None:
+    """Daily data has dates."""
+    path = write_parquet(tmp_path / "a.parquet", {"time": [date(2024, 1, 1)], "x": [1.0]})
+    assert one(path).event_times_ms.tolist() == [START_MS]
+
+
+def test_rows_without_time_are_a_second_apart(tmp_path: Path) -> None:
+    """A table of numbers is a series too."""
+    found = one(write_csv(tmp_path / "a.csv", "x\n7\n8\n9\n"))
+    assert found.event_times_ms.tolist() == [0, 1_000, 2_000]
+    assert found.features == ("x",)
+
+
+@pytest.mark.parametrize("name", ["timestamp", "event_time", "time"])
+def test_usual_time_columns_are_found(tmp_path: Path, name: str) -> None:
+    """An unnamed time column must not become a feature that always grows."""
+    found = one(write_csv(tmp_path / "a.csv", f"x,{name}\n1,5\n2,6\n"))
+    assert (found.features, found.event_times_ms.tolist()) == (("x",), [5_000, 6_000])
+
+
+def test_a_named_time_column_wins(tmp_path: Path) -> None:
+    """What the user says goes before what we guess."""
+    found = one(write_csv(tmp_path / "a.csv", "time,seen,x\n1,2024-01-01,3\n"), time_field="seen")
+    assert (found.features, found.event_times_ms.tolist()) == (("time", "x"), [START_MS])
+
+
+def test_rows_are_split_by_key_in_order_of_appearance(tmp_path: Path) -> None:
+    """One file with many machines becomes a series each, rows in the order of the file."""
+    found = read_series([write_csv(tmp_path / "a.csv", KEYED)], key_field="machine")
+    assert [(s.key, s.features, s.event_times_ms.tolist(), s.values[:, 0].tolist()) for s in found] == [
+        ("b", ("cpu",), [1_000, 2_000, 3_000], [10, 11, 12]),
+        ("a", ("cpu",), [1_000, 2_000], [20, 21]),
+    ]
+
+
+def test_a_key_goes_on_in_the_next_file(tmp_path: Path) -> None:
+    """A file a day is usual; labels that only some files have are False in the others."""
+    write_csv(tmp_path / "1.csv", "time,key,x\n1,a,1\n1,b,2\n")
+    write_csv(tmp_path / "2.csv", "time,key,x,is_anomaly\n2,a,3,1\n")
+    first, second = read_series([tmp_path], key_field="key")
+    assert (first.key, first.values[:, 0].tolist(), second.key) == ("a", [1, 3], "b")
+    assert first.labels is not None
+    assert first.labels.tolist() == [False, True]
+    assert second.labels is None
+
+
+def test_keys_are_text(tmp_path: Path) -> None:
+    """007 and 7 are two machines; a key written as number in Parquet is its text."""
+    found = read_series([write_csv(tmp_path / "a.csv", "key,x\n007,1\n7,2\n")], key_field="key")
+    assert [s.key for s in found] == ["007", "7"]
+    path = write_parquet(tmp_path / "b.parquet", {"key": [7, 8], "x": [1.0, 2.0]})
+    assert [s.key for s in read_series([path], key_field="key")] == ["7", "8"]
+
+
+@pytest.mark.parametrize("key", ["NA", "null", "nan", "true", "2024-01-01", " ", "ü"])
+def test_no_key_is_taken_for_something_else(tmp_path: Path, key: str) -> None:
+    """NA is a region, not a hole."""
+    assert one(write_csv(tmp_path / "a.csv", f"key,x\n{key},1\n"), key_field="key").key == key
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=st.lists(st.sampled_from("abcd"), min_size=1, max_size=40))
+def test_no_row_is_lost_or_moved_by_splitting(tmp_path: Path, keys: list[str]) -> None:
+    """Every row is in the series of its key, in its old order."""
+    path = write_csv(tmp_path / "a.csv", "key,x\n" + "".join(f"{key},{i}\n" for i, key in enumerate(keys)))
+    found = {s.key: s.values[:, 0].astype(int).tolist() for s in read_series([path], key_field="key")}
+    assert found == {key: [i for i, k in enumerate(keys) if k == key] for key in dict.fromkeys(keys)}
+
+
+def test_chosen_features_keep_their_order(tmp_path: Path) -> None:
+    """The order of value_fields is the order of the model's inputs."""
+    found = one(write_csv(tmp_path / "a.csv"), value_fields=("mem", "cpu"))
+    assert (found.features, found.values[0].tolist()) == (("mem", "cpu"), [0.5, 1.0])
+
+
+def test_features_are_the_numeric_columns(tmp_path: Path) -> None:
+    """Text, truth values, key, time and label are none; an empty column is, because other files may fill it."""
+    text = "time,key,n,f,text,flag,empty,is_anomaly\n1,a,1,1.5,up,true,,0\n"
+    assert one(write_csv(tmp_path / "a.csv", text), key_field="key").features == ("n", "f", "empty")
+
+
+def test_truth_values_can_be_chosen(tmp_path: Path) -> None:
+    """A door contact is 0 or 1."""
+    found = one(write_csv(tmp_path / "a.csv", "x\ntrue\nfalse\n\n"), value_fields=("x",))
+    np.testing.assert_array_equal(found.values[:, 0], np.array([1, 0], dtype=np.float32))
+
+
+def test_decimals_and_escaped_dots_are_read(tmp_path: Path) -> None:
+    """Money comes as decimals, and names of fields are written as for live records."""
+    path = write_parquet(tmp_path / "a.parquet", {"net.price": [Decimal("1.25")]})
+    found = one(path, value_fields=(r"net\.price",))
+    assert (found.features, found.values.tolist()) == (("net.price",), [[1.25]])
+    assert one(path).features == ("net.price",)
+
+
+def test_what_is_no_number_is_missing(tmp_path: Path) -> None:
+    """NaN, infinity and absurd sizes are what live records may not hold."""
+    found = one(write_csv(tmp_path / "a.csv", "x\n1\nnan\ninf\n-inf\n1e31\n-1e30\n"))
+    np.testing.assert_array_equal(found.values[:, 0], np.array([1, NAN, NAN, NAN, NAN, -1e30], dtype=np.float32))
+
+
+def test_types_are_inferred_from_the_whole_file(tmp_path: Path) -> None:
+    """A fraction after a megabyte of whole numbers is no error."""
+    path = write_csv(tmp_path / "a.csv", "x\n" + "1\n" * 1_000_000 + "0.5\n")
+    assert one(path).values[-1, 0] == 0.5
+
+
+def test_labels_may_be_truth_values_or_numbers(tmp_path: Path) -> None:
+    """Anything but zero and nothing is an anomaly."""
+    for name, first, second in (("a", "true", "false"), ("b", "1", "0"), ("c", "0.5", "0.0"), ("d", "2", "nan")):
+        labels = one(write_csv(tmp_path / f"{name}.csv", f"is_anomaly,x\n{first},1\n{second},1\n")).labels
+        assert labels is not None
+        assert labels.tolist() == [True, False], name
+
+
+# Finding files.
+
+
+def test_folders_are_searched_in_order(tmp_path: Path) -> None:
+    """The same folder gives the same order everywhere, and what is no table is passed over."""
+    for name in ("b.csv", "a/z.csv.gz", "a/y.csv", "a/README.md", ".hidden.csv", ".git/x.csv", "LICENSE"):
+        write_csv(tmp_path / name)
+    assert [name for name, _ in find_files([tmp_path])] == ["a/y", "a/z", "b"]
+
+
+def test_given_files_keep_their_order(tmp_path: Path) -> None:
+    """The user's order is the order of time."""
+    paths = [write_csv(tmp_path / name) for name in ("b.csv", "a.csv")]
+    assert [s.key for s in read_series(paths)] == ["b", "a"]
+
+
+def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
+    """`data data/a.csv` is a slip, not twice the data."""
+    path = write_csv(tmp_path / "a.csv")
+    assert len(read_series([path, path])) == 1
+    assert len(read_series([tmp_path, path])) == 1
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Their rows would silently become one series."""
+    paths = [write_csv(tmp_path / folder / "a.csv") for folder in ("x", "y")]
+    with pytest.raises(DataError, match="have the same name"):
+        read_series(paths)
+
+
+# Refusals.
+
+BAD = "2024-01-01,1\nyesterday,2\n"
+REFUSED = [
+    ("time,x\n" + BAD, {}, r"a\.csv: column 'time', row 2: not a time"),
+    ("time,x\n2024-01-01,1\n,2\n", {}, r"a\.csv: column 'time', row 2: is empty"),
+    ("time,x\ntrue,1\n", {}, r"a\.csv: column 'time' is bool, not a time"),
+    ("time,x\n99999999999999999999999,1\n", {}, r"a\.csv: column 'time', row 1: not a time"),
+    ("key,x\na,1\n,2\n", {"key_field": "key"}, r"a\.csv: column 'key', row 2: is empty"),
+    ("x\n1\n", {"key_field": "key"}, r"a\.csv: there is no column 'key'; there are x"),
+    ("x\n1\n", {"time_field": "when"}, r"a\.csv: there is no column 'when'"),
+    ("x\n1\n", {"value_fields": ("x", "y")}, r"a\.csv: there is no column 'y'"),
+    ("x,t\n1,up\n", {"value_fields": ("t",)}, r"a\.csv: column 't' is string, not a number"),
+    ("t\nup\n", {}, r"a\.csv: no numeric column for values; there are t"),
+    ("x,is_anomaly\n1,maybe\n", {}, r"a\.csv: column 'is_anomaly' is string, not a number or a truth value"),
+    ("x,x\n1,2\n", {}, r"a\.csv: column 'x' stands twice"),
+    ("", {}, r"a\.csv: not readable as CSV"),
+    ("x,y\n1\n", {}, r"a\.csv: not readable as CSV"),
+    ("x\n", {}, r"a\.csv: has no rows"),
+    ("key,x\n", {"key_field": "key"}, r"a\.csv: has no rows"),
+]
+
+
+@pytest.mark.parametrize(("text", "options", "reason"), REFUSED, ids=[reason[7:40] for _, _, reason in REFUSED])
+def test_unusable_tables_are_refused_by_name(
+    tmp_path: Path, text: str, options: dict[str, object], reason: str
+) -> None:
+    """Among a hundred files the message says which one, which column and which row."""
+    with pytest.raises(DataError, match=reason):
+        one(write_csv(tmp_path / "a.csv", text), **options)
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The usual slip."""
+    with pytest.raises(DataError, match=r"nowhere\.csv: does not exist"):
+        read_series([tmp_path / "nowhere.csv"])
+
+
+def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
+    """What kinds there are stands in the message."""
+    (tmp_path / "a.xlsx").write_text("")
+    with pytest.raises(DataError, match=r"a\.xlsx: is none of \.csv, \.csv\.gz, \.parquet"):
+        read_series([tmp_path / "a.xlsx"])
+
+
+@pytest.mark.parametrize("paths", [0, 1])
+def test_nothing_to_read_is_refused(tmp_path: Path, paths: int) -> None:
+    """An empty folder, or no path at all."""
+    with pytest.raises(DataError, match=r"no \.csv, \.csv\.gz, \.parquet file in"):
+        read_series([tmp_path] * paths)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz"])
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str) -> None:
+    """A half copied file is told from an empty one."""
+    (tmp_path / name).write_bytes(b"PAR1 or not")
+    with pytest.raises(DataError, match=f"{name}: not readable as"):
+        read_series([tmp_path / name])
+
+
+def test_files_with_different_columns_are_refused(tmp_path: Path) -> None:
+    """Silently training on what is common would surprise; both files are named."""
+    write_csv(tmp_path / "a.csv", "x,y\n1,2\n")
+    write_csv(tmp_path / "b.csv", "x\n1\n")
+    with pytest.raises(DataError, match=r"b\.csv: column 'y' is missing or not numeric, but in .*a\.csv it is"):
+        read_series([tmp_path])
+    assert len(read_series([tmp_path], value_fields=("x",))) == 2
+
+
+def test_the_order_of_columns_may_differ(tmp_path: Path) -> None:
+    """Columns go by name; the first file decides the order of the features."""
+    write_csv(tmp_path / "a.csv", "x,y\n1,2\n")
+    write_csv(tmp_path / "b.csv", "y,x\n4,3\n")
+    first, second = read_series([tmp_path])
+    assert first.features == second.features == ("x", "y")
+    assert second.values.tolist() == [[3, 4]]
+
+
+def test_rows_are_plain_python(tmp_path: Path) -> None:
+    """The file source writes them as JSON: numbers, text, None, and times as datetime."""
+    file = DataFile(write_csv(tmp_path / "a.csv"))
+    assert (len(file), file.names) == (3, ("timestamp", "cpu", "mem", "is_anomaly"))
+    assert file.rows(1, 1) == [
+        {"timestamp": datetime(2024, 1, 1, 0, 1), "cpu": 2, "mem": None, "is_anomaly": 0}  # noqa: DTZ001 - as written
+    ]
+    assert file.rows(3, 5) == []
+    zoned = DataFile(write_csv(tmp_path / "b.csv", "time,x\n2024-01-01T00:00:00.5Z,1\n"))
+    assert zoned.rows(0, 1)[0]["time"] == datetime(2024, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
+
+
+def test_quoted_text_survives(tmp_path: Path) -> None:
+    """Commas and line ends inside quotes belong to the cell."""
+    rows = DataFile(write_csv(tmp_path / "a.csv", 'note,x\n"a, ""b"" c",1\n')).rows(0, 1)
+    assert rows == [{"note": 'a, "b" c', "x": 1}]
