@@ -51,16 +51,18 @@ class EpisodeRules:
 
 
 def severity(scores: Doubles, thresholds: Doubles, means: Doubles) -> Doubles:
-    """Return 100 r / (1 + r) with r = (score - mean) / (threshold - mean): 50 at the threshold, towards 100 above.
+    """Return 100 r / (1 + r): 50 at the threshold, towards 100 above.
 
-    Comparable across keys and models, because r is in units of the key's own threshold distance. 0 below the mean.
+    r = (score - mean) / (threshold - mean) is in units of the key's own distance to its threshold, which makes it
+    comparable across keys and models; where a fixed threshold lies below the mean, r = score / threshold.
 
     Example:
         >>> severity(np.array([2.0, 4.0]), np.array([2.0, 2.0]), np.array([1.0, 1.0])).tolist()
         [50.0, 75.0]
     """
-    distances = np.maximum(thresholds - means, 1e-12)
-    ratios = np.minimum(np.maximum(scores - means, 0.0) / distances, 1e12)
+    origins = np.where(thresholds > means, means, 0.0)
+    distances = np.maximum(thresholds - origins, 1e-12)
+    ratios = np.minimum(np.maximum(scores - origins, 0.0) / distances, 1e12)
     found: Doubles = 100.0 * ratios / (1.0 + ratios)
     return found
 

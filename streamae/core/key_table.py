@@ -1,7 +1,7 @@
 """Which key lives in which slot: the only place where keys are bytes and slots are handed out.
 
 A key belongs to a partition: the same bytes in two partitions are two keys. Capacity is hard: when all slots are
-taken, the longest idle key of the partition's own past goes, if it has been idle long enough in event time;
+taken, the longest idle key goes, if it has been idle long enough in the event time of its own partition;
 otherwise a new key is refused. Knows neither what the slots hold nor where state is stored.
 """
 
@@ -35,6 +35,7 @@ class KeyTable:
         self._dirty = np.zeros(capacity, dtype=np.bool_)
         self._owner_numbers = np.full(capacity, -1, dtype=np.int32)
         self._numbers: dict[Partition, int] = {}
+        self._newest_ms = np.zeros(0, dtype=np.int64)  # newest event time of each partition, by number
         self._deleted: dict[Partition, dict[bytes, None]] = {}  # ordered sets
 
     def __len__(self) -> int:
@@ -58,14 +59,17 @@ class KeyTable:
         Args:
             partition: their partition.
             keys: distinct keys without a slot.
-            now_event_ms: event time against which idleness counts.
+            now_event_ms: their newest event time.
 
         Returns:
             (n,) slots, `NO_SLOT` where there was no room; and the slots whose former keys were evicted for it.
         """
-        evicted = self._evict(len(keys) - len(self._free), now_event_ms)
         table = self._tables.setdefault(partition, {})
         number = self._numbers.setdefault(partition, len(self._numbers))
+        if number == len(self._newest_ms):
+            self._newest_ms = np.append(self._newest_ms, now_event_ms)
+        self._newest_ms[number] = max(self._newest_ms[number], now_event_ms)
+        evicted = self._evict(len(keys) - len(self._free))
         slots = []
         for key in keys:
             slot = self._free.pop() if self._free else NO_SLOT
@@ -82,9 +86,14 @@ class KeyTable:
         """Tell whether another partition has the same key: its producer does not partition by key."""
         return any(key in table for owner, table in self._tables.items() if owner != partition)
 
+    def see(self, slots: Slots, event_times_ms: Ints) -> None:
+        """Note records of these event times: their keys are not idle, and their partitions are that far."""
+        np.maximum.at(self._seen_ms, slots, event_times_ms)
+        np.maximum.at(self._newest_ms, self._owner_numbers[slots], event_times_ms)
+
     def touch(self, slots: Slots, event_times_ms: Ints) -> None:
         """Mark slots as changed by records of these event times."""
-        np.maximum.at(self._seen_ms, slots, event_times_ms)
+        self.see(slots, event_times_ms)
         self._dirty[slots] = True
 
     def dirty_count(self) -> int:
@@ -93,9 +102,7 @@ class KeyTable:
 
     def dirty(self, partition: Partition) -> Slots:
         """Return the changed slots of a partition; they stay marked until `clean`."""
-        return np.array(
-            [slot for slot in np.flatnonzero(self._dirty) if self.owners[slot] == partition], dtype=np.int32
-        )
+        return np.flatnonzero(self._dirty & (self._owner_numbers == self._numbers.get(partition, -2))).astype(np.int32)
 
     def deleted(self, partition: Partition) -> list[bytes]:
         """Return the evicted keys whose stored state must go with the next checkpoint."""
@@ -111,6 +118,8 @@ class KeyTable:
         """Forget a partition; return the slots it had."""
         slots = np.array(list(self._tables.pop(partition, {}).values()), dtype=np.int32)
         self._deleted.pop(partition, None)
+        if partition in self._numbers:
+            self._newest_ms[self._numbers[partition]] = np.iinfo(np.int64).min  # it may come back at an older place
         self._forget(slots)
         return slots
 
@@ -118,11 +127,15 @@ class KeyTable:
         """Return all used slots."""
         return np.flatnonzero(self._used).astype(np.int32)
 
-    def _evict(self, wanted: int, now_event_ms: int) -> Slots:
-        """Free up to `wanted` slots of clean keys idle for long enough, longest idle first."""
+    def _evict(self, wanted: int) -> Slots:
+        """Free up to `wanted` slots of clean keys idle for long enough, longest idle first.
+
+        Idle counts in the event time of the key's own partition, so that one that lags loses nothing.
+        """
         if wanted <= 0:
             return np.zeros(0, dtype=np.int32)
-        idle = np.flatnonzero(self._used & ~self._dirty & (now_event_ms - self._seen_ms >= self.idle_ms))
+        clean = np.flatnonzero(self._used & ~self._dirty)
+        idle = clean[self._newest_ms[self._owner_numbers[clean]] - self._seen_ms[clean] >= self.idle_ms]
         slots = idle[np.argsort(self._seen_ms[idle], kind="stable")[:wanted]].astype(np.int32)
         for slot in slots:
             partition = self.owners[slot]

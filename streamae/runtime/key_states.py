@@ -76,6 +76,8 @@ class KeyStates:
                 which is harmless.
         """
         slots = self.table.lookup(records.partitions, records.keys)
+        known = slots != NO_SLOT
+        self.table.see(slots[known], records.event_times_ms[known])  # first: none of them is to make room for others
         unknown: dict[Partition, dict[bytes, int]] = {}
         for index in np.flatnonzero(slots == NO_SLOT):
             unknown.setdefault(records.partitions[index], {}).setdefault(records.keys[index], int(index))

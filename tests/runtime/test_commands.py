@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.model.training import TrainOptions
 from streamae.runtime.commands import train, train_options
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SMALL: dict[str, Any] = {
     "window_size": 8,
@@ -31,13 +36,14 @@ def settings(**sections: dict[str, Any]) -> Settings:
     return Settings.model_validate({"train": SMALL, "model": {"device": "cpu", "threads": 1}} | sections)
 
 
-def write_csv(path: Path, keys: tuple[str, ...] = ("a", "b"), rows: int = 120) -> Path:
-    """Write noisy waves, one row a second and key."""
+def write_csv(path: Path, keys: tuple[str, ...] = ("a", "b"), rows: int = 120, spike: int | None = None) -> Path:
+    """Write noisy waves, one row a second and key; `spike` is a row at which the first key's temperature jumps."""
     random = np.random.default_rng(0)
     lines = ["machine,when,temp,load,note"]
     for row in range(rows):
         for key in keys:
             temp, load = np.sin(row / 5) + random.normal(0, 0.1), random.normal(0, 1)
+            temp += 20.0 * (row == spike and key == keys[0])
             lines.append(f"{key},{1_700_000_000 + row},{temp:.4f},{load:.4f},{row}")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -116,3 +122,24 @@ def test_the_command_line_explains_bad_data(tmp_path: Path, capsys: pytest.Captu
     """A wrong path is one line on standard error with code 1."""
     assert main(["train", str(tmp_path / "none.csv"), "--bundle", str(tmp_path / "b")]) == ExitCode.FAILURE
     assert capsys.readouterr().err == f"streamae: {tmp_path / 'none.csv'}: does not exist\n"
+
+
+def test_from_files_to_episodes(tmp_path: Path) -> None:
+    """Train, then run on a finite input: the anomaly is found in the right key, and the process ends by itself."""
+    data = write_csv(tmp_path / "live.csv", rows=300, spike=200)
+    train(settings(input=INPUT), [write_csv(tmp_path / "past.csv")], tmp_path / "bundle", io.StringIO(), io.StringIO())
+    text = f"""
+    input = {{ source = "files", files = ["{data}"], key_field = "machine", time_field = "when" }}
+    output = {{ sink = "files", directory = "{tmp_path / "out"}" }}
+    state = {{ store = "memory" }}
+    model = {{ bundle = "{tmp_path / "bundle"}", device = "cpu", threads = 1 }}
+    service = {{ http_port = 0 }}
+    """
+    (tmp_path / "streamae.toml").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "streamae", "run", "--config", str(tmp_path / "streamae.toml")]
+    done = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, "")
+    events = [json.loads(line)["value"] for line in (tmp_path / "out" / "anomalies.jsonl").read_text().splitlines()]
+    opened = [(event["key"], event["start_time_ms"]) for event in events if event["kind"] == "opened"]
+    assert ("a", 1_700_000_200_000) in opened
+    assert json.loads(done.stdout.splitlines()[-1])["event"] == "stopped"

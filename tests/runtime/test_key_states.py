@@ -137,6 +137,24 @@ def test_an_evicted_key_that_returns_is_new() -> None:
     assert bench.states.table.deleted(P0) == [b"two"]
 
 
+def test_a_key_of_this_very_batch_is_not_evicted_for_another() -> None:
+    """An idle key that comes back together with a new one keeps its slot and its state."""
+    bench = Bench(capacity=1, idle_ms=100)
+    saved(bench, b"one", 42)
+    admission = bench.states.admit(batch((b"new", b"one"), time_ms=1_000), {P0: 10})
+    assert admission.refused.tolist() == [True, False]
+    assert bench.evicted == []
+    assert bench.parts[0]["a"][admission.slots[1]] == 42
+
+
+def test_a_partition_that_lags_loses_no_key_to_one_that_is_ahead() -> None:
+    """Idle means idle in the event time of the key's own partition."""
+    bench = Bench(capacity=1, idle_ms=100)
+    bench.admit(b"one", time_ms=1_000)
+    admission = bench.states.admit(batch((b"two",), P1, time_ms=9_000), {P1: None})
+    assert admission.refused.tolist() == [True]
+
+
 def test_a_key_in_two_partitions_is_reported_once_per_partition() -> None:
     """Two slots, and a word to the operator."""
     bench = Bench()
