@@ -24,6 +24,7 @@ class Reader:
     def __init__(self, source: Source, *, starts_itself: bool = True) -> None:
         self.source = source
         self.starts_itself = starts_itself
+        self.timeout_ms = 50
         self.owned: set[Partition] = set()
         self.assigned: list[Partition] = []
         self.revoked: list[Partition] = []
@@ -31,7 +32,7 @@ class Reader:
 
     def poll(self) -> None:
         """Poll once; changes of ownership first, then records."""
-        poll = self.source.poll(50)
+        poll = self.source.poll(self.timeout_ms)
         assert set(poll.revoked) <= self.owned, "revoked what was never assigned"
         self.owned -= set(poll.revoked)
         assert not self.owned & set(poll.assigned), "assigned what was owned"

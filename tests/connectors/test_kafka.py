@@ -114,6 +114,8 @@ def test_two_sources_on_threads_share_a_topic_without_loss(kafka_streams: KafkaS
     """Members that poll at their own pace converge, and every record is delivered to its owner."""
     kafka_streams.create_topic(topic, 4)
     readers = [kafka_streams.reader(topic), kafka_streams.reader(topic)]
+    for reader in readers:
+        reader.timeout_ms = 1
     is_over = threading.Event()
 
     def drive(reader: Reader) -> None:
@@ -137,12 +139,11 @@ def test_two_sources_on_threads_share_a_topic_without_loss(kafka_streams: KafkaS
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("attempt", range(3))
-def test_a_source_started_before_its_topic_gets_it(kafka_streams: KafkaStreams, topic: str, attempt: int) -> None:
+def test_a_source_started_before_its_topic_gets_it(kafka_streams: KafkaStreams, topic: str) -> None:
     """A join caused by new partitions that outlasts one poll would leave the client without any, for ever."""
     reader = kafka_streams.reader(topic)
-    for _ in range(3 + attempt):
-        reader.poll()
+    reader.poll_until(lambda: is_stable(reader.source), "membership")
+    reader.timeout_ms = 1
     kafka_streams.create_topic(topic, 2)
     reader.poll_until(lambda: len(reader.owned) == 2, "the new topic")
     settle([reader], 2)

@@ -190,7 +190,11 @@ class KafkaSource:
         """Return records between position and high watermark of each started partition fetched from so far."""
         lag = {}
         for at in self._still_assigned(self._started):
-            end, position = self._consumer.highwater(at), self._consumer.position(at, timeout_ms=0)
+            try:
+                end, position = self._consumer.highwater(at), self._consumer.position(at, timeout_ms=0)
+            except LogTruncationError as error:  # told only once, to whoever asks first
+                self._plan_anew(error.divergent_offsets)
+                continue
             if end is not None and position is not None:
                 lag[Partition(*at)] = max(0, end - position)
         return lag
