@@ -21,7 +21,7 @@ demo: $(READY) ## train on generated streams and watch the engine find anomalies
 	$(PY) -m streamae demo --out out/demo
 
 test: $(READY) system ## everything: unit, doctest, real Kafka and Redis, deploy files
-	STREAMAE_REQUIRE_SERVICES=1 $(PY) -m pytest
+	REQUIRE_SERVICES=1 $(PY) -m pytest
 
 test-fast: $(READY) ## what needs no service
 	$(PY) -m pytest -m "not integration"

@@ -1,6 +1,6 @@
 """Services of the test session: one real Kafka and one real Redis, started when the first test asks for them.
 
-A machine without Java, Maven or redis-server skips those tests; where `CI` or `STREAMAE_REQUIRE_SERVICES`
+A machine without Java, Maven or redis-server skips those tests; where `CI` or `REQUIRE_SERVICES`
 is set they fail instead, so that a gate never passes by skipping.
 """
 
@@ -48,6 +48,6 @@ def start_or_skip(service: KafkaBroker | RedisServer) -> None:
     try:
         service.start()
     except ServiceUnavailableError as error:
-        if os.environ.get("CI") or os.environ.get("STREAMAE_REQUIRE_SERVICES"):
+        if os.environ.get("CI") or os.environ.get("REQUIRE_SERVICES"):
             pytest.fail(f"services are required here: {error}")
         pytest.skip(str(error))

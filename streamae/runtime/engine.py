@@ -140,10 +140,10 @@ class Engine:
         """
         started = self.clock()
         poll = self.source.poll(self.policies.poll_timeout_ms)  # while a commit is outstanding: ownership only
-        self._follow(poll)
+        self._follow(poll, now_ms)
         polled = {partition: found for partition, found in poll.records.items() if partition in self.partitions}
         records, rejected = self.stages.codec.decode(polled)
-        records, slots, refused = self._admit(records, polled)
+        records, slots, refused = self._admit(records, polled, now_ms)
         rows, strays = self.stages.grid.push(records, slots)  # from here on key state changes, in memory only
         self.stages.batcher.add(self.stages.windows.push(rows), now_ms)
         self._send_away(rejected + refused + self._explained(strays, records), polled)
@@ -167,7 +167,9 @@ class Engine:
             self._publish(offsets)  # crash before its end: nothing visible, all is read again from the last commit
         self._committed_ms = now_ms
         if self.checkpointer.is_due(now_ms):  # crash before: outputs are out, stored state is older: silent replay
-            self._recover(self.checkpointer.save(now_ms))  # refused: another owner is ahead, or the store lost data
+            self._recover(
+                self.checkpointer.save(now_ms), now_ms
+            )  # refused: another owner is ahead, or the store lost data
 
     def drain(self, now_ms: int) -> None:
         """Commit and save everything decided so far; read nothing more."""
@@ -182,6 +184,8 @@ class Engine:
 
     def summary(self) -> dict[str, Any]:
         """Return what readiness and the log want to know; cheap."""
+        since = (self.checkpointer.failing_since_ms, self.recovery.failing_since_ms)
+        failing = [when_ms for when_ms in since if when_ms is not None]
         return {
             "partitions": len(self.partitions),
             "replaying": self.partitions.replaying(),
@@ -190,7 +194,7 @@ class Engine:
             "keys": len(self.states.table),
             "waiting_windows": len(self.stages.batcher),
             "waiting_messages": len(self.outbox),
-            "store_failing_since_ms": self.checkpointer.failing_since_ms,
+            "store_failing_since_ms": min(failing, default=None),
             "commit_blocked": self._is_blocked,
             "finished": isinstance(self.source, Finite) and self.source.is_finished,
         }
@@ -285,7 +289,7 @@ class Engine:
             self._is_blocked = False
             self.source.resume([partition for partition, _ in self.partitions.items()])
 
-    def _follow(self, poll: Poll) -> None:
+    def _follow(self, poll: Poll, now_ms: int) -> None:
         """Give up what was taken away, take over what was assigned."""
         for partition in poll.revoked:
             self._forget(partition)
@@ -294,15 +298,15 @@ class Engine:
             self.telemetry.rebalance("revoked", len(poll.revoked))
             self.telemetry.rebalance("assigned", len(poll.assigned))
             self._log.info("rebalanced", revoked=_names(poll.revoked), assigned=_names(poll.assigned))
-        self._recover(poll.assigned)
+        self._recover(poll.assigned, now_ms)
 
-    def _recover(self, partitions: Sequence[Partition]) -> None:
+    def _recover(self, partitions: Sequence[Partition], now_ms: int) -> None:
         """(Re)start partitions from stored state and committed offset; those that cannot yet are tried each step."""
         for partition in partitions:
             self._forget(partition)
         self.recovery.add(partitions)
         if not self._is_blocked:
-            self.recovery.start(self.partitions)
+            self.recovery.start(self.partitions, now_ms)
 
     def _forget(self, partition: Partition) -> None:
         """Drop everything about a partition that is not committed: its next owner, maybe us, does it again."""
@@ -312,7 +316,7 @@ class Engine:
         self.partitions.drop(partition)
 
     def _admit(
-        self, records: RecordBatch, polled: dict[Partition, Sequence[RawRecord]]
+        self, records: RecordBatch, polled: dict[Partition, Sequence[RawRecord]], now_ms: int
     ) -> tuple[RecordBatch, Slots, list[Rejected]]:
         """Find the slots of all keys; hand back records of keys there is no room for.
 
@@ -329,7 +333,7 @@ class Engine:
             del polled[partition]
         if admission.lost:
             self._log.warning("state_lost", partitions=_names(sorted(admission.lost)))
-            self._recover(sorted(admission.lost))
+            self._recover(sorted(admission.lost), now_ms)
         refused = [
             Rejected(
                 records.raw[index], Reason.TOO_MANY_KEYS, "limits.max_keys reached and no key idle for long enough"

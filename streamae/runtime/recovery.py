@@ -34,25 +34,30 @@ class Recovery:
         self.first: Literal["earliest", "latest"] = first
         self.rebuild_max_records = rebuild_max_records
         self.waiting: dict[Partition, None] = {}  # an ordered set
+        self.failing_since_ms: int | None = None
         self._log = get_logger()
 
     def add(self, partitions: Iterable[Partition]) -> None:
         """Let partitions wait for `start`."""
         self.waiting.update(dict.fromkeys(partitions))
 
-    def start(self, into: Partitions) -> None:
+    def start(self, into: Partitions, now_ms: int) -> None:
         """Recover the partitions that wait; each ends in `into` or goes on waiting."""
         for partition in list(self.waiting):
             try:
                 self._start_one(partition, into)
             except RetryableError as error:
                 self._log.warning("recovery_waits", topic=partition.topic, partition=partition.index, error=str(error))
+                self.failing_since_ms = now_ms if self.failing_since_ms is None else self.failing_since_ms
                 return  # the next would wait as long
             del self.waiting[partition]
+        self.failing_since_ms = None
 
     def abandon(self, partition: Partition) -> None:
         """Stop trying: the partition was taken away."""
         self.waiting.pop(partition, None)
+        if not self.waiting:
+            self.failing_since_ms = None
 
     def was_committed(self, offsets: dict[Partition, int]) -> bool:
         """Tell whether a transaction of unknown outcome was committed; its offsets are then the group's.

@@ -220,8 +220,10 @@ def test_a_partition_without_answer_from_the_store_waits() -> None:
     rig.store.fail_at("manifest", RetryableError("Redis is down"), times=3)
     rig.step(2)
     assert rig.engine.summary()["recovering"] > 0
+    assert rig.engine.summary()["store_failing_since_ms"] == 5
     rig.run_dry()
     assert rig.engine.summary()["recovering"] == 0
+    assert rig.engine.summary()["store_failing_since_ms"] is None
     assert ids(rig.events()) == ids(run(stream()).events())
 
 

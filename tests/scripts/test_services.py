@@ -105,7 +105,7 @@ def test_present_jars_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.
     ("variable", "expected"),
     [
         ("CI", pytest.fail.Exception),
-        ("STREAMAE_REQUIRE_SERVICES", pytest.fail.Exception),
+        ("REQUIRE_SERVICES", pytest.fail.Exception),
         (None, pytest.skip.Exception),
     ],
 )
@@ -113,7 +113,7 @@ def test_missing_services_skip_locally_and_fail_where_demanded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, expected: type[BaseException]
 ) -> None:
     """A gate never passes by skipping its integration tests."""
-    for name in ("CI", "STREAMAE_REQUIRE_SERVICES"):
+    for name in ("CI", "REQUIRE_SERVICES"):
         monkeypatch.delenv(name, raising=False)
     if variable is not None:
         monkeypatch.setenv(variable, "1")
