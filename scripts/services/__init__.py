@@ -1,7 +1,7 @@
 """Real Kafka and Redis for tests, benches and the demo: started here, without containers.
 
 Needs `java` (17 or later) and `mvn` for Kafka, `redis-server` for Redis. Every service listens on
-loopback only, on a free port, with its own folder, and ends with the process that started it.
+loopback only, on a free port unless told otherwise, with its own folder, and ends with the process that started it.
 
 Must not know: anything of streamae itself.
 """

@@ -1,4 +1,4 @@
-"""A one-node Kafka broker (KRaft, combined mode) on free loopback ports with a fresh data folder.
+"""A one-node Kafka broker (KRaft, combined mode) on loopback ports with a fresh data folder.
 
 The jars come from Maven by `pom.xml` beside this file and are kept in the git-ignored cache folder.
 Settings favour tests: replication 1, no rebalance delay, short session and transaction clean-up
@@ -86,13 +86,14 @@ class KafkaBroker:
 
     Args:
         settings: broker settings added to, or replacing, the defaults of this module.
+        port: to listen on; 0 = any free one.
 
     `stop`, `kill` and `start` may be called in any order inside the block: ports and data stay the same.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None, port: int = 0) -> None:
         self._extra = dict(settings or {})
-        self.port = free_port()
+        self.port = port or free_port()
         self.controller_port = free_port()
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix="streamae-kafka-"))

@@ -43,6 +43,17 @@ def free_port() -> int:
         return port
 
 
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a loopback TCP port at this moment."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def ask(port: int, request: bytes, timeout_s: float = 1.0) -> bytes:
     """Return the first bytes a loopback port answers to `request`; empty if it does not answer."""
     try:

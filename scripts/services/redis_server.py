@@ -1,4 +1,4 @@
-"""A Redis server on a free loopback port with its own folder.
+"""A Redis server on a loopback port with its own folder.
 
 Must not know: a Redis client; readiness is asked with one PING.
 """
@@ -22,11 +22,12 @@ class RedisServer:
     Args:
         is_durable: write an append-only file, synced at every write, so that data survives `kill`.
         settings: server settings added to the defaults, by their names in redis.conf.
+        port: to listen on; 0 = any free one.
 
     `stop`, `kill` and `start` may be called in any order inside the block: port and folder stay the same.
     """
 
-    def __init__(self, *, is_durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *, is_durable: bool = False, settings: Mapping[str, str] | None = None, port: int = 0) -> None:
         self._settings = {
             "bind": "127.0.0.1",
             "save": "",
@@ -35,7 +36,7 @@ class RedisServer:
             "maxmemory-policy": "noeviction",
             **(settings or {}),
         }
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.folder = Path(tempfile.mkdtemp(prefix="streamae-redis-"))
         self.process = ServiceProcess(self.folder / "redis.log")
