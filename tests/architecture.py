@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.connectors": FOUNDATION,
     "streamae.runtime": (*EVERYTHING_BELOW, "streamae.config"),
     "streamae.evaluation": EVERYTHING_BELOW,
+    "streamae.evaluation.demo": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # composes an engine
     "streamae.config_sources": ("streamae.config", "streamae.errors"),
     "streamae.cli": ("streamae",),
     "streamae.__main__": ("streamae.cli",),

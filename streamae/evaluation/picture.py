@@ -7,7 +7,6 @@ knows nothing about how they came to be.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,47 +17,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from streamae.batches import Doubles, Floats, Ints
+from streamae.evaluation.stories import Span, Story
 
 MEASURED, EXPECTED, SCORE, THRESHOLD = "#1d3557", "#2a9d8f", "#5e548e", "#6c757d"
 TRUTH, EPISODE, INK, RULE = "#f4a261", "#d62828", "#22223b", "#dee2e6"
 LOW_SCORE = 0.05  # bottom of the log axis: quiet keys score about 1
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Event time [start_ms, end_ms] with a word for it."""
-
-    start_ms: int
-    end_ms: int
-    label: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Story:
-    """One key over one stretch of time.
-
-    Attributes:
-        key: its name.
-        features: names of the C curves to draw.
-        times_ms: (N,) int64 event time.
-        values: (N, C) float32 measured, in the features' units.
-        expected: (N, C) float32 forecasts of the same rows; NaN = none.
-        scores: (N,) float64 score that was compared; NaN = not scored.
-        thresholds: (N,) float64; NaN or infinity = none yet.
-        truth: injected or labelled anomalies.
-        episodes: published ones.
-    """
-
-    key: str
-    features: tuple[str, ...]
-    times_ms: Ints
-    values: Floats
-    expected: Floats
-    scores: Doubles
-    thresholds: Doubles
-    truth: Sequence[Span]
-    episodes: Sequence[Span]
 
 
 def draw(stories: Sequence[Story], title: str, path: Path) -> None:

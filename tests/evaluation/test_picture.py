@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from streamae.evaluation.picture import EPISODE, THRESHOLD, TRUTH, Span, Story, draw
+from streamae.evaluation.picture import EPISODE, THRESHOLD, TRUTH, draw
+from streamae.evaluation.stories import Span, Story
 
 ROWS = 120
 
