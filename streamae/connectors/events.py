@@ -164,7 +164,7 @@ class EventWriter:
         Numbers are always finite: infinite ones become the largest finite one, NaN becomes 0 (neither is expected),
         and a feature without a finite actual and expected value is left out of the explanation.
         """
-        episode = episode_id(self._detector, partition, key, change.opened_offset)
+        episode = episode_id(self._detector, partition, key, change.opened_offset, change.start_time_ms)
         text = key.decode(errors="backslashreplace")
         attributes = {
             "ce_specversion": "1.0",
@@ -231,9 +231,12 @@ class EventWriter:
         ]
 
 
-def episode_id(detector: str, partition: Partition, key: bytes, opened_offset: int) -> uuid.UUID:
-    """Return the identifier of the episode that the record at `opened_offset` opened; the same after a replay."""
-    name = f"{detector}|{partition.topic}|{partition.index}|{key.hex()}|{opened_offset}"
+def episode_id(detector: str, partition: Partition, key: bytes, opened_offset: int, start_time_ms: int) -> uuid.UUID:
+    """Return the identifier of the episode that the record at `opened_offset` opened; the same after a replay.
+
+    The start belongs to it because with a grid one record can complete several rows.
+    """
+    name = f"{detector}|{partition.topic}|{partition.index}|{key.hex()}|{opened_offset}|{start_time_ms}"
     return uuid.uuid5(_NAMESPACE, name)
 
 

@@ -89,7 +89,7 @@ def attributes(message: Message) -> dict[str, str]:
 def test_the_value_holds_everything_a_reader_needs() -> None:
     """Every field of the event, by value: times twice, statistics before learning, the window, the guilty features."""
     assert body(writer().message(CHANGE, b"m1", PARTITION)) == {
-        "episode_id": str(episode_id("plant-a", PARTITION, b"m1", 118)),
+        "episode_id": str(episode_id("plant-a", PARTITION, b"m1", 118, STAMP_MS)),
         "kind": "opened",
         "sequence": 0,
         "key": "m1",
@@ -212,7 +212,7 @@ def test_a_replay_gives_the_same_identifiers() -> None:
 
 def test_identifiers_never_change_between_releases() -> None:
     """Consumers store them: the scheme is part of the contract."""
-    assert ids(CHANGE) == ("676f88f2-3150-5a34-8075-054b46cfc8fc", "16bd16ed-9a1a-5134-bd49-96ad3e438d4c")
+    assert ids(CHANGE) == ("6a30b9a5-93a7-589a-bb46-b3558078d4bb", "11ac549a-26dd-5e61-978f-eb53069651dc")
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,7 @@ def test_changes_of_one_episode_share_its_id_only() -> None:
     assert len({episode for episode, _ in found}) == 1
     assert len({event for _, event in found}) == len(changes)
     assert ids(replace(CHANGE, opened_offset=119))[0] != found[0][0]
+    assert ids(replace(CHANGE, start_time_ms=STAMP_MS - 1))[0] != found[0][0]
 
 
 def test_features_are_named_in_their_order_and_cut() -> None:

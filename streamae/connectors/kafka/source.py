@@ -21,6 +21,7 @@ from kafka.structs import MemberState, TopicPartition
 
 from streamae.batches import Partition, RawRecord
 from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors, client_opening
+from streamae.connectors.kafka.header_names import tolerate_bad_names
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import FatalError, MembershipError
 
@@ -112,6 +113,7 @@ class KafkaSource:
         self._paused: set[Partition] = set()
         self._is_closed = False
         logging.getLogger("kafka.coordinator.consumer").addFilter(QUIET)
+        tolerate_bad_names()
         with client_opening("Kafka consumer") as open_client:
             self._consumer = KafkaConsumer(
                 **options.for_client(),
