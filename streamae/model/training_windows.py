@@ -84,11 +84,22 @@ class TrainingWindows:
     digest: str
 
 
-def training_windows(series: Sequence[Series], options: WindowOptions) -> TrainingWindows:
+def training_windows(
+    series: Sequence[Series],
+    options: WindowOptions,
+    max_calibration_windows: int = MAX_CALIBRATION_WINDOWS,
+    max_cells_a_push: int = MAX_CELLS_A_PUSH,
+) -> TrainingWindows:
     """Cut series into windows to fit on and windows to calibrate on.
 
     Late and duplicate records are left out and counted, exactly as in the live stream, so a series should be in
     the order of time.
+
+    Args:
+        series: one per key, all with the same features.
+        options: how to cut and split.
+        max_calibration_windows: more are thinned evenly.
+        max_cells_a_push: bound on the windows in flight, in values; changes nothing but memory.
 
     Raises:
         DataError: no series, series with different features, a feature without any value, fewer than
@@ -111,8 +122,8 @@ def training_windows(series: Sequence[Series], options: WindowOptions) -> Traini
     total = sum(map(len, rows))
     limit = max(1, min(options.max_windows, MAX_CELLS // (options.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))
-    calibration = _Thinned(min(limit, MAX_CALIBRATION_WINDOWS), total - len(fit_rows))
-    for batch in _windows(rows, features, scaling, options):
+    calibration = _Thinned(min(limit, max_calibration_windows), total - len(fit_rows))
+    for batch in _windows(rows, features, scaling, options, max_cells_a_push):
         split_times = splits[batch.slots]
         fit.add(batch, batch.end_times_ms < split_times, scaling)
         calibration.add(batch, batch.start_times_ms >= split_times)
@@ -219,7 +230,7 @@ def _split_time(rows: RowBatch, share: float) -> int:
 
 
 def _windows(
-    rows: list[RowBatch], features: tuple[str, ...], scaling: Scaling, options: WindowOptions
+    rows: list[RowBatch], features: tuple[str, ...], scaling: Scaling, options: WindowOptions, max_cells: int
 ) -> Iterator[WindowBatch]:
     """Yield every window of every series, a bounded number at a time."""
     constants = scaling.means if options.missing_constant is None else np.full(len(features), options.missing_constant)
@@ -233,7 +244,7 @@ def _windows(
         max_imputed_share=options.max_imputed_share,
     )
     windows.columns.reset(np.arange(len(rows), dtype=np.int32))
-    size = max(1, MAX_CELLS_A_PUSH // (options.window_size * len(features) * len(rows)))
+    size = max(1, max_cells // (options.window_size * len(features) * len(rows)))
     for start in range(0, max(map(len, rows)), size):
         parts = [part for part in rows if start < len(part)]
         yield windows.push(

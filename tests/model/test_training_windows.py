@@ -14,7 +14,6 @@ from streamae.core.grid import RowGrid
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import DataError
-from streamae.model import training_windows as module
 from streamae.model.training_windows import MIN_WINDOWS, TrainingWindows, WindowOptions, training_windows
 from tests.model.models import STEP_MS, series, sines
 
@@ -122,12 +121,11 @@ def test_series_do_not_mix() -> None:
     assert {window[0] // 1_000 for window in fit} == set(range(20))
 
 
-def test_pieces_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_do_not_show() -> None:
     """Memory is bounded by cutting the work, which must change nothing."""
     many = [sines(f"k{i}", 100 + 37 * i, seed=i) for i in range(5)]
     whole = training_windows(many, OPTIONS)
-    monkeypatch.setattr(module, "MAX_CELLS_A_PUSH", 1)
-    pieces = training_windows(many, OPTIONS)
+    pieces = training_windows(many, OPTIONS, max_cells_a_push=1)
     assert sorted(map(bytes, pieces.fit)) == sorted(map(bytes, whole.fit))
     assert sorted(map(bytes, pieces.calibration)) == sorted(map(bytes, whole.calibration))
 
@@ -140,10 +138,9 @@ def test_many_windows_are_thinned_evenly(most: int, every: int) -> None:
     assert len(fit) <= most
 
 
-def test_calibration_windows_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_windows_are_bounded_too() -> None:
     """Error levels need a sample, not every window of a year."""
-    monkeypatch.setattr(module, "MAX_CALIBRATION_WINDOWS", 10)
-    _, calibration = row_numbers(training_windows([counting()], OPTIONS))
+    _, calibration = row_numbers(training_windows([counting()], OPTIONS, max_calibration_windows=10))
     assert [window[0] for window in calibration] == list(range(80, 96, 2))
 
 
