@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 import structlog
 
-from streamae.evaluation.demo import Outcome, Scale, main, report
-from streamae.evaluation.metrics import match_episodes
-from streamae.evaluation.synthetic import generate
+from streamae.evaluation.demo import KEYS as KEYS_OF_A_PLAIN_RUN
+from streamae.evaluation.demo import STEP_MS, TAIL_ROWS, Outcome, Scale, _cut, _draw, _intervals, main, report
+from streamae.evaluation.metrics import Matching, match_episodes
+from streamae.evaluation.replay import Episode
+from streamae.evaluation.synthetic import SyntheticStream, generate
 from streamae.model.bundle import load_bundle
 
 TINY = Scale(train_rows=300, live_rows=420, anomalies_per_key=1.0, hidden_size=12, steps=60)
@@ -81,13 +84,111 @@ def test_nothing_found_is_a_failure(tmp_path: Path) -> None:
     assert "none, nothing was injected" in stream.getvalue()
 
 
-def test_report_without_episodes_has_no_delay() -> None:
+def test_equal_seeds_publish_equal_episodes(run: Run, tmp_path: Path) -> None:
+    """Data, training and engine are deterministic: a second run prints the same table, times of day aside."""
+    stream = StringIO()
+    main(tmp_path, KEYS, 3, stream, TINY)
+
+    def figures(printed: str) -> list[str]:
+        lines = printed.partition("4. ")[2].splitlines()
+        return [line for line in lines if not re.search(r"a second|picture|bundle", line)]
+
+    assert figures(stream.getvalue()) == figures(run.printed)
+
+
+def test_defaults_show_many_keys() -> None:
+    """Without options the demo serves at least fifty keys, with enough rows before the first anomaly to learn."""
+    assert KEYS_OF_A_PLAIN_RUN >= 50
+    assert Scale().live_rows > 500
+
+
+def test_without_matplotlib_there_is_a_sentence_instead_of_a_picture(
+    data: SyntheticStream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra is optional: the demo says what to install and goes on."""
+    monkeypatch.delitem(sys.modules, "streamae.evaluation.picture", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    said = _draw(data, outcome_of([]), matching_of(data, []), tmp_path / "picture.png")
+    assert "streamae[report]" in said
+    assert not (tmp_path / "picture.png").exists()
+
+
+@pytest.fixture(scope="module")
+def data() -> SyntheticStream:
+    """Streams of three keys with one anomaly each, at the demo's own step."""
+    return generate(keys=3, rows=800, train_rows=300, step_ms=STEP_MS, anomalies_per_key=1, seed=5)
+
+
+def outcome_of(episodes: list[Episode]) -> Outcome:
+    """What a live part with these episodes would have come to."""
+    return Outcome(episodes, {}, records=1_500, windows=1_400, seconds=2.0)
+
+
+def matching_of(data: SyntheticStream, episodes: list[Episode]) -> Matching:
+    """The demo's own matching."""
+    return match_episodes(*_intervals(data, episodes), tolerance_ms=TAIL_ROWS * STEP_MS)
+
+
+def episode(data: SyntheticStream, number: int, first: int, last: int, severity: float = 80.0) -> Episode:
+    """An episode on the key of injection `number`, from and to rows relative to the injection's start."""
+    injection = data.injections[number]
+    times = next(one.event_times_ms for one in data.series if one.key == injection.key)
+    start_ms, end_ms = int(times[injection.start_row + first]), int(times[injection.start_row + last])
+    return Episode(injection.key, start_ms, end_ms, severity, ("fan_rpm", "latency_ms"), is_closed=True)
+
+
+def test_report_without_episodes_has_no_delay(data: SyntheticStream) -> None:
     """A silent detector gets zeros and dashes, not an error."""
-    data = generate(keys=3, rows=800, train_rows=300, anomalies_per_key=1, seed=5)
-    truth = []
-    outcome = Outcome([], {}, records=1_500, windows=1_400, seconds=2.0)
-    matching = match_episodes(truth, [])
-    missed = type(matching)(np.full(3, -1), np.zeros(3, dtype=np.int64), np.zeros(0, dtype=np.bool_))
-    text = report(data, outcome, missed)
+    text = report(data, outcome_of([]), matching_of(data, []))
     assert re.search(r"all +3 +0 +0% +-", text)
     assert "0 episodes published, 0% true, 0 false" in text
+
+
+def test_report_counts_hits_misses_and_false_alarms(data: SyntheticStream) -> None:
+    """Recall by kind, delay in rows, and false episodes per normal rows come out as planted."""
+    episodes = [episode(data, 0, 2, 5), episode(data, 1, -100, -90)]
+    text = report(data, outcome_of(episodes), matching_of(data, episodes))
+    assert re.search(r"all +3 +1 +33% +2 rows", text)
+    name = data.injections[0].kind.replace("_", " ")
+    assert re.search(rf"{name} +1 +1 +100% +2 rows", text)
+    normal = 1_500 - sum(injection.end_row - injection.start_row for injection in data.injections)
+    assert f"2 episodes published, 50% true, 1 false: {10_000 / normal:.1f} per 10,000 normal rows" in text
+    assert "750 a second" in text
+
+
+def test_examples_name_truth_guilt_and_false_alarms(data: SyntheticStream) -> None:
+    """One line for each kind of truth, the most severe first; a false alarm is called one."""
+    episodes = [
+        episode(data, 0, 0, 3, 70.0),
+        episode(data, 1, -100, -90, 60.0),
+        episode(data, 1, -60, -50, 55.0),
+        episode(data, 2, 0, 0, 90.0),
+    ]
+    lines = report(data, outcome_of(episodes), matching_of(data, episodes)).partition("some episodes")[2].splitlines()
+    for line, number in zip(lines[1:], (2, 0), strict=False):
+        assert line.endswith(data.injections[number].kind.replace("_", " "))
+        assert "fan_rpm" in line
+    assert len(lines) == 4
+    assert lines[3].endswith("none: a false alarm")
+    assert [line.split()[3] for line in lines[1:]] == ["1", "4", "11"]
+
+
+def test_tail_of_a_window_is_not_a_false_alarm(data: SyntheticStream) -> None:
+    """An episode that opens while windows still hold anomalous rows meets the truth; later it does not."""
+    injection = data.injections[0]
+    length = injection.end_row - injection.start_row
+    early = [episode(data, 0, length - 1 + TAIL_ROWS, length + TAIL_ROWS)]
+    late = [episode(data, 0, length + TAIL_ROWS, length + TAIL_ROWS + 1)]
+    assert matching_of(data, early).is_true.tolist() == [True]
+    assert matching_of(data, late).is_true.tolist() == [False]
+
+
+def test_training_and_live_rows_do_not_overlap(data: SyntheticStream) -> None:
+    """Cuts keep time and values together and hand no labels on."""
+    train, live = _cut(data, slice(0, 300)), _cut(data, slice(300, None))
+    for whole, before, after in zip(data.series, train, live, strict=True):
+        assert before.labels is None
+        assert after.labels is None
+        assert before.event_times_ms[-1] < after.event_times_ms[0]
+        assert np.array_equal(np.concatenate([before.values, after.values]), whole.values)
