@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+
+from streamae.batches import Series
 from streamae.config import Settings
 from streamae.connectors.files import read_series
 from streamae.errors import ExitCode
@@ -30,7 +33,7 @@ def train(
         data: CSV or Parquet files, or folders of them.
         directory: of the bundle; one that is there is replaced.
         out: gets one line about the result; standard output by default.
-        progress: gets the progress; standard error by default.
+        progress: gets warnings and the progress; standard error by default.
 
     Raises:
         DataError: the files cannot be used.
@@ -40,7 +43,10 @@ def train(
     of = settings.input
     series = read_series(data, of.key_field, of.time_field, of.value_fields)
     edges.policies_by_feature(settings, series[0].features)  # what `run` would refuse must not cost a training first
-    bundle = training.train(series, train_options(settings), StreamProgress(progress or sys.stderr))
+    progress = progress or sys.stderr
+    if of.key_field is None:
+        _doubt_single_keys(series, progress)
+    bundle = training.train(series, train_options(settings), StreamProgress(progress))
     bundle.save(directory)
     rows, features = sum(map(len, series)), len(bundle.features)
     print(
@@ -48,6 +54,19 @@ def train(
         file=out or sys.stdout,
     )
     return ExitCode.OK
+
+
+def _doubt_single_keys(series: Sequence[Series], progress: TextIO) -> None:
+    """Warn of files, taken for one key each, whose times do not go on from row to row: several keys look like that."""
+    for one in series:
+        times = one.event_times_ms
+        stale = np.count_nonzero(times[1:] <= np.maximum.accumulate(times)[:-1])
+        if stale:
+            print(
+                f"{one.key}: {stale} of {len(times)} rows are not newer than an earlier row and are left out; "
+                "if the file holds several keys, name their column with --input.key_field",
+                file=progress,
+            )
 
 
 def train_options(settings: Settings) -> TrainOptions:

@@ -1,7 +1,8 @@
 """Log lines: one event name a line, as JSON for machines or in columns for people.
 
 `configure` is called once by the process that owns standard output; everyone else asks for `get_logger()`.
-Lines of the standard library's loggers (our connectors, the Kafka and Redis clients) take the same way.
+Lines of the standard library's loggers (our connectors, the Kafka and Redis clients) take the same way, but the
+same line comes at most once in `REPEAT_INTERVAL_S`.
 This module must not know what is logged.
 """
 
@@ -19,6 +20,8 @@ from structlog.typing import FilteringBoundLogger, Processor
 Logger = FilteringBoundLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+REPEAT_INTERVAL_S = 30.0  # a client that retries ten times a second says the same ten times a second
+_MOST_REMEMBERED = 256
 
 # C0 and C1 control characters: a key from a topic must not move the cursor of whoever reads the log.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -26,15 +29,31 @@ _CONTROL_IN_TRACEBACK = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class _StandardHandler(logging.Handler):
-    """Takes lines of the standard library's loggers over into ours."""
+    """Takes lines of the standard library's loggers over into ours; what is repeated, once an interval."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, int, str], float] = {}  # wall-clock seconds of the last time it was let through
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             level = max((known for known in LEVELS.values() if known <= record.levelno), default=logging.DEBUG)
             message = record.getMessage()
+            if self._is_repeated((record.name, record.levelno, message), record.created):
+                return
             get_logger().log(level, "log", logger=record.name, message=message, exc_info=record.exc_info)
         except Exception:  # noqa: BLE001 - logging never stops who logs
             self.handleError(record)
+
+    def _is_repeated(self, line: tuple[str, int, str], now_s: float) -> bool:
+        """Tell whether this very line was let through less than an interval ago; a clock set back lets it through."""
+        if 0 <= now_s - self._said.get(line, float("-inf")) < REPEAT_INTERVAL_S:
+            return True
+        self._said.pop(line, None)  # the oldest stands first
+        self._said[line] = now_s
+        if len(self._said) > _MOST_REMEMBERED:
+            del self._said[next(iter(self._said))]
+        return False
 
 
 def configure(level: str, form: Literal["auto", "json", "pretty"] = "auto", stream: TextIO | None = None) -> None:

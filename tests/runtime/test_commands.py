@@ -58,6 +58,22 @@ def test_defaults_of_settings_and_training_agree() -> None:
 
 
 @pytest.mark.parametrize(
+    ("keys", "key_field", "is_doubted"),
+    [(("a", "b"), None, True), (("a",), None, False), (("a", "b"), "machine", False)],
+)
+def test_several_keys_in_a_file_taken_for_one_are_noticed(
+    tmp_path: Path, keys: tuple[str, ...], key_field: str | None, is_doubted: bool
+) -> None:
+    """Whoever forgets the key column is told its setting, instead of getting a model of a fraction of the rows."""
+    progress = io.StringIO()
+    data = write_csv(tmp_path / "mixed.csv", keys)
+    train(settings(input=INPUT | {"key_field": key_field}), [data], tmp_path / "bundle", io.StringIO(), progress)
+    hint = "mixed: 120 of 240 rows are not newer than an earlier row and are left out; if the file holds several keys"
+    assert (hint in progress.getvalue()) is is_doubted
+    assert ("--input.key_field" in progress.getvalue()) is is_doubted
+
+
+@pytest.mark.parametrize(
     ("section", "name", "value"),
     [
         ("train", "seed", 7),

@@ -172,6 +172,53 @@ def test_our_own_standard_loggers_follow_the_level() -> None:
     assert lines(stream) == []
 
 
+def said(message: str, at_s: float, level: int = logging.ERROR, name: str = "kafka.cluster") -> logging.LogRecord:
+    """A client's log record with a time of its own."""
+    record = logging.LogRecord(name, level, __file__, 1, "%s", (message,), None)
+    record.created = at_s
+    return record
+
+
+def test_a_client_that_repeats_itself_is_heard_once_an_interval() -> None:
+    """A missing topic is reported ten times a second by the client: that must not fill a disk or hide other lines."""
+    stream = written()
+    later = logs.REPEAT_INTERVAL_S
+    for moment in (0.0, 0.1, later - 0.1, later, later + 0.1, 2 * later + 0.1):
+        logging.getLogger("kafka.cluster").handle(said("topic missing", moment))
+    assert len(lines(stream)) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        said("another topic missing", 1.0),
+        said("topic missing", 1.0, level=logging.WARNING),
+        said("topic missing", 1.0, name="kafka.net"),
+        said("topic missing", -5.0),
+    ],
+    ids=["text", "level", "logger", "clock set back"],
+)
+def test_what_differs_is_no_repetition(other: logging.LogRecord) -> None:
+    """Only the very same line of the same logger is held back, and never because the clock was set."""
+    stream = written()
+    for record in (said("topic missing", 0.0), other):
+        logging.getLogger(record.name).handle(record)
+    assert len(lines(stream)) == 2
+
+
+def test_remembered_lines_are_bounded() -> None:
+    """Lines with an ever new text do not grow the process; the oldest is forgotten first."""
+    stream = written()
+    logger = logging.getLogger("kafka")
+    for number in range(1_000):
+        logger.handle(said(str(number), 0.0))
+    (handler,) = [found for found in logging.getLogger().handlers if isinstance(found, logs._StandardHandler)]
+    assert len(handler._said) == 256
+    for text in ("999", "0"):
+        logger.handle(said(text, 0.0))
+    assert len(lines(stream)) == 1_001
+
+
 def test_a_client_exception_is_kept() -> None:
     """A client's traceback is in the line."""
     stream = written()
