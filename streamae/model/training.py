@@ -28,6 +28,7 @@ from streamae.model.training_windows import Policy, TrainingWindows, WindowOptio
 
 FORECAST_BURN_IN = 4  # first rows of a window are forecast from too little to teach anything
 CHECK_STEPS = 50  # most optimiser steps between two validation checks
+SMALL_HIDDEN_SIZE = 128  # up to here a second thread gains a fifth, and on a busy machine costs a factor of four
 VALIDATION_WINDOWS = 2_048  # evenly thinned: enough to tell better from worse
 
 
@@ -43,7 +44,7 @@ class TrainOptions:
         seed: of weights, order and dropout.
         stride, grid_ms, grid_merge, max_gap_ms, missing, missing_overrides, missing_constant, max_imputed_share: how
             rows become windows, as in the live stream.
-        device, threads: where to train.
+        device, threads: where to train; threads 0 = one for small networks (`SMALL_HIDDEN_SIZE`), else torch's choice.
     """
 
     cell: Cell = "lstm"
@@ -103,9 +104,15 @@ def train(series: Sequence[Series], options: TrainOptions, progress: Progress | 
         DataError: the series cannot be used; the message says what to do.
         ConfigError: the options do not fit together or ask for a device that is not there.
     """
-    progress = progress or NoProgress()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(options.threads or (1 if options.hidden_size <= SMALL_HIDDEN_SIZE else before))
+    try:
+        return _train(series, options, progress or NoProgress())
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) -> Bundle:
     device = choose_device(options.device)
     windows = training_windows(series, options.windows())
     architecture = _architecture(options, len(windows.features))
@@ -127,7 +134,7 @@ def train(series: Sequence[Series], options: TrainOptions, progress: Progress | 
         windows.digest,
         {"streamae": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
-    runner = Runner(bundle, options.device, threads=options.threads, stride=options.stride)
+    runner = Runner(bundle, options.device, stride=options.stride)
     errors = runner.run(windows.calibration)
     calibration = Calibration.fit(errors)
     metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals)

@@ -160,6 +160,28 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
     torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("threads", "hidden_size", "expected"), [(0, 16, 1), (2, 16, 2), (0, 129, 3)])
+def test_threads_are_lent(threads: int, hidden_size: int, expected: int) -> None:
+    """Small networks train on one thread unless asked otherwise; the process gets its own number back, also after errors."""
+    seen: list[int] = []
+
+    class Watcher(Recorder):
+        def start(self, steps: int, summary: str) -> None:
+            seen.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        options = replace(QUICK, max_steps=1, threads=threads, hidden_size=hidden_size)
+        train([sines()], options, Watcher())
+        assert (seen, torch.get_num_threads()) == ([expected], 3)
+        with pytest.raises(DataError):
+            train([], options)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_progress_hears_every_step_and_the_checks() -> None:
     """A person sees where training stands; validation every epoch, at most 50 steps apart, and at the end."""
     recorder = Recorder()
