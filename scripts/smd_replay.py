@@ -1,6 +1,6 @@
 """`python -m scripts.smd_replay`: real machines through a real Kafka, a real Redis and the real daemon.
 
-Trains on the quiet half of a machine of the Server Machine Dataset, or of several, streams the labelled halves of four machines,
+Trains on the quiet half of one or more machines of the Server Machine Dataset, streams the labelled halves of four,
 and holds the published episodes against the labels. Needs the data set's folder (`--data`; it is not part of this
 repository) and skips without it. Must not know: how streamae decides; it only reads what comes out.
 """
