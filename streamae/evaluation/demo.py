@@ -65,11 +65,11 @@ class Scale:
         hidden_size, steps: of the model and its training.
     """
 
-    train_rows: int = 960
+    train_rows: int = 1_440
     live_rows: int = 960
     anomalies_per_key: float = 2.0
     hidden_size: int = 64
-    steps: int = 600
+    steps: int = 2_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
