@@ -24,6 +24,7 @@ from streamae.config import (
     ModelSettings,
     Settings,
     StateSettings,
+    ThresholdSettings,
     WindowSettings,
 )
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
@@ -138,6 +139,7 @@ def run_live(series: Sequence[Series], bundle: Bundle, path: Path, stream: TextI
         input=InputSettings(key_field=KEY_FIELD, time_field=TIME_FIELD, time_unit="ms"),
         window=WindowSettings(max_gap_ms=4 * STEP_MS),
         model=ModelSettings(bundle=path, threads=THREADS),
+        threshold=ThresholdSettings(k=6.0),  # below the default 8: these streams have no drift to be patient with
         episode=EpisodeSettings(update_interval_ms=8 * STEP_MS),
         state=StateSettings(store="memory"),
         limits=LimitSettings(max_keys=len(series)),
