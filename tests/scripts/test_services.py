@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +14,12 @@ import pytest
 
 import tests.conftest as fixtures
 from scripts.services import KafkaBroker, RedisServer, ServiceUnavailableError
+from scripts.services.__main__ import choose_port, main
 from scripts.services.kafka_broker import fetch_libraries
-from scripts.services.process import ServiceProcess, ask, require
+from scripts.services.process import ServiceProcess, ask, free_port, is_free, require
 from tests.kafka_io import create_topics, produce, read_all
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.integration
 
@@ -85,6 +90,63 @@ def test_a_service_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) ->
     with pytest.raises(ServiceUnavailableError, match="no such luck"):
         process.start(["sh", "-c", "echo no such luck; exit 3"], lambda: False)
     assert not process.is_running()
+
+
+def test_a_service_listens_on_the_port_asked_for() -> None:
+    """People and settings can rely on a port."""
+    server = RedisServer(port=free_port())
+    try:
+        fixtures.start_or_skip(server)
+        assert server.url == f"redis://127.0.0.1:{server.port}/0"
+        assert ask(server.port, b"PING\r\n") == b"+PONG\r\n"
+        assert not is_free(server.port)
+    finally:
+        server.close()
+    assert is_free(server.port)
+
+
+def test_the_usual_port_is_taken_when_free(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing has to be set for services on the ports that the settings name by default."""
+    usual = free_port()
+    assert choose_port("Redis", None, usual) == usual
+    assert choose_port("Redis", usual, 1) == usual
+    assert capsys.readouterr().err == ""
+
+
+def test_a_taken_usual_port_is_replaced_and_said_so(
+    redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody's own Redis is no obstacle, and nobody talks to it by mistake."""
+    other = choose_port("Redis", None, redis_server.port)
+    assert other != redis_server.port
+    said = f"port {redis_server.port} is taken: Redis listens on {other} instead; set the variable below\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_taken_port_that_was_asked_for_is_an_error(
+    redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who names a port gets it or hears why not."""
+    assert main(["--kafka-port", "0", "--redis-port", str(redis_server.port)]) == 1
+    assert f"port {redis_server.port} is taken: give Redis another one with --redis-port" in capsys.readouterr().err
+
+
+def test_services_start_by_one_command_and_end_with_it(
+    kafka: KafkaBroker, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """`make services` prints two variables that can be exported, and leaves nothing behind after SIGTERM."""
+    command = [sys.executable, "-m", "scripts.services", "--kafka-port", "0", "--redis-port", "0"]
+    environment = dict(os.environ, TMPDIR=str(tmp_path))
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            variables = dict(child.stdout.readline().strip().split("=", 1) for _ in range(2))
+        finally:
+            child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == 0
+    assert set(variables) == {"STREAMAE_KAFKA__BOOTSTRAP_SERVERS", "STREAMAE_STATE__REDIS_URL"}
+    assert list(tmp_path.glob("streamae-*")) == []
+    assert is_free(int(variables["STREAMAE_KAFKA__BOOTSTRAP_SERVERS"].rpartition(":")[2]))
 
 
 def test_a_missing_program_is_named_with_its_remedy() -> None:
