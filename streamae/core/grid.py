@@ -21,6 +21,16 @@ from streamae.core.segments import Segments, is_last
 NEVER = np.iinfo(np.int64).min  # event time of a key that has no row yet
 
 
+def longest_gap_ms(max_gap_ms: int, grid_ms: int | None, window_size: int) -> int:
+    """Return the gap that a window may span: with a grid never more than one window of filled-in rows.
+
+    Example:
+        >>> longest_gap_ms(3_600_000, 1_000, 32), longest_gap_ms(3_600_000, None, 32)
+        (32000, 3600000)
+    """
+    return max_gap_ms if grid_ms is None else min(max_gap_ms, window_size * grid_ms)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Strays:
     """Records that cannot become part of a row.

@@ -19,7 +19,7 @@ from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.core.batching import MicroBatcher
 from streamae.core.decision import Decision, Learning
 from streamae.core.episodes import EpisodeRules, Episodes
-from streamae.core.grid import RowGrid
+from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
 from streamae.core.thresholds import rule_named
 from streamae.core.windowing import KeyWindows, Missing
@@ -110,9 +110,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None)
     """Build the stations of the data for a bundle; `runner` None = on the configured device."""
     capacity, features = settings.limits.max_keys, len(bundle.features)
     window, threshold, episode = settings.window, settings.threshold, settings.episode
-    max_gap_ms = window.max_gap_ms
-    if window.grid_ms is not None:  # a longer silence would leave nothing but filled-in rows in the window
-        max_gap_ms = min(max_gap_ms, bundle.architecture.window_size * window.grid_ms)
+    max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
     model = settings.model
     return Stages(
         codec=edges.build_codec(settings, bundle.features),

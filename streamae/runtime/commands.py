@@ -16,6 +16,7 @@ import numpy as np
 from streamae.batches import Series
 from streamae.config import Settings
 from streamae.connectors.files import read_series
+from streamae.core.grid import longest_gap_ms
 from streamae.errors import ExitCode
 from streamae.model import training
 from streamae.model.progress import StreamProgress
@@ -72,4 +73,7 @@ def _doubt_single_keys(series: Sequence[Series], progress: TextIO) -> None:
 def train_options(settings: Settings) -> TrainOptions:
     """Pick what training needs out of the settings, so that it makes windows as the live stream does."""
     values = settings.window.model_dump() | settings.train.model_dump() | settings.model.model_dump()
+    values["max_gap_ms"] = longest_gap_ms(
+        settings.window.max_gap_ms, settings.window.grid_ms, settings.train.window_size
+    )
     return TrainOptions(**{field.name: values[field.name] for field in dataclasses.fields(TrainOptions)})

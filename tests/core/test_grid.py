@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamae.batches import Reason, RowBatch
-from streamae.core.grid import RowGrid, Strays
+from streamae.core.grid import RowGrid, Strays, longest_gap_ms
 from tests.core_batches import (
     CUTS,
     FEATURES,
@@ -411,3 +411,14 @@ def test_a_merged_value_lies_between_the_values_it_merges(merge: Merge, values: 
     else:
         assert present.min() * (1 + 1e-6 * np.sign(-present.min())) <= row.values[0, 0]
         assert row.values[0, 0] <= present.max() * (1 + 1e-6 * np.sign(present.max()))
+
+
+@pytest.mark.parametrize(
+    ("max_gap_ms", "grid_ms", "size", "expected"),
+    [(5_000, None, 4, 5_000), (5_000, 1_000, 4, 4_000), (3_000, 1_000, 4, 3_000)],
+)
+def test_a_grid_never_bridges_more_than_a_window(
+    max_gap_ms: int, grid_ms: int | None, size: int, expected: int
+) -> None:
+    """Filling in longer silences would only make rows that nobody measured, without bound."""
+    assert longest_gap_ms(max_gap_ms, grid_ms, size) == expected

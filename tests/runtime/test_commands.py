@@ -80,7 +80,7 @@ def test_several_keys_in_a_file_taken_for_one_are_noticed(
         ("train", "cell", "gru"),
         ("train", "learning_rate", 0.5),
         ("window", "stride", 3),
-        ("window", "grid_ms", 250),
+        ("window", "grid_ms", 150_000),
         ("window", "missing_overrides", {"a": "constant"}),
         ("model", "device", "cpu"),
         ("model", "threads", 2),
@@ -159,3 +159,9 @@ def test_from_files_to_episodes(tmp_path: Path) -> None:
     opened = [(event["key"], event["start_time_ms"]) for event in events if event["kind"] == "opened"]
     assert ("a", 1_700_000_200_000) in opened
     assert json.loads(done.stdout.splitlines()[-1])["event"] == "stopped"
+
+
+def test_training_bridges_no_longer_gap_than_the_live_stream() -> None:
+    """On a grid both restart a window after a silence of its own length."""
+    options = train_options(Settings.model_validate({"window": {"grid_ms": 250}, "train": {"window_size": 16}}))
+    assert options.max_gap_ms == 16 * 250
