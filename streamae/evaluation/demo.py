@@ -126,7 +126,7 @@ def main(
     bundle.save(out / "bundle")
     print(f"3. streaming {scale.live_rows} rows of each, {len(data.injections)} anomalies among them", file=stream)
     outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, out / "bundle", stream)
-    matching = match_episodes(*_intervals(data, outcome.episodes), tolerance_ms=TAIL_ROWS * STEP_MS)
+    matching = match(data, outcome.episodes)
     print(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n", file=stream)
     print(f"picture: {_draw(data, outcome, matching, out / 'episodes.png')}", file=stream)
     print(f"bundle:  {out / 'bundle'}", file=stream)
@@ -162,6 +162,17 @@ def run_live(series: Sequence[Series], bundle: Bundle, path: Path, stream: TextI
     seconds = time.perf_counter() - started
     episodes = read_episodes(broker, settings.output.topic)
     return Outcome(episodes, {key: tap.of(slot) for key, slot in slots.items()}, records, tap.windows, seconds)
+
+
+def match(data: SyntheticStream, episodes: Sequence[Episode]) -> Matching:
+    """Hold episodes against injections, in event time; truth in the order of `data.injections`."""
+    times = {one.key: one.event_times_ms for one in data.series}
+    truth = [
+        Interval(found.key, int(times[found.key][found.start_row]), int(times[found.key][found.end_row - 1]))
+        for found in data.injections
+    ]
+    published = [Interval(episode.key, episode.start_ms, episode.end_ms) for episode in episodes]
+    return match_episodes(truth, published, TAIL_ROWS * STEP_MS)
 
 
 def report(data: SyntheticStream, outcome: Outcome, matching: Matching) -> str:
@@ -217,20 +228,6 @@ def _cut(data: SyntheticStream, rows: slice) -> list[Series]:
         dataclasses.replace(one, event_times_ms=one.event_times_ms[rows], values=one.values[rows], labels=None)
         for one in data.series
     ]
-
-
-def _intervals(data: SyntheticStream, episodes: Sequence[Episode]) -> tuple[list[Interval], list[Interval]]:
-    """Return injections and episodes as intervals of event time."""
-    times = {one.key: one.event_times_ms for one in data.series}
-    truth = [
-        Interval(
-            injection.key,
-            int(times[injection.key][injection.start_row]),
-            int(times[injection.key][injection.end_row - 1]),
-        )
-        for injection in data.injections
-    ]
-    return truth, [Interval(episode.key, episode.start_ms, episode.end_ms) for episode in episodes]
 
 
 def _draw(data: SyntheticStream, outcome: Outcome, matching: Matching, path: Path) -> str:

@@ -14,8 +14,7 @@ import pytest
 import structlog
 
 from streamae.evaluation.demo import KEYS as KEYS_OF_A_PLAIN_RUN
-from streamae.evaluation.demo import STEP_MS, TAIL_ROWS, Outcome, Scale, _cut, _draw, _intervals, main, report
-from streamae.evaluation.metrics import Matching, match_episodes
+from streamae.evaluation.demo import STEP_MS, TAIL_ROWS, Outcome, Scale, _cut, _draw, main, match, report
 from streamae.evaluation.replay import Episode
 from streamae.evaluation.synthetic import SyntheticStream, generate
 from streamae.model.bundle import load_bundle
@@ -76,12 +75,13 @@ def test_reports_steps_and_figures_but_no_log_lines(run: Run) -> None:
     assert "engine_built" not in run.printed
 
 
-def test_nothing_found_is_a_failure(tmp_path: Path) -> None:
+def test_nothing_found_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without anomalies in the stream none is found, and the exit code is 1 rather than a hollow 0."""
     stream = StringIO()
     nothing = Scale(train_rows=300, live_rows=80, anomalies_per_key=0.0, hidden_size=4, steps=2)
     assert main(tmp_path, 2, 1, stream, nothing) == 1
     assert "none, nothing was injected" in stream.getvalue()
+    assert not capsys.readouterr().out  # nor do log lines of the engine go anywhere else
 
 
 def test_equal_seeds_publish_equal_episodes(run: Run, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_without_matplotlib_there_is_a_sentence_instead_of_a_picture(
     monkeypatch.delitem(sys.modules, "streamae.evaluation.picture", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
-    said = _draw(data, outcome_of([]), matching_of(data, []), tmp_path / "picture.png")
+    said = _draw(data, outcome_of([]), match(data, []), tmp_path / "picture.png")
     assert "streamae[report]" in said
     assert not (tmp_path / "picture.png").exists()
 
@@ -125,11 +125,6 @@ def outcome_of(episodes: list[Episode]) -> Outcome:
     return Outcome(episodes, {}, records=1_500, windows=1_400, seconds=2.0)
 
 
-def matching_of(data: SyntheticStream, episodes: list[Episode]) -> Matching:
-    """The demo's own matching."""
-    return match_episodes(*_intervals(data, episodes), tolerance_ms=TAIL_ROWS * STEP_MS)
-
-
 def episode(data: SyntheticStream, number: int, first: int, last: int, severity: float = 80.0) -> Episode:
     """An episode on the key of injection `number`, from and to rows relative to the injection's start."""
     injection = data.injections[number]
@@ -140,7 +135,7 @@ def episode(data: SyntheticStream, number: int, first: int, last: int, severity:
 
 def test_report_without_episodes_has_no_delay(data: SyntheticStream) -> None:
     """A silent detector gets zeros and dashes, not an error."""
-    text = report(data, outcome_of([]), matching_of(data, []))
+    text = report(data, outcome_of([]), match(data, []))
     assert re.search(r"all +3 +0 +0% +-", text)
     assert "0 episodes published, 0% true, 0 false" in text
 
@@ -148,7 +143,7 @@ def test_report_without_episodes_has_no_delay(data: SyntheticStream) -> None:
 def test_report_counts_hits_misses_and_false_alarms(data: SyntheticStream) -> None:
     """Recall by kind, delay in rows, and false episodes per normal rows come out as planted."""
     episodes = [episode(data, 0, 2, 5), episode(data, 1, -100, -90)]
-    text = report(data, outcome_of(episodes), matching_of(data, episodes))
+    text = report(data, outcome_of(episodes), match(data, episodes))
     assert re.search(r"all +3 +1 +33% +2 rows", text)
     name = data.injections[0].kind.replace("_", " ")
     assert re.search(rf"{name} +1 +1 +100% +2 rows", text)
@@ -165,7 +160,7 @@ def test_examples_name_truth_guilt_and_false_alarms(data: SyntheticStream) -> No
         episode(data, 1, -60, -50, 55.0),
         episode(data, 2, 0, 0, 90.0),
     ]
-    lines = report(data, outcome_of(episodes), matching_of(data, episodes)).partition("some episodes")[2].splitlines()
+    lines = report(data, outcome_of(episodes), match(data, episodes)).partition("some episodes")[2].splitlines()
     for line, number in zip(lines[1:], (2, 0), strict=False):
         assert line.endswith(data.injections[number].kind.replace("_", " "))
         assert "fan_rpm" in line
@@ -180,8 +175,8 @@ def test_tail_of_a_window_is_not_a_false_alarm(data: SyntheticStream) -> None:
     length = injection.end_row - injection.start_row
     early = [episode(data, 0, length - 1 + TAIL_ROWS, length + TAIL_ROWS)]
     late = [episode(data, 0, length + TAIL_ROWS, length + TAIL_ROWS + 1)]
-    assert matching_of(data, early).is_true.tolist() == [True]
-    assert matching_of(data, late).is_true.tolist() == [False]
+    assert match(data, early).is_true.tolist() == [True]
+    assert match(data, late).is_true.tolist() == [False]
 
 
 def test_training_and_live_rows_do_not_overlap(data: SyntheticStream) -> None:

@@ -58,7 +58,7 @@ def test_truth_and_episodes_are_marked_where_there_are_any(tmp_path: Path) -> No
     """Shading and bars appear with their spans; without them only the legend shows the colours."""
     shade = blended(TRUTH, 0.45)
     draw([story()], "marked", tmp_path / "marked.png")
-    draw([story(truth=[], episodes=[], scores=np.ones(ROWS))], "bare", tmp_path / "bare.png")
+    draw([story(truth=[], episodes=[])], "bare", tmp_path / "bare.png")
     assert share_of(tmp_path / "marked.png", shade) > 10 * share_of(tmp_path / "bare.png", shade) > 0
     assert share_of(tmp_path / "marked.png", EPISODE) > 2 * share_of(tmp_path / "bare.png", EPISODE) > 0
 

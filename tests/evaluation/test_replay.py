@@ -100,9 +100,10 @@ def test_tap_returns_one_key_in_order_of_time() -> None:
     produce(broker, "sensors", both)
     engine = engine_on(broker, tap)
     consume_all(engine)
-    slot = engine.states.table.keys.index(b"bb")
-    judgement = tap.of(slot)
-    assert judgement.end_times_ms.tolist() == both[1].event_times_ms[WINDOW - 1 :].tolist()
+    quiet, judgement = (tap.of(engine.states.table.keys.index(key)) for key in (b"a", b"bb"))
+    for one in (quiet, judgement):
+        assert one.end_times_ms.tolist() == both[1].event_times_ms[WINDOW - 1 :].tolist()
+    assert quiet.scores.max() < judgement.scores.max() / 10
     assert np.isinf(judgement.thresholds[:64]).all()
     assert np.isfinite(judgement.thresholds[64:]).all()
     assert judgement.expected.shape == (ROWS - WINDOW + 1, 2)
