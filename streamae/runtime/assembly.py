@@ -29,7 +29,7 @@ from streamae.runtime import edges
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.engine import Engine, Observer, Policies, Stages, WindowModel
 from streamae.runtime.key_states import KeyStates
-from streamae.runtime.logs import get_logger
+from streamae.runtime.logs import get_logger, shown
 from streamae.runtime.partitions import Partitions
 from streamae.runtime.recovery import Recovery
 from streamae.runtime.telemetry import Telemetry
@@ -235,7 +235,7 @@ class SplitKeyWarning:
             self._is_said = True
             self._log.warning(
                 "key_in_several_partitions",
-                key=key[:64].decode(errors="backslashreplace"),
+                key=shown(key),
                 topic=partition.topic,
                 partition=partition.index,
                 remedy="let the producer partition by the same field as input.key_field: state is kept per partition",

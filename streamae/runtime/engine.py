@@ -41,7 +41,7 @@ from streamae.core.windowing import KeyWindows
 from streamae.errors import OutcomeUnknownError, RetryableError, TooLargeError
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.key_states import KeyStates
-from streamae.runtime.logs import get_logger
+from streamae.runtime.logs import get_logger, shown
 from streamae.runtime.outbox import Outbox
 from streamae.runtime.partitions import Partitions
 from streamae.runtime.recovery import Recovery
@@ -239,6 +239,9 @@ class Engine:
             assert owner is not None  # windows of released slots were dropped from the batcher
             if self.outbox.add([stages.events.message(change, table.keys[change.slot], owner)]):
                 self.telemetry.episode(change.kind)
+                self._log.info(
+                    f"episode_{change.kind}", key=shown(table.keys[change.slot]), severity=round(change.severity)
+                )
 
     def _publish(self, offsets: dict[Partition, int]) -> None:
         """One transaction: events, dead letters and offsets. Nothing more is read until it is known to be through."""

@@ -97,6 +97,11 @@ def get_logger(**values: Any) -> Logger:
     return cast(Logger, structlog.get_logger(**values))
 
 
+def shown(key: bytes) -> str:
+    """Return a key as log lines show it: text, cut to 64 bytes, with bytes that are not UTF-8 escaped."""
+    return key[:64].decode(errors="backslashreplace")
+
+
 def _without_controls(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Write control characters as escapes; a traceback keeps its line breaks."""
     return {name: _escape(value, name == "exception") for name, value in event.items()}

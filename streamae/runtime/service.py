@@ -28,6 +28,7 @@ from streamae.runtime.telemetry import Telemetry
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 STATUS_INTERVAL_MS = 10_000
+LOG_INTERVAL_MS = 60_000
 REPORT_INTERVAL_MS = 5_000
 READY_GRACE_MS = 30_000  # systemd hears READY=1 this long after the start even when the group is not joined
 START_TIMEOUT_S = 300.0  # what systemd is asked for while a model loads
@@ -111,7 +112,9 @@ class Service:
         self._announced = False
         self._backoff_s = 0.0
         self._failing: tuple[int, str] | None = None  # since when, and why
-        self._started_ms = self._progress_ms = self._status_ms = self._report_ms = self._ping_ms = now_ms()
+        self._started_ms = self._progress_ms = self._status_ms = self._report_ms = self._ping_ms = self._logged_ms = (
+            now_ms()
+        )
 
     def run(self) -> ExitCode:
         """Start, turn, stop; return the exit code.
@@ -204,6 +207,9 @@ class Service:
             if self._now_ms() - self._report_ms >= REPORT_INTERVAL_MS:
                 self._report_ms = self._now_ms()
                 self._engine.report()
+            if self._now_ms() - self._logged_ms >= LOG_INTERVAL_MS:
+                self._logged_ms = self._now_ms()
+                self._log.info("status", **self._summary)
         self._progressed()
 
     def _back_off(self, error: RetryableError) -> None:

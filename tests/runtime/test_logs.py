@@ -260,3 +260,10 @@ def test_a_logger_made_before_configuring_follows() -> None:
     stream = written()
     logger.info("seen")
     assert [line["event"] for line in lines(stream)] == ["seen"]
+
+
+def test_keys_are_shown_short_and_as_text() -> None:
+    """A key from a topic is neither long nor unreadable in the log."""
+    assert logs.shown(b"pump-1") == "pump-1"
+    assert logs.shown(b"\xffpump") == "\\xffpump"
+    assert logs.shown(b"x" * 500) == "x" * 64

@@ -21,6 +21,7 @@ from streamae.runtime.notify import Notifier
 from streamae.runtime.service import (
     FIRST_BACKOFF_S,
     LAST_BACKOFF_S,
+    LOG_INTERVAL_MS,
     READY_GRACE_MS,
     REPORT_INTERVAL_MS,
     STATUS_INTERVAL_MS,
@@ -536,6 +537,16 @@ class TestSupervisor:
         world.engine.script[:20] = [later(world, REPORT_INTERVAL_MS // 5)] * 20
         world.service.run()
         assert world.engine.reports == 4
+
+    def test_the_log_says_once_a_minute_where_the_engine_stands(self, make: Make) -> None:
+        """Someone who only has the log sees that it works, and on what."""
+        world = make(*[None] * 21)
+        world.engine.script[:20] = [later(world, LOG_INTERVAL_MS // 5)] * 20
+        world.service.run()
+        lines = [json.loads(line) for line in world.log.getvalue().splitlines()]
+        found = [line for line in lines if line["event"] == "status"]
+        assert len(found) == 4
+        assert {"partitions": 2, "keys": 7}.items() <= found[0].items()
 
 
 def test_the_engine_gets_the_clock_of_the_service(make: Make) -> None:
