@@ -166,10 +166,9 @@ class Engine:
         if offsets or self.outbox.messages:
             self._publish(offsets)  # crash before its end: nothing visible, all is read again from the last commit
         self._committed_ms = now_ms
-        if self.checkpointer.is_due(now_ms):  # crash before: outputs are out, stored state is older: silent replay
-            self._recover(
-                self.checkpointer.save(now_ms), now_ms
-            )  # refused: another owner is ahead, or the store lost data
+        if self.checkpointer.is_due(now_ms):
+            lost = self.checkpointer.save(now_ms)  # crash before: outputs are out, stored state older: silent replay
+            self._recover(lost, now_ms)  # refused: another owner is ahead, or the store lost data
 
     def drain(self, now_ms: int) -> None:
         """Commit and save everything decided so far; read nothing more."""
