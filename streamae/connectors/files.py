@@ -26,7 +26,6 @@ LABEL_FIELD = "is_anomaly"  # never a feature
 TIME_FIELDS = ("timestamp", "event_time", "time")  # taken for the event time when no field is named
 ROW_MS = 1_000  # rows without any time are one second apart
 MAX_SIZE = 1e30  # as in live records; beyond it a value counts as missing
-MAX_BLOCK_BYTES = 2**31 - 1  # of the CSV reader
 
 
 class DataFile:
@@ -254,14 +253,11 @@ def _files_of(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _read_csv(path: Path, key_field: str | None) -> Any:
-    """Read with types inferred from the whole file; the key stays text, so that 007 is not 7."""
+    """Read with inferred types; the key stays text, so that 007 is not 7."""
     texts = {} if key_field is None else {key_field.replace("\\.", "."): pa.string()}
     try:
-        with pa.input_stream(path) as stream:  # inflates .gz by its suffix
-            content = stream.read()
-        block = min(max(len(content), 1) + 1, MAX_BLOCK_BYTES)
-        convert = csv.ConvertOptions(column_types=texts)
-        table = csv.read_csv(pa.BufferReader(content), csv.ReadOptions(block_size=block), convert_options=convert)
+        with pa.input_stream(path, compression="gzip" if _suffix(path) == ".csv.gz" else None) as stream:
+            table = csv.read_csv(stream, convert_options=csv.ConvertOptions(column_types=texts))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not readable as CSV: {error}") from error
     return _with_plain_types(table)

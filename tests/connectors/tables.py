@@ -28,7 +28,7 @@ KEYED = """time,machine,cpu
 def write_csv(path: Path, text: str = PLAIN) -> Path:
     """Write a CSV file, gzipped if its name says so."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
+    path.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix.lower() == ".gz" else text.encode())
     return path
 
 

@@ -27,7 +27,7 @@ def one(*paths: Path, **options: object) -> Series:
     return found
 
 
-@pytest.mark.parametrize("name", ["plant.csv", "plant.csv.gz", "plant.CSV"])
+@pytest.mark.parametrize("name", ["plant.csv", "plant.csv.gz", "plant.CSV", "plant.csv.GZ"])
 def test_a_csv_file_is_a_series(tmp_path: Path, name: str) -> None:
     """Time, features with holes, and labels out of a file as tools write it; the key is the file's name."""
     found = one(write_csv(tmp_path / name))

@@ -204,7 +204,9 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best() -> N
     """Noise cannot be learnt: going on only fits the training rows."""
     noise = series(np.random.default_rng(0).normal(size=(160, 2)))
     recorder = Recorder()
-    options = replace(QUICK, hidden_size=48, learning_rate=3e-2, batch_size=16, max_steps=1_000, patience=3)
+    options = replace(
+        QUICK, hidden_size=48, learning_rate=3e-2, batch_size=16, max_steps=1_000, patience=3, dropout=0.2
+    )
     found = train([noise], options, recorder)
     steps, checked = zip(*recorder.checks, strict=True)
     assert len(recorder.told) < 1_000
@@ -253,10 +255,19 @@ def test_penalties_shrink_the_weights(field: str, value: float) -> None:
 
 
 def test_gradients_are_clipped() -> None:
-    """A burst in the data must not throw the weights away: with a tiny norm they barely move."""
-    start = train([sines()], replace(QUICK, max_steps=1, learning_rate=1e-12))
-    moved = train([sines()], replace(QUICK, max_steps=5, weight_decay=0.0))
-    assert max(float(np.abs(moved.weights[n] - start.weights[n]).max()) for n in start.weights) <= 5.5 * 1e-2
+    """A norm far below the optimiser's own floor leaves nothing to step along; the usual one lets it move."""
+
+    def moved(clip_norm: float) -> float:
+        options = replace(QUICK, weight_decay=0.0, clip_norm=clip_norm)
+        start, end = (train([sines()], replace(options, max_steps=steps)) for steps in (1, 15))
+        return max(float(np.abs(end.weights[name] - start.weights[name]).max()) for name in start.weights)
+
+    assert moved(1e-14) < 1e-5
+    assert moved(1.0) > 1e-2
+
+
+def test_a_burst_in_the_data_does_not_break_training() -> None:
+    """Real training data holds sensor faults."""
     wild = sines()
     wild.values[100:110] = 1e20
     assert math.isfinite(train([wild], replace(QUICK, max_steps=20)).metrics["validation_loss"])

@@ -133,7 +133,7 @@ def test_pieces_do_not_show() -> None:
 @pytest.mark.parametrize(("most", "every"), [(1_000, 1), (80, 1), (79, 2), (40, 2), (20, 4), (10, 8)])
 def test_many_windows_are_thinned_evenly(most: int, every: int) -> None:
     """The whole time is represented, not its beginning."""
-    fit, _ = row_numbers(training_windows([counting()], replace(OPTIONS, max_windows=most)))
+    fit, _ = row_numbers(training_windows([counting()], replace(OPTIONS, max_windows=most), max_cells_a_push=35))
     assert [window[0] for window in fit] == list(range(0, 76, every))
     assert len(fit) <= most
 
