@@ -56,17 +56,20 @@ class MicroBatcher:
 
     def _take(self, count: int) -> Iterator[WindowBatch]:
         """Yield the `count` oldest windows in batches of `max_size`."""
-        if not count:
-            return
-        taken, missing = [], count
+        while count:
+            size = min(count, self.max_size)
+            count -= size
+            yield self._cut(size)
+
+    def _cut(self, size: int) -> WindowBatch:
+        """Remove the `size` oldest windows as one batch; copies only where it joins several arrivals."""
+        pieces, missing = [], size
         while missing:
             came_ms, windows = self._waiting.popleft()
             if len(windows) > missing:
                 self._waiting.appendleft((came_ms, select(windows, slice(missing, None))))
                 windows = select(windows, slice(missing))
-            taken.append(windows)
+            pieces.append(windows)
             missing -= len(windows)
-        self._count -= count
-        everything = join(taken)
-        for start in range(0, count, self.max_size):
-            yield select(everything, slice(start, min(start + self.max_size, count)))
+        self._count -= size
+        return join(pieces)
