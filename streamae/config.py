@@ -150,7 +150,9 @@ class ModelSettings(Section):
 
     bundle: Path = Field(Path("bundle"), description="Directory written by `streamae train`.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = cuda where there is one.")
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="Torch CPU threads; 0 = torch's own choice.")
+    threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="CPU threads that score chunks side by side; 0 = one a core."
+    )
     max_batch_size: Positive = Field(1_024, description="Most windows of one micro-batch.")
     max_wait_ms: Annotated[int, Field(ge=0)] = Field(
         50, description="Longest time a window waits for its batch to fill."

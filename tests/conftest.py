@@ -6,13 +6,26 @@ is set they fail instead, so that a gate never passes by skipping.
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 from scripts.services import KafkaBroker, RedisServer, ServiceUnavailableError
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Take back what a test has set up for logging, or later tests would find its lines in their output."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.handlers = [handler for handler in root.handlers if not type(handler).__module__.startswith("streamae")]
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

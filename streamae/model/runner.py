@@ -6,7 +6,9 @@ This module knows nothing about keys, thresholds or when a batch is due.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -52,18 +54,24 @@ class Runner:
             bundle: what to serve.
             device: `auto` = cuda where there is one.
             chunk_size: windows per forward pass on the CPU, at most `MAX_CPU_CHUNK`; a GPU takes `CUDA_CHUNK`.
-            threads: of torch on the CPU, for the whole process; 0 = torch's own choice.
+            threads: on the CPU, chunks run side by side on that many, 0 = one a core; torch's own threads inside an
+                operation are switched off, for the whole process: for networks of this size waiting for each
+                other costs them more than they gain, and on a busy machine nearly everything.
             stride: rows between two windows of a key: so many forecasts are new in each window.
             network: stands in for `Autoencoder.forward` (same arguments and results), on the same device.
 
         Raises:
             ConfigError: cuda is asked for and there is none.
         """
-        if threads:
-            torch.set_num_threads(threads)
         self.bundle = bundle
         self._device = choose_device(device)
         is_cuda = self._device.type == "cuda"
+        self._threads = 1 if is_cuda else threads or len(os.sched_getaffinity(0))
+        if not is_cuda:
+            torch.set_num_threads(1)
+        self._pool = (
+            ThreadPoolExecutor(self._threads, "runner", torch.set_num_threads, (1,)) if self._threads > 1 else None
+        )
         self._chunk_size = _round_up(CUDA_CHUNK if is_cuda else min(chunk_size, MAX_CPU_CHUNK))
         self._recent_steps = bundle.architecture.recent_steps
         self._forecast_steps = min(stride, bundle.architecture.window_size - 1)
@@ -95,20 +103,23 @@ class Runner:
         Raises:
             FatalError: the device has too little memory for `ROW_MULTIPLE` windows, or an error is not finite.
         """
-        parts: list[Floats] = []  # each (3, chunk, F)
-        start = 0
-        while start < len(values):
-            part = self._try_chunk(values[start : start + self._chunk_size])
-            if part is None:
-                self._halve()
-                continue
-            parts.append(part)
-            start += part.shape[1]
-        joined = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0, values.shape[2]), dtype=np.float32)
+        while (joined := self._try(values)) is None:
+            self._halve()
         if not np.isfinite(joined).all():
             raise FatalError("the model returned an error that is not finite: windows must be finite and complete")
         expected = self.bundle.scaling.invert(joined[2])
         return ErrorBatch(joined[0], joined[1], expected)
+
+    def _try(self, values: Floats) -> Floats | None:
+        """Return all errors (3, B, F) in chunks of the present size, None if one of them ran out of memory."""
+        share = _round_up(-(-len(values) // self._threads))  # no thread is idle while there is work
+        size = max(1, min(self._chunk_size, share))
+        chunks = [values[start : start + size] for start in range(0, len(values), size)]
+        parts = list((self._pool.map if self._pool else map)(self._try_chunk, chunks))
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            return None
+        return np.concatenate(found, axis=1) if found else np.zeros((3, 0, values.shape[2]), dtype=np.float32)
 
     @torch.inference_mode()
     def _try_chunk(self, values: Floats) -> Floats | None:

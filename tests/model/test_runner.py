@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -204,16 +206,49 @@ def test_chunks_are_padded_and_capped(asked: int, got: int) -> None:
     assert runner(bundle(), asked).chunk_size == got
 
 
-def test_threads_are_set() -> None:
-    """Several workers on one machine must be able to share its cores."""
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    """Give the process its torch threads back."""
     before = torch.get_num_threads()
-    try:
-        Runner(bundle(), "cpu", threads=2)
-        assert torch.get_num_threads() == 2
-        Runner(bundle(), "cpu", threads=0)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_as_before")
+@pytest.mark.parametrize("count", [1, 7, 8, 250, WINDOWS])
+def test_threads_side_by_side_change_no_bit(count: int) -> None:
+    """How many cores share the work is a question of speed alone."""
+    of = bundle()
+    values = raw_windows(of, count)
+    alone, shared = runner(of).run(values), Runner(of, "cpu", threads=3).run(values)
+    assert all(
+        np.array_equal(getattr(alone, name), getattr(shared, name)) for name in ("recent", "forecast", "expected")
+    )
+
+
+@pytest.mark.usefixtures("threads_as_before")
+def test_all_threads_have_work_before_a_chunk_is_full() -> None:
+    """A batch smaller than a chunk is shared too; without a number every core counts."""
+    of = bundle()
+    sizes: list[int] = []
+
+    def network(scaled: Tensor, recent: int, forecasts: int) -> tuple[Tensor, Tensor]:
+        sizes.append(len(scaled))
+        return scaled[:, -recent:], scaled[:, -forecasts:]
+
+    Runner(of, "cpu", threads=4, network=network).run(raw_windows(of, 96))
+    assert sorted(sizes)[-4:] == [24] * 4
+    sizes.clear()
+    Runner(of, "cpu", network=network).run(raw_windows(of, 96))
+    assert len(sizes) - 1 == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.usefixtures("threads_as_before")
+def test_torch_does_not_split_operations() -> None:
+    """Threads inside an operation wait for each other: on a busy machine that costs nearly everything."""
+    torch.set_num_threads(2)
+    Runner(bundle(), "cpu", threads=2)
+    assert torch.get_num_threads() == 1
 
 
 def test_the_cpu_has_a_name() -> None:
