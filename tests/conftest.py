@@ -13,8 +13,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from scripts.services import KafkaBroker, RedisServer, ServiceUnavailableError
+
+settings.register_profile("same-everywhere", derandomize=True, deadline=None)
+settings.load_profile("same-everywhere")
 
 
 @pytest.fixture(autouse=True)

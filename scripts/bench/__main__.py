@@ -160,7 +160,7 @@ def timed(action: Callable[[], object]) -> float:
 
 def bytes_per_key(many: int) -> float:
     """Return what each further key adds to the resident bytes of a process, from two processes."""
-    few = 1_000
+    few = 5_000  # a whole poll, so that what one poll needs for a moment is in both
 
     def weigh(keys: int) -> int:
         command = [sys.executable, "-m", "scripts.bench.memory", "--keys", str(keys)]

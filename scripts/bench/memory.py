@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 
 from scripts.bench.embedded import NullModel, make_engine
-from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
+from scripts.bench.inputs import TOPIC, Record, Traffic, untrained_bundle
 from streamae.batches import Partition
+from streamae.config import InputSettings
 from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span
 from streamae.model.bundle import Bundle
 from streamae.runtime import logs
@@ -25,21 +26,27 @@ WINDOW_SIZE, FEATURES, HIDDEN_SIZE = 64, 8, 16
 FULL_ROWS = WINDOW_SIZE + 24  # every ring of a key is full and has begun to turn over
 PARTITION = Partition(TOPIC, 0)
 
+POLL_RECORDS = InputSettings().max_poll_records
+
 
 class GeneratedSource:
-    """A row of every key at each poll; keeps nothing."""
+    """Row after row of every key, in polls of the default size; keeps no more than a row."""
 
     def __init__(self, traffic: Traffic, rows: int) -> None:
         self.left = rows
         self._traffic = traffic
+        self._row: list[Record] = []
         self._is_new = True
 
     def poll(self, timeout_ms: int) -> Poll:  # noqa: ARG002 - never waits
         if self._is_new:
             self._is_new = False
             return Poll(assigned=(PARTITION,))
-        self.left -= 1
-        return Poll({PARTITION: self._traffic.rows(1)})
+        if not self._row:
+            self._row = self._traffic.rows(1)
+        polled, self._row = self._row[:POLL_RECORDS], self._row[POLL_RECORDS:]
+        self.left -= not self._row
+        return Poll({PARTITION: polled})
 
     def span(self, partition: Partition) -> Span:  # noqa: ARG002 - there is one
         return Span(None, 0, 2**62)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import numpy as np
@@ -100,22 +100,14 @@ class Codec:
         partitions: list[Partition] = []
         parsed: list[Any] = []
         rejected: list[Rejected] = []
-        parse, limit = self._parse, self._max_record_bytes
         for partition, of_partition in records.items():
             before = len(raws)
-            for raw in of_partition:
-                value = raw.value
-                if value is None or len(value) > limit:
-                    rejected.append(self._refuse_size(raw))
-                    continue
-                try:
-                    if not value.isascii():
-                        value.decode()  # fields outside the mapping are skipped unread: check them here
-                    parsed.append(parse(value))
-                except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                    rejected.append(self._refuse_content(raw, value, error))
-                else:
-                    raws.append(raw)
+            clean = self._parse_clean(of_partition)
+            if clean is None:
+                self._parse_each(of_partition, raws, parsed, rejected)
+            else:
+                raws += of_partition
+                parsed += clean
             partitions += repeat(partition, len(raws) - before)
         findings = Findings()
         keys = self._keys(raws, parsed, findings)
@@ -127,6 +119,38 @@ class Codec:
             if i not in findings.ignored
         ]
         return _batch(raws, partitions, keys, times, values, findings), rejected
+
+    def _parse_clean(self, records: Sequence[RawRecord]) -> list[Any] | None:
+        """Parse records that are all fine, several times as fast as one by one; None as soon as one may not be."""
+        contents = [raw.value for raw in records]
+        if None in contents:
+            return None
+        values = cast("list[bytes]", contents)
+        if max(map(len, values), default=0) > self._max_record_bytes or not b"".join(values).isascii():
+            return None
+        try:
+            return list(map(self._parse, values))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    def _parse_each(
+        self, records: Sequence[RawRecord], raws: list[RawRecord], parsed: list[Any], rejected: list[Rejected]
+    ) -> None:
+        """Parse records one by one: those that can be parsed go to `raws` and `parsed`, the others to `rejected`."""
+        parse, limit = self._parse, self._max_record_bytes
+        for raw in records:
+            value = raw.value
+            if value is None or len(value) > limit:
+                rejected.append(self._refuse_size(raw))
+                continue
+            try:
+                if not value.isascii():
+                    value.decode()  # fields outside the mapping are skipped unread: check them here
+                parsed.append(parse(value))
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                rejected.append(self._refuse_content(raw, value, error))
+            else:
+                raws.append(raw)
 
     def _keys(self, raws: list[RawRecord], parsed: list[Any], findings: Findings) -> list[bytes]:
         """Return N keys; b"" where a record has none and is refused."""
@@ -140,7 +164,12 @@ class Codec:
         for i in _absent(found):
             findings.refuse(i, Reason.MISSING_KEY, missing)
             found[i] = b"" if self._key_field is None else ""
-        keys = found if self._key_field is None else [str(key).encode() for key in found]
+        if self._key_field is None:
+            keys: list[bytes] = found
+        elif set(map(type, found)) == {str}:
+            keys = list(map(str.encode, found))
+        else:
+            keys = [str(key).encode() for key in found]
         if max(map(len, keys), default=0) > self._max_key_bytes:
             for i in [i for i, key in enumerate(keys) if len(key) > self._max_key_bytes]:
                 detail = f"the key has {len(keys[i])} bytes, input.max_key_bytes is {self._max_key_bytes}"

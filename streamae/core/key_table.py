@@ -47,7 +47,7 @@ class KeyTable:
         slots: list[int] = []
         start = 0
         for partition, run in groupby(partitions):
-            stop = start + sum(1 for _ in run)
+            stop = start + len(list(run))
             find = self._tables.get(partition, {}).get
             slots.extend([find(key, NO_SLOT) for key in keys[start:stop]])
             start = stop

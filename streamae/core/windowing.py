@@ -85,24 +85,22 @@ class KeyWindows:
             rows: N rows, per key in strictly increasing event time; any number per key.
 
         Returns:
-            Windows; those of one key in event-time order.
+            Windows in the order of the rows that completed them.
         """
         segments = Segments.of(rows.slots)
         room = self.ring_size - self.size + 1  # rows of one key that fit without overwriting an undelivered window
+        if int(segments.ranks.max(initial=0)) < room:
+            return self._push_few(rows, segments.order, segments)
         passes = segments.ranks // room
-        found = [
-            self._push_few(rows, np.sort(segments.order[passes == number]))
-            for number in range(int(passes.max(initial=-1)) + 1)
-        ]
-        return (
-            join(found) if found else self._gather(rows.slots[:0], rows.offsets[:0], rows.offsets[:0], rows.offsets[:0])
-        )
+        found = []
+        for number in range(int(passes.max()) + 1):
+            chosen = segments.order[passes == number]  # still sorted by slot
+            found.append(self._push_few(rows, chosen, Segments.of(rows.slots[chosen])))
+        return join(found)
 
-    def _push_few(self, rows: RowBatch, chosen: Ints) -> WindowBatch:
-        """`push` for rows with at most ring_size - size + 1 of each key."""
+    def _push_few(self, rows: RowBatch, chosen: Ints, segments: Segments) -> WindowBatch:
+        """`push` for rows `chosen` (N,), sorted by slot, at most ring_size - size + 1 of each key."""
         columns = self.columns
-        segments = Segments.of(rows.slots[chosen])
-        chosen = chosen[segments.order]
         slots, times, uniques = segments.slots, rows.event_times_ms[chosen], segments.uniques
         before = segments.previous(times, columns["newest"][uniques])
         gap = (before != NEVER) & (times - before > self.max_gap_ms)
@@ -122,6 +120,7 @@ class KeyWindows:
         columns["newest"][uniques] = times[segments.ends]
         columns["carried"][uniques] = carried[segments.ends]
         due = np.flatnonzero((filled >= self.size) & ((filled - self.size) % self.stride == 0))
+        due = due[np.argsort(chosen[due], kind="stable")]  # as they came: a batch then holds few windows of each key
         return self._gather(slots[due], rows.offsets[chosen[due]], places[due], generations[due])
 
     def _fill_in(self, values: Floats, segments: Segments, restart: Ints) -> tuple[Floats, Ints, Floats]:
@@ -150,7 +149,7 @@ class KeyWindows:
         return filled, absent.sum(axis=1), carried
 
     def _gather(self, slots: Slots, offsets: Ints, places: Ints, generations: Ints) -> WindowBatch:
-        """Copy the windows that end at `places` out of the ring; all (B,), sorted by slot."""
+        """Copy the windows that end at `places` out of the ring; all (B,), those of one key in order."""
         columns = self.columns
         steps = (places[:, None] - np.arange(self.size - 1, -1, -1)) % self.ring_size  # (B, W)
         cells = slots[:, None].astype(np.int64) * self.ring_size + steps
@@ -161,7 +160,9 @@ class KeyWindows:
             self.withheld += int((~keep).sum())
             slots, offsets, cells, shares, generations = (a[keep] for a in (slots, offsets, cells, shares, generations))
         segments = Segments.of(slots)
-        is_first = generations != segments.previous(generations, columns["delivered"][segments.uniques])
+        generations = generations[segments.order]
+        is_first = np.empty(len(slots), dtype=np.bool_)
+        is_first[segments.order] = generations != segments.previous(generations, columns["delivered"][segments.uniques])
         columns["delivered"][segments.uniques] = generations[segments.ends]
         times = columns["times"].reshape(-1)
         return WindowBatch(

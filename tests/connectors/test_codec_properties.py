@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def expected_of(content: dict[str, Any]) -> Reason | list[float]:
         return Reason.WRONG_TYPE
     if any(isinstance(x, bool) or not isinstance(x, int | float | None) for x in features):
         return Reason.WRONG_TYPE
-    if any(x is not None and abs(x) > 1e308 for x in features):
+    if any(x is not None and abs(x) > sys.float_info.max for x in features):
         return Reason.NOT_FINITE
     if key is None:
         return Reason.MISSING_KEY
