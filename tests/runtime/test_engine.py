@@ -10,7 +10,7 @@ import pytest
 from streamae.batches import Partition
 from streamae.connectors.memory import MemoryBroker, MemorySource
 from streamae.connectors.memory_store import MemoryStore
-from streamae.errors import OutcomeUnknownError, RetryableError
+from streamae.errors import OutcomeUnknownError, RetryableError, TooLargeError
 from tests.engines import DEAD, FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, header, ids, settings, stream
 
 
@@ -155,6 +155,22 @@ def test_a_failed_commit_is_repeated_with_the_same_outputs() -> None:
     assert failures == 3
     assert ids(rig.events()) == ids(golden.events())
     assert rig.state() == golden.state()
+
+
+def test_a_dead_letter_too_large_for_its_topic_is_shortened_and_arrives() -> None:
+    """One record at the broker's limit, which our headers push over it, must not stop the partition for ever."""
+    records = stream()
+    huge = (b"machine-1", b"x" * 1_000)
+    rig = Rig(broker_with([huge, *records], 1))
+    rig.broker.fail_at("after_send", TooLargeError("1,300 bytes, allowed are 1,000", 0))
+    with pytest.raises(RetryableError):
+        rig.step(3)
+    rig.run_dry()
+    (letter,) = rig.dead_letters()
+    assert letter.value == b"x" * 500
+    assert header(letter, "streamae-truncated") == "true"
+    assert header(letter, "streamae-reason") == "not_json"
+    assert told(rig) == told(run(records, partitions=1))
 
 
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])
