@@ -5,7 +5,6 @@ Must not know: a client library, time, or what the bytes mean.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -46,6 +45,10 @@ class _Stored:
     manifest: Manifest | None = None
     call: bytes = b""
     buckets: list[dict[bytes, bytes]] = field(default_factory=lambda: [{} for _ in range(BUCKETS)])
+
+    def copy(self) -> _Stored:
+        """Return one that does not change with this one."""
+        return _Stored(self.manifest, self.call, [bucket.copy() for bucket in self.buckets])
 
     def is_whole(self, buckets: Iterable[int]) -> bool:
         """Whether these buckets hold as many keys as the manifest says."""
@@ -141,14 +144,16 @@ class MemoryStore(Switches):
 
     def snapshot(self) -> dict[Partition, _Stored]:
         """Return a copy of everything for `restore`."""
-        return copy.deepcopy(self._partitions)
+        return {partition: stored.copy() for partition, stored in self._partitions.items()}
 
     def restore(self, snapshot: dict[Partition, _Stored]) -> None:
         """Go back to an earlier `snapshot`, as a fail-over to a replica that lags behind does."""
-        self._partitions = copy.deepcopy(snapshot)
+        self._partitions = {partition: stored.copy() for partition, stored in snapshot.items()}
 
     def _stored(self, partition: Partition) -> _Stored:
-        return self._partitions.setdefault(partition, _Stored())
+        if partition not in self._partitions:
+            self._partitions[partition] = _Stored()
+        return self._partitions[partition]
 
 
 def _judge(stored: _Stored, base: int | None, new: int, fingerprint: str, call: bytes) -> Outcome | None:

@@ -1,0 +1,214 @@
+"""One process: the order of steps of `runtime.engine`, on the real plan, progress, outbox and store.
+
+A worker is a generator that stops wherever another process or a fault may come in between: at every call that
+leaves the process. What it knows is lost with it. The state of a key is the list of offsets it absorbed, so that
+every record lost or counted twice stays visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from scripts.model_check.world import FINGERPRINT, PARTITION, World
+from streamae.batches import Partition
+from streamae.connectors.protocols import Manifest, Message, Outcome, Span
+from streamae.errors import OutcomeUnknownError, RetryableError
+from streamae.runtime.outbox import Outbox
+from streamae.runtime.partitions import Partitions, Plan, plan
+
+BATCH = 4
+
+
+class Worker:
+    """The protocol as built; `protocols` overrides single decisions."""
+
+    reads_span_first = False  # of the two reads of a take-over
+    drops_lost_buckets = True  # does not rely again on stored state that turned out to be incomplete
+    unblocks = True  # goes on when what could not be committed was taken away
+    forgets_doubts = True  # with it, the question whether it was committed
+    keeps_doubts = True  # asks until it is answered
+
+    def __init__(self, world: World, number: int, rebuild_max_records: int) -> None:
+        """Start a process that owns nothing."""
+        self.world, self.number, self.rebuild_max_records = world, number, rebuild_max_records
+        self.partitions = Partitions()
+        self.outbox = Outbox(self.partitions.is_suppressed)
+        self.states: dict[bytes, bytes] = {}
+        self.dirty: dict[bytes, None] = {}  # an ordered set
+        self.generation, self.claim = 0, 0
+        self.is_owner = self.is_waiting = self.is_blocked = self.is_polling = False
+        self.doubtful: dict[Partition, int] = {}
+        self.turns = self._run()
+
+    def move(self) -> None:
+        """Go on to the next point where others may come in between."""
+        next(self.turns)
+
+    def is_done(self) -> bool:
+        """Tell whether every record is processed, committed and saved."""
+        end = len(self.world.log)
+        if PARTITION not in self.partitions or self.world.group.committed != end:
+            return False
+        progress = self.partitions[PARTITION]
+        return progress.position == end and progress.base == end
+
+    def _run(self) -> Iterator[None]:
+        while True:
+            self.is_polling = True
+            yield
+            self.is_polling = False
+            try:
+                yield from self._step()
+            except RetryableError as error:
+                self.world.note(f"    {self.number} tries again: {error}")
+
+    def _step(self) -> Iterator[None]:
+        """Mirror `Engine.step`."""
+        self._follow()
+        yield from self._start()
+        if PARTITION in self.partitions and not self.is_blocked:
+            position = self.partitions[PARTITION].position
+            stop = min(position + 1 + self.world.choose(BATCH), len(self.world.log))
+            if stop > position:
+                yield
+                is_sound = yield from self._admit({self.world.log[offset] for offset in range(position, stop)})
+                if is_sound:
+                    self._absorb(position, stop)
+                else:
+                    self._lose()
+                    yield from self._start()
+        if self.is_blocked or self.world.choose(3):
+            yield from self._commit()
+
+    def _follow(self) -> None:
+        """Mirror `Engine._follow`: learn of the group's changes."""
+        group = self.world.group
+        self.generation = group.generation
+        is_owner = group.owner == self.number
+        if is_owner != self.is_owner or self.claim != group.claim:
+            self._forget()
+            self.is_waiting = is_owner
+        self.is_owner, self.claim = is_owner, group.claim
+
+    def _forget(self) -> None:
+        self.states, self.dirty = {}, {}
+        self.outbox.drop(PARTITION)
+        self.partitions.drop(PARTITION)
+
+    def _lose(self) -> None:
+        """Begin again: what is stored is not what we rely on."""
+        self.world.note(f"    {self.number} finds its base {self.partitions[PARTITION].base} gone")
+        self._forget()
+        self.is_waiting = True
+
+    def _start(self) -> Iterator[None]:
+        """Mirror `Recovery.start`."""
+        if not self.is_waiting or self.is_blocked:
+            return
+        try:
+            store = self.world.store
+            yield
+            if self.reads_span_first:
+                span = self.world.span()
+                yield
+                manifest = store.manifest(PARTITION)
+            else:
+                manifest = store.manifest(PARTITION)  # both only grow: a later owner's must not look moved back
+                yield
+                span = self.world.span()
+            chosen = self._plan(span, manifest)
+            if chosen.drop_stored:
+                yield
+                store.drop(PARTITION)
+        except RetryableError as error:
+            self.world.note(f"    {self.number} cannot start: {error}")
+            return
+        self.world.note(f"    {self.number} starts: {chosen}")
+        self.partitions.take(PARTITION, chosen, span.committed)
+        self.is_waiting = False
+
+    def _plan(self, span: Span, manifest: Manifest | None) -> Plan:
+        return plan(span, manifest, FINGERPRINT, first="earliest", rebuild_max_records=self.rebuild_max_records)
+
+    def _admit(self, keys: set[bytes]) -> Generator[None, None, bool]:
+        """Mirror `KeyStates.admit`: bring unknown keys in; False when the store holds something else."""
+        unknown = sorted(keys - self.states.keys())
+        base, store = self.partitions[PARTITION].base, self.world.store
+        if base is None or not unknown:
+            return True
+        found = store.load(PARTITION, unknown, base)
+        if found is not None:
+            self.states.update((key, state) for key, state in zip(unknown, found, strict=True) if state is not None)
+            return True
+        if self.drops_lost_buckets:
+            yield
+            manifest = store.manifest(PARTITION)
+            if manifest is not None and manifest.offset == base:  # so a bucket lost keys
+                yield
+                store.drop(PARTITION)
+        return False
+
+    def _absorb(self, start: int, stop: int) -> None:
+        for offset in range(start, stop):
+            key = self.world.log[offset]
+            self.states[key] = state = self.states.get(key, b"") + bytes((offset,))
+            self.dirty[key] = None
+            self.outbox.add([Message("output", key, state, (), PARTITION, offset)])
+        self.partitions[PARTITION].position = stop
+        self.world.note(f"    {self.number} processed {start}..{stop - 1}")
+
+    def _commit(self) -> Iterator[None]:
+        """Mirror `Engine.commit`."""
+        offsets = self.partitions.finished()
+        if offsets or self.outbox.messages:
+            yield
+            yield from self._publish(offsets)
+        elif self.unblocks:
+            self.is_blocked = False
+            if self.forgets_doubts:
+                self.doubtful = {}
+        if self.world.choose(2):
+            yield from self._save()
+
+    def _publish(self, offsets: dict[Partition, int]) -> Iterator[None]:
+        """Mirror `Engine._publish`."""
+        if not self._was_committed():
+            yield
+            self.doubtful = offsets
+            try:
+                self.world.commit(self.number, self.generation, self.outbox.messages, offsets)
+            except OutcomeUnknownError:
+                self.is_blocked = True
+                raise
+            except RetryableError:
+                self.doubtful, self.is_blocked = {}, True
+                raise
+        self.doubtful = {}
+        self.outbox.clear()
+        self.partitions.commit(offsets)
+        self.is_blocked = False
+
+    def _was_committed(self) -> bool:
+        """Mirror `Engine._was_committed_after_all`; as long as nobody answers, the question stays."""
+        ours = {partition: offset for partition, offset in self.doubtful.items() if partition in self.partitions}
+        try:
+            return bool(ours) and self.world.span().committed in ours.values()
+        except RetryableError:
+            if not self.keeps_doubts:
+                self.doubtful = {}
+            raise
+
+    def _save(self) -> Iterator[None]:
+        """Mirror `Checkpointer.save`."""
+        if PARTITION not in self.partitions or self.partitions[PARTITION].position == self.partitions[PARTITION].base:
+            return
+        yield
+        progress = self.partitions[PARTITION]
+        changed = [(key, self.states[key]) for key in self.dirty]
+        outcome = self.world.store.checkpoint(PARTITION, progress.base, progress.position, FINGERPRINT, changed)
+        self.world.note(f"    {self.number} saves {progress.base} -> {progress.position}: {outcome}")
+        if outcome is Outcome.OK:
+            progress.base, self.dirty = progress.position, {}
+        else:
+            self._lose()
+            yield from self._start()

@@ -1,0 +1,200 @@
+"""Interleavings that the model check found, on the whole engine: nothing is lost, repeated, stuck or thrown away.
+
+Each has a variant in `scripts.model_check.protocols` that shows what happens without its guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from streamae.batches import Partition
+from streamae.connectors.memory import MemorySource
+from streamae.connectors.memory_store import MemoryStore
+from streamae.connectors.protocols import Poll, Span
+from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
+from streamae.runtime.partitions import Partitions
+from streamae.runtime.recovery import Recovery
+from tests.engines import TOPIC, Rig, broker_with, ids, stream
+
+P0, P1 = Partition(TOPIC, 0), Partition(TOPIC, 1)
+TURNS = 60
+OPEN = pytest.mark.xfail(strict=True, reason="the engine does not do this yet")
+
+
+def golden() -> Rig:
+    """Return the undisturbed run."""
+    rig = Rig(broker_with(stream()))
+    rig.run_dry()
+    return rig
+
+
+def turn(rig: Rig, times: int = TURNS) -> None:
+    """Take turns as the service does: a service that does not answer is no reason to stop."""
+    for _ in range(times):
+        try:
+            rig.step()
+        except RetryableError:
+            continue
+
+
+def finish(rig: Rig) -> None:
+    """Take turns until all should be done, then save."""
+    turn(rig)
+    rig.engine.drain(rig.now_ms + 5)
+
+
+class SilentGroup(MemorySource):
+    """A source whose group does not answer some questions about its offsets."""
+
+    silent_spans = 0
+
+    def span(self, partition: Partition) -> Span:
+        if self.silent_spans:
+            self.silent_spans -= 1
+            raise RetryableError("a transaction is open")
+        return super().span(partition)
+
+
+@pytest.mark.parametrize("silent_spans", [1, 3])
+@pytest.mark.parametrize("point", ["before_commit", pytest.param("after_commit", marks=OPEN)])
+def test_a_doubt_lasts_until_the_group_answers(point: str, silent_spans: int) -> None:
+    """Whether a transaction was committed is asked again when nobody answers: sending on a guess would repeat it."""
+    broker = broker_with(stream())
+    source = SilentGroup(broker, "group", (TOPIC,), 40)
+    rig = Rig(broker, parts={"source": source})
+    for _ in range(TURNS):
+        broker.fail_at(point, OutcomeUnknownError("no answer"))
+        turn(rig, 1)
+        source.silent_spans = silent_spans if rig.engine.summary()["commit_blocked"] else 0
+        turn(rig, silent_spans + 2)
+    finish(rig)
+    assert ids(rig.events()) == ids(golden().events())
+    assert rig.state() == golden().state()
+
+
+@OPEN
+@pytest.mark.parametrize(
+    ("point", "error"),
+    [
+        ("before_commit", RetryableError("aborted")),
+        ("before_commit", OutcomeUnknownError("no answer")),
+        ("after_commit", OutcomeUnknownError("no answer")),
+    ],
+)
+def test_a_commit_whose_partitions_were_all_taken_away_blocks_nothing(point: str, error: RetryableError) -> None:
+    """A process that fails to commit and then loses everything goes on with what it is given next."""
+    broker = broker_with(stream())
+    source = MemorySource(broker, "group", (TOPIC,), 40)
+    rig = Rig(broker, parts={"source": source})
+    rig.step(3)
+    broker.fail_at(point, error)
+    with pytest.raises(type(error)):
+        rig.step()
+    broker.expel(source)
+    finish(rig)
+    assert rig.engine.summary()["commit_blocked"] is False
+    assert ids(rig.events()) == ids(golden().events())
+    assert rig.state() == golden().state()
+
+
+@OPEN
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_a_key_lost_from_its_bucket_is_rebuilt_not_trusted_again(is_fresh: bool) -> None:
+    """State that lost a key while its manifest stands is dropped and rebuilt, by a new owner or a living one."""
+    broker, store = broker_with(stream()), MemoryStore()
+    rig = Rig(broker, store)
+    rig.step(4)
+    for partition in (P0, P1):
+        held = [key for owner, key in rig.state() if owner == partition]
+        store.lose_keys(partition, held[:1])
+    if is_fresh:
+        rig.engine.close()
+        rig = Rig(broker, store)
+    finish(rig)
+    assert rig.engine.source.lag() == {P0: 0, P1: 0}
+    assert ids(rig.events()) == ids(golden().events())
+    assert rig.state() == golden().state()
+
+
+class Overtaken(MemorySource):
+    """A source whose process stops right after it asked for offsets, while the next owner commits and saves."""
+
+    def __init__(self, *arguments: Any, store: MemoryStore) -> None:
+        super().__init__(*arguments)
+        self.store, self.broker = store, arguments[0]
+
+    def span(self, partition: Partition) -> Span:
+        found = super().span(partition)
+        self.broker.set_committed("group", partition, 20)
+        self.store.checkpoint(partition, 10, 20, "settings", [(b"key", b"state")])
+        return found
+
+
+@OPEN
+def test_a_zombie_that_takes_over_does_not_throw_its_successors_state_away() -> None:
+    """Manifest first, offset second: state of a later owner must not look like an offset moved back."""
+    broker, store = broker_with(stream()), MemoryStore()
+    broker.set_committed("group", P0, 10)
+    store.checkpoint(P0, None, 10, "settings", [])
+    source = Overtaken(broker, "group", (TOPIC,), store=store)
+    source.poll(0)
+    recovery = Recovery(source, store, "settings", first="earliest", rebuild_max_records=0)
+    recovery.add([P0])
+    recovery.start(Partitions(), 0)
+    manifest = store.manifest(P0)
+    assert manifest is not None
+    assert manifest.offset == 20
+    assert store.load(P0, [b"key"], 20) == [b"state"]
+
+
+class TakenWhileReading(MemorySource):
+    """A source that loses and wins back one partition while the engine waits for the store."""
+
+    taken: Partition | None = None
+
+    def poll(self, timeout_ms: int) -> Poll:
+        if self.taken is None:
+            return super().poll(timeout_ms)
+        lost, self.taken = self.taken, None
+        del self._positions[lost]
+        poll = super().poll(timeout_ms)
+        return Poll(poll.records, assigned=(lost,), revoked=(lost,))
+
+    def start_at(self, partition: Partition, offset: int) -> None:
+        if partition == self.taken:
+            raise MembershipError("not owned")
+        super().start_at(partition, offset)
+
+
+class SlowStore(MemoryStore):
+    """A store that does not answer once, while `source` loses a partition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: tuple[TakenWhileReading, Partition] | None = None
+
+    def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
+        if self.meanwhile is None:
+            return super().load(partition, keys, base)
+        (source, taken), self.meanwhile = self.meanwhile, None
+        source.taken = taken
+        raise RetryableError("no answer")
+
+
+@pytest.mark.parametrize("taken", [pytest.param(P0, marks=OPEN), P1])
+def test_records_are_read_again_even_if_another_partition_was_taken_away_meanwhile(taken: Partition) -> None:
+    """A store that does not answer costs no record of any partition that is still owned."""
+    broker, store = broker_with(stream()), SlowStore()
+    first = Rig(broker, store)
+    first.step(4)
+    first.engine.drain(first.now_ms + 5)
+    first.engine.close()
+    source = TakenWhileReading(broker, "group", (TOPIC,), 400)
+    rig = Rig(broker, store, parts={"source": source})
+    store.meanwhile = source, taken
+    finish(rig)
+    assert ids(rig.events()) == ids(golden().events())
+    assert rig.state() == golden().state()
