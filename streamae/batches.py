@@ -12,7 +12,7 @@ This module knows nothing about where data comes from or what is computed from i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
@@ -37,7 +37,7 @@ class Partition(NamedTuple):
 class RawRecord(Protocol):
     """A record as the source delivers it: Kafka's own names, bytes untouched.
 
-    kafka-python's `ConsumerRecord` and `connectors.memory.MemoryRecord` both satisfy it.
+    kafka-python's `ConsumerRecord` and our own `Record` both satisfy it.
     """
 
     @property
@@ -54,6 +54,19 @@ class RawRecord(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> list[tuple[str, bytes | None]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A `RawRecord` made here: by the memory and file sources, and by generators."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
 
 
 class Reason(StrEnum):

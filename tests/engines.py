@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from streamae.batches import ErrorBatch, Floats, Partition
+from streamae.batches import ErrorBatch, Floats, Partition, Record
 from streamae.config import Settings
-from streamae.connectors.memory import MemoryBroker, MemoryRecord, MemorySink, MemorySource
+from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
@@ -141,11 +141,11 @@ class Rig:
             self.step()
         self.engine.drain(self.now_ms + 5)
 
-    def events(self) -> list[MemoryRecord]:
+    def events(self) -> list[Record]:
         """Return what a consumer of the output topic sees."""
         return self.broker.records(EVENTS)
 
-    def dead_letters(self) -> list[MemoryRecord]:
+    def dead_letters(self) -> list[Record]:
         """Return what a consumer of the dead-letter topic sees."""
         return self.broker.records(DEAD)
 
@@ -158,11 +158,11 @@ class Rig:
         return found
 
 
-def header(record: MemoryRecord, name: str) -> str | None:
+def header(record: Record, name: str) -> str | None:
     """Return a header of a record as text."""
     return next((value.decode() for key, value in record.headers if key == name and value is not None), None)
 
 
-def ids(records: Iterable[MemoryRecord]) -> list[str | None]:
+def ids(records: Iterable[Record]) -> list[str | None]:
     """Return the event ids of records, sorted."""
     return sorted(header(record, "ce_id") or "" for record in records)

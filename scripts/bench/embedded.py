@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scripts.bench.inputs import TOPIC, Record
-from streamae.batches import ErrorBatch, Floats, Partition
+from scripts.bench.inputs import TOPIC
+from streamae.batches import ErrorBatch, Floats, Partition, Record
 from streamae.config import InputSettings, LimitSettings, ModelSettings, Settings, StateSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Sink, Source, StateStore

@@ -5,11 +5,10 @@ Speed does not depend on the weights, so none are trained; errors on noise are a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
+from streamae.batches import Record
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
 from streamae.model.autoencoder import Architecture, Autoencoder
@@ -18,19 +17,6 @@ from streamae.model.bundle import Bundle
 TOPIC = "bench"
 STEP_MS = 1_000
 START_MS = 1_700_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record as a source delivers it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
 
 
 def untrained_bundle(window_size: int, features: int, hidden_size: int) -> Bundle:

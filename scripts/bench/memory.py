@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from scripts.bench.embedded import NullModel, make_engine
-from scripts.bench.inputs import TOPIC, Record, Traffic, untrained_bundle
-from streamae.batches import Partition
+from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
+from streamae.batches import Partition, Record
 from streamae.config import InputSettings
 from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span
 from streamae.model.bundle import Bundle

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scripts.bench.inputs import Record
+from streamae.batches import Record
 from streamae.core.scaling import squash
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle

@@ -10,16 +10,14 @@ Must not know: a Kafka client; readiness is asked with one hand-made request.
 from __future__ import annotations
 
 import base64
-import shutil
 import struct
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
-from scripts.services.process import ServiceProcess, ServiceUnavailableError, ask, free_port, require
+from scripts.services.process import Service, ServiceUnavailableError, ask, free_port, require
 
 POM = Path(__file__).with_name("pom.xml")
 LIBRARIES = Path(__file__).resolve().parents[2] / ".cache" / "kafka" / "libs"
@@ -81,7 +79,7 @@ def fetch_libraries(target: Path = LIBRARIES) -> Path:
     return target
 
 
-class KafkaBroker:
+class KafkaBroker(Service):
     """A broker to talk to at `bootstrap_servers`, as a context manager.
 
     Args:
@@ -92,24 +90,12 @@ class KafkaBroker:
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None, port: int = 0) -> None:
+        super().__init__("kafka")
         self._extra = dict(settings or {})
         self.port = port or free_port()
         self.controller_port = free_port()
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
-        self.folder = Path(tempfile.mkdtemp(prefix="streamae-kafka-"))
-        self.process = ServiceProcess(self.folder / "broker.log")
         self._is_formatted = False
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self.close()
 
     def start(self) -> None:
         """Start the broker, or start it again on the same ports and data; wait until it serves requests.
@@ -123,27 +109,6 @@ class KafkaBroker:
         if not self._is_formatted:
             self._format([*command, "kafka.tools.StorageTool"], properties)
         self.process.start([*command, "kafka.Kafka", str(properties)], self._is_ready)
-
-    def stop(self) -> None:
-        """Shut the broker down in order. Idempotent."""
-        self.process.stop()
-
-    def kill(self) -> None:
-        """End the broker as a power cut would. Idempotent."""
-        self.process.kill()
-
-    def pause(self) -> None:
-        """Freeze the broker: connections stay open, nothing is answered."""
-        self.process.pause()
-
-    def resume(self) -> None:
-        """Let a frozen broker go on."""
-        self.process.resume()
-
-    def close(self) -> None:
-        """End the broker and delete its data."""
-        self.process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_ready(self) -> bool:
         return ask(self.port, API_VERSIONS_REQUEST) != b""

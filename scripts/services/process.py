@@ -1,4 +1,4 @@
-"""One service as a child process: start, wait until it answers, pause, stop, kill.
+"""One service as a child process with a folder of its own: start, wait until it answers, pause, stop, kill.
 
 Must not know: what the service is.
 """
@@ -9,9 +9,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
@@ -133,3 +136,55 @@ class ServiceProcess:
     def _log_tail(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines()
         return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+class Service(ABC):
+    """A service with its own folder, as a context manager; ports and data survive `stop`, `kill` and `start`.
+
+    Args:
+        name: of the folder and the log file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"streamae-{name}-"))
+        self.process = ServiceProcess(self.folder / f"{name}.log")
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the service, or start it again on the same data; wait until it answers.
+
+        Raises:
+            ServiceUnavailableError: something it needs is missing, or it did not come up.
+        """
+
+    def stop(self) -> None:
+        """Shut the service down in order. Idempotent."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """End the service as a power cut would. Idempotent."""
+        self.process.kill()
+
+    def pause(self) -> None:
+        """Freeze the service: connections stay open, nothing is answered."""
+        self.process.pause()
+
+    def resume(self) -> None:
+        """Let a frozen service go on."""
+        self.process.resume()
+
+    def close(self) -> None:
+        """End the service and delete its folder."""
+        self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -5,18 +5,14 @@ Must not know: a Redis client; readiness is asked with one PING.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Self
 
-from scripts.services.process import ServiceProcess, ask, free_port, require
+from scripts.services.process import Service, ask, free_port, require
 
 REMEDY = "install redis-server, version 7 or later (Debian: redis-server)"
 
 
-class RedisServer:
+class RedisServer(Service):
     """A server to talk to at `url`, as a context manager.
 
     Args:
@@ -28,6 +24,7 @@ class RedisServer:
     """
 
     def __init__(self, *, is_durable: bool = False, settings: Mapping[str, str] | None = None, port: int = 0) -> None:
+        super().__init__("redis")
         self._settings = {
             "bind": "127.0.0.1",
             "save": "",
@@ -38,19 +35,6 @@ class RedisServer:
         }
         self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.folder = Path(tempfile.mkdtemp(prefix="streamae-redis-"))
-        self.process = ServiceProcess(self.folder / "redis.log")
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self.close()
 
     def start(self) -> None:
         """Start the server, or start it again on the same port and folder; wait until it has loaded its data.
@@ -62,27 +46,6 @@ class RedisServer:
         for name, value in self._settings.items():
             command += [f"--{name}", value]
         self.process.start(command, self._is_ready)
-
-    def stop(self) -> None:
-        """Shut the server down in order. Idempotent."""
-        self.process.stop()
-
-    def kill(self) -> None:
-        """End the server as a power cut would. Idempotent."""
-        self.process.kill()
-
-    def pause(self) -> None:
-        """Freeze the server: connections stay open, nothing is answered."""
-        self.process.pause()
-
-    def resume(self) -> None:
-        """Let a frozen server go on."""
-        self.process.resume()
-
-    def close(self) -> None:
-        """End the server and delete its folder."""
-        self.process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_ready(self) -> bool:
         # A server with a password answers NOAUTH: it is up as well.

@@ -14,25 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from streamae.batches import Partition, RawRecord
+from streamae.batches import Partition, RawRecord, Record
 from streamae.connectors.files import DataFile, find_files
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import DataError, MembershipError
 
 TOPIC = "files"
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """One row; `RawRecord` says what the fields mean."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +149,6 @@ class _LoadedFile:
         """Return `count` records from row `start` on; numbers that are not finite become null."""
         topic, index = self._partition
         return [
-            FileRecord(topic, index, row, self._times[row], self._keys[row].encode(), msgspec.json.encode(content), [])
+            Record(topic, index, row, self._times[row], self._keys[row].encode(), msgspec.json.encode(content), [])
             for row, content in enumerate(self._file.rows(start, count), start)
         ]

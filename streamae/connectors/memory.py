@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from streamae.batches import Partition, RawRecord
+from streamae.batches import Partition, RawRecord, Record
 from streamae.connectors.memory_store import MemoryStore, Switches
 from streamae.connectors.protocols import Message, Poll, Span
 from streamae.errors import MembershipError
@@ -23,25 +23,11 @@ from streamae.errors import MembershipError
 __all__ = [
     "MemoryBroker",
     "MemoryMembership",
-    "MemoryRecord",
     "MemorySink",
     "MemorySource",
     "MemoryStore",
     "MemoryTransaction",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryRecord:
-    """A record of a `MemoryBroker` topic; `RawRecord` says what the fields mean."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +43,7 @@ class MemoryMembership:
 class Log:
     """Records of one partition; `first` is the offset of the oldest one kept."""
 
-    records: list[MemoryRecord] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     first: int = 0
 
     @property
@@ -112,16 +98,16 @@ class MemoryBroker(Switches):
         timestamp: int = 0,
         headers: Sequence[tuple[str, bytes | None]] = (),
         partition: int | None = None,
-    ) -> MemoryRecord:
+    ) -> Record:
         """Append one record; without `partition` its key decides (no key: partition 0)."""
         logs = self.logs(topic)
         index = partition if partition is not None else zlib.crc32(key or b"") % len(logs)
         log = logs[index]
-        record = MemoryRecord(topic, index, log.end, timestamp, key, value, list(headers))
+        record = Record(topic, index, log.end, timestamp, key, value, list(headers))
         log.records.append(record)
         return record
 
-    def records(self, topic: str, partition: int | None = None) -> list[MemoryRecord]:
+    def records(self, topic: str, partition: int | None = None) -> list[Record]:
         """Return the visible records of a topic, or of one partition of it, in order."""
         logs = self.logs(topic)
         return [record for log in (logs if partition is None else [logs[partition]]) for record in log.records]
