@@ -155,6 +155,12 @@ class ForgetsDoubts(Worker):
     keeps_doubts = False
 
 
+class MixesPolls(Worker):
+    """Processes, after a recovery, what was polled before it."""
+
+    mixes_polls = True
+
+
 class TwoGenerations(Worker):
     """Keeps two states of a key, written before the commit; a reader takes the newest that is committed.
 
@@ -221,6 +227,7 @@ VARIANTS = (
     Protocol("stays blocked", StaysBlocked, fails_in=(CRASH, ZOMBIES, ALL)),
     Protocol("keeps old doubts", KeepsOldDoubts, fails_in=(CRASH, ZOMBIES)),
     Protocol("forgets doubts", ForgetsDoubts, fails_in=(CRASH, ZOMBIES)),
+    Protocol("mixes polls", MixesPolls, fails_in=(FLUSH,)),
     Protocol("saves before it commits", SavesFirst, fails_in=(CRASH, ZOMBIES, ALL)),
     Protocol("two generations", TwoGenerations, TwoGenerationStore, fails_in=(ZOMBIES, ROLLBACK, FLUSH, LOST_KEY, ALL)),
 )

@@ -118,11 +118,11 @@ class Run:
             self.paused.discard(number)
 
     def be_silent(self) -> None:
-        """Let one call to the store fail, or only its answer be lost."""
+        """Let calls to the store fail, or only their answers be lost."""
         store = self.world.store
         point = store.points[self.choose(len(store.points))]
         self.world.note(f"store fails at {point}")
-        store.fail_at(point, RetryableError("store is silent"))
+        store.fail_at(point, RetryableError("store is silent"), times=1 + self.choose(4))
 
     def decide(self) -> None:
         """End an open transaction."""
@@ -136,11 +136,13 @@ class Run:
         """Let the replica take over."""
         self.world.note("store rolls back")
         self.world.store.restore(self.snapshot)
+        self._stumble()
 
     def flush(self) -> None:
         """Empty the store."""
         self.world.note("store is flushed")
         self.world.store.flush()
+        self._stumble()
 
     def lose_manifest(self) -> None:
         """Lose the manifest only."""
@@ -152,6 +154,7 @@ class Run:
         key = KEYS[self.choose(len(KEYS))]
         self.world.note(f"store loses {key!r}")
         self.world.store.lose_keys(PARTITION, [key])
+        self._stumble()
 
     def move_back(self) -> None:
         """Set the committed offset back, while no process is at work."""
@@ -159,6 +162,11 @@ class Run:
             for number in range(WORKERS):
                 self._let_go(number)
             self.world.move_back(self.choose(RECORDS))
+
+    def _stumble(self) -> None:
+        """Let whoever notices the loss be kept waiting: what loses data is seldom well."""
+        if self.choose(2):
+            self.world.store.fail_at("manifest", RetryableError("store is silent"), times=2)
 
     def _faults(self) -> list[Callable[[], None]]:
         mix, faults = self.mix, [self.hand_over]

@@ -27,6 +27,7 @@ class Worker:
     unblocks = True  # goes on when what could not be committed was taken away
     forgets_doubts = True  # with it, the question whether it was committed
     keeps_doubts = True  # asks until it is answered
+    mixes_polls = False  # takes what was polled before a recovery for what comes after it
 
     def __init__(self, world: World, number: int, rebuild_max_records: int) -> None:
         """Start a process that owns nothing."""
@@ -38,6 +39,7 @@ class Worker:
         self.generation, self.claim = 0, 0
         self.is_owner = self.is_waiting = self.is_blocked = self.is_polling = False
         self.doubtful: dict[Partition, int] = {}
+        self.cursor: int | None = None  # where the source reads on, also while a recovery waits
         self.turns = self._run()
 
     def move(self) -> None:
@@ -65,18 +67,21 @@ class Worker:
     def _step(self) -> Iterator[None]:
         """Mirror `Engine.step`."""
         self._follow()
+        was_running = PARTITION in self.partitions
+        start, stop = self._poll()
         yield from self._start()
-        if PARTITION in self.partitions and not self.is_blocked:
-            position = self.partitions[PARTITION].position
-            stop = min(position + 1 + self.world.choose(BATCH), len(self.world.log))
-            if stop > position:
-                yield
-                is_sound = yield from self._admit({self.world.log[offset] for offset in range(position, stop)})
-                if is_sound:
-                    self._absorb(position, stop)
-                else:
-                    self._lose()
-                    yield from self._start()
+        if start < stop and PARTITION in self.partitions and (was_running or self.mixes_polls):
+            yield
+            try:
+                is_sound = yield from self._admit({self.world.log[offset] for offset in range(start, stop)})
+            except RetryableError:
+                self.cursor = start
+                raise
+            if is_sound:
+                self._absorb(start, stop)
+            else:
+                self._lose()
+                yield from self._start()
         if self.is_blocked or self.world.choose(3):
             yield from self._commit()
 
@@ -87,8 +92,16 @@ class Worker:
         is_owner = group.owner == self.number
         if is_owner != self.is_owner or self.claim != group.claim:
             self._forget()
-            self.is_waiting = is_owner
+            self.is_waiting, self.cursor = is_owner, None
         self.is_owner, self.claim = is_owner, group.claim
+
+    def _poll(self) -> tuple[int, int]:
+        """Return the range of offsets the source delivers; nothing while a commit is outstanding."""
+        if self.cursor is None or self.is_blocked:
+            return 0, 0
+        start = self.cursor
+        self.cursor = min(start + 1 + self.world.choose(BATCH), len(self.world.log))
+        return start, self.cursor
 
     def _forget(self) -> None:
         self.states, self.dirty = {}, {}
@@ -125,7 +138,7 @@ class Worker:
             return
         self.world.note(f"    {self.number} starts: {chosen}")
         self.partitions.take(PARTITION, chosen, span.committed)
-        self.is_waiting = False
+        self.is_waiting, self.cursor = False, chosen.start
 
     def _plan(self, span: Span, manifest: Manifest | None) -> Plan:
         return plan(span, manifest, FINGERPRINT, first="earliest", rebuild_max_records=self.rebuild_max_records)

@@ -119,6 +119,20 @@ def test_a_key_lost_from_its_bucket_is_rebuilt_not_trusted_again(is_fresh: bool)
     assert rig.state() == golden().state()
 
 
+@OPEN
+def test_records_polled_before_a_recovery_are_not_taken_for_what_follows_it() -> None:
+    """Where recovery has to wait, the source goes on delivering from the former place; that is not the plan's."""
+    broker, store = broker_with(stream()), MemoryStore()
+    rig = Rig(broker, store, max_poll_records=20)
+    rig.step(4)
+    store.flush()
+    store.fail_at("manifest", RetryableError("no answer"), times=4)
+    finish(rig)
+    assert store._waiting["manifest"] == []
+    assert ids(rig.events()) == ids(golden().events())
+    assert rig.state() == golden().state()
+
+
 class Overtaken(MemorySource):
     """A source whose process stops right after it asked for offsets, while the next owner commits and saves."""
 
