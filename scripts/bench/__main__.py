@@ -27,7 +27,7 @@ from scripts.bench.memory import ForgetfulStore
 from scripts.bench.naive import NaiveDetector, Score, network_score, null_score
 from streamae.model.bundle import Bundle
 from streamae.runtime import logs
-from streamae.runtime.engine import WindowModel
+from streamae.runtime.stages import WindowModel
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE, KEYS = 32, 8, 64, 1_000
 PIPELINE_TARGET, HOST_TARGET, BYTES_TARGET = 5.0, 10.0, 6 * 1_024

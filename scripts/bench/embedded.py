@@ -14,7 +14,8 @@ from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.model.bundle import Bundle
 from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.engine import Engine, WindowModel
+from streamae.runtime.engine import Engine
+from streamae.runtime.stages import WindowModel
 from streamae.runtime.telemetry import Telemetry
 
 

@@ -27,11 +27,12 @@ from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.runner import Runner
 from streamae.runtime import edges
 from streamae.runtime.checkpoint import Checkpointer
-from streamae.runtime.engine import Engine, Observer, Policies, Stages, WindowModel
+from streamae.runtime.engine import Engine
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
 from streamae.runtime.partitions import Partitions
 from streamae.runtime.recovery import Recovery
+from streamae.runtime.stages import Observer, Policies, Stages, WindowModel
 from streamae.runtime.telemetry import Telemetry
 
 TYPICAL_STEPS = 500  # half-life of the statistics, in steps of the training data

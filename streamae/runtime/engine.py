@@ -9,85 +9,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
 from streamae.batches import (
-    ErrorBatch,
-    Floats,
     Partition,
     RawRecord,
     Reason,
     RecordBatch,
     Rejected,
-    ScoreBatch,
     Slots,
-    VerdictBatch,
     WindowBatch,
 )
-from streamae.connectors.codec import Codec
 from streamae.connectors.dead_letters import dead_letter
-from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Finite, Poll, Sink, Source
-from streamae.core.batching import MicroBatcher
-from streamae.core.decision import Decision
-from streamae.core.episodes import Episodes
-from streamae.core.grid import RowGrid, Strays
+from streamae.core.grid import Strays
 from streamae.core.key_table import NO_SLOT
-from streamae.core.scoring import Calibration, score
-from streamae.core.windowing import KeyWindows
-from streamae.errors import OutcomeUnknownError, RetryableError, TooLargeError
+from streamae.core.scoring import score
+from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
 from streamae.runtime.outbox import Outbox
 from streamae.runtime.partitions import Partitions
 from streamae.runtime.recovery import Recovery
+from streamae.runtime.stages import Observer, Policies, Stages
 from streamae.runtime.telemetry import Telemetry
-
-Observer = Callable[[WindowBatch, ScoreBatch, VerdictBatch], None]
-
-
-class WindowModel(Protocol):
-    """What turns windows into errors: `model.runner.Runner`, or any stand-in of the same shape."""
-
-    def run(self, values: Floats) -> ErrorBatch:
-        """Return the errors of windows (B, W, F) in the features' own units."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stages:
-    """The stations of the data, in order. Each owns its part of the keys' state."""
-
-    codec: Codec
-    grid: RowGrid
-    windows: KeyWindows
-    batcher: MicroBatcher
-    runner: WindowModel
-    calibration: Calibration
-    decision: Decision
-    episodes: Episodes
-    events: EventWriter
-
-
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """What the engine does at its own discretion.
-
-    Attributes:
-        poll_timeout_ms: longest wait of one poll.
-        commit_interval_ms: longest time outputs wait for their transaction.
-        dead_letter_topic: where unusable records go.
-        dropped: reasons that are only counted.
-    """
-
-    poll_timeout_ms: int
-    commit_interval_ms: int
-    dead_letter_topic: str
-    dropped: frozenset[Reason]
 
 
 class Engine:
@@ -140,8 +89,7 @@ class Engine:
         """
         started = self.clock()
         poll = self.source.poll(self.policies.poll_timeout_ms)  # while a commit is outstanding: ownership only
-        self._follow(poll, now_ms)
-        polled = {partition: found for partition, found in poll.records.items() if partition in self.partitions}
+        polled = self._follow(poll, now_ms)
         records, rejected = self.stages.codec.decode(polled)
         records, slots, refused = self._admit(records, polled, now_ms)
         rows, strays = self.stages.grid.push(records, slots)  # from here on key state changes, in memory only
@@ -163,12 +111,12 @@ class Engine:
         for batch in self.stages.batcher.flush():  # now state in memory is exactly that of `offsets`
             self._score(batch)
         offsets = self.partitions.finished()
-        if offsets or self.outbox.messages:
+        if offsets or self.outbox.messages or self._is_blocked:
             self._publish(offsets)  # crash before its end: nothing visible, all is read again from the last commit
         self._committed_ms = now_ms
         if self.checkpointer.is_due(now_ms):
             lost = self.checkpointer.save(now_ms)  # crash before: outputs are out, stored state older: silent replay
-            self._recover(lost, now_ms)  # refused: another owner is ahead, or the store lost data
+            self._recover_lost(lost, now_ms)  # refused: another owner is ahead, or the store lost data
 
     def drain(self, now_ms: int) -> None:
         """Commit and save everything decided so far; read nothing more."""
@@ -243,31 +191,9 @@ class Engine:
                 )
 
     def _publish(self, offsets: dict[Partition, int]) -> None:
-        """One transaction: events, dead letters and offsets. Nothing more is read until it is known to be through."""
-        started, outcome = self.clock(), "aborted"
-        try:
-            if not self._was_committed_after_all():
-                self._doubtful = offsets
-                with self.sink.transaction() as transaction:
-                    transaction.send(self.outbox.messages)
-                    transaction.send_offsets(offsets, self.source.membership())
-            outcome = "committed"
-        except OutcomeUnknownError:
-            outcome = "unknown"
-            self._block()
-            raise
-        except TooLargeError as error:
-            self._doubtful = {}
-            self.outbox.shorten(error.index)
-            self._log.warning("message_shortened", error=str(error))
-            self._block()
-            raise
-        except RetryableError:
-            self._doubtful = {}
-            self._block()
-            raise
-        finally:
-            self.telemetry.transaction(outcome, self.clock() - started)
+        """Make outputs and offsets visible; nothing more is read until it is known that they are."""
+        if not self._was_committed_after_all() and (offsets or self.outbox.messages):
+            self._send(offsets)
         self._doubtful = {}
         self.outbox.clear()
         self.partitions.commit(offsets)
@@ -276,10 +202,37 @@ class Engine:
     def _was_committed_after_all(self) -> bool:
         """Tell whether a transaction of unknown outcome went through: the group's offsets know.
 
-        While the answer is open nothing new is read, so what it held is what the outbox holds.
+        While the answer is open nothing new is read, so what it held is what the outbox holds. What concerned
+        partitions that are no longer ours is no longer our question.
+
+        Raises:
+            RetryableError: the group does not answer; the doubt remains, and nothing is sent on a guess.
         """
         ours = {partition: offset for partition, offset in self._doubtful.items() if partition in self.partitions}
         return bool(ours) and self.recovery.was_committed(ours)
+
+    def _send(self, offsets: dict[Partition, int]) -> None:
+        """One transaction: events, dead letters and offsets."""
+        started, outcome = self.clock(), "aborted"
+        self._doubtful = {}
+        try:
+            with self.sink.transaction() as transaction:
+                transaction.send(self.outbox.messages)
+                transaction.send_offsets(offsets, self.source.membership())
+            outcome = "committed"
+        except OutcomeUnknownError:
+            outcome = "unknown"
+            self._doubtful = offsets
+            self._block()
+            raise
+        except RetryableError as error:
+            if isinstance(error, TooLargeError):
+                self.outbox.shorten(error.index)
+                self._log.warning("message_shortened", error=str(error))
+            self._block()
+            raise
+        finally:
+            self.telemetry.transaction(outcome, self.clock() - started)
 
     def _block(self) -> None:
         """Read nothing more until the outputs we hold are through; ownership is still followed."""
@@ -291,16 +244,21 @@ class Engine:
             self._is_blocked = False
             self.source.resume([partition for partition, _ in self.partitions.items()])
 
-    def _follow(self, poll: Poll, now_ms: int) -> None:
-        """Give up what was taken away, take over what was assigned."""
+    def _follow(self, poll: Poll, now_ms: int) -> dict[Partition, Sequence[RawRecord]]:
+        """Give up what was taken away, take over what was assigned; return the records of all others.
+
+        Records of a partition that only now begins were polled from where it stood before: they are read again.
+        """
         for partition in poll.revoked:
             self._forget(partition)
             self.recovery.abandon(partition)
+        running = {partition for partition, _ in self.partitions.items()}
         if poll.revoked or poll.assigned:
             self.telemetry.rebalance("revoked", len(poll.revoked))
             self.telemetry.rebalance("assigned", len(poll.assigned))
             self._log.info("rebalanced", revoked=_names(poll.revoked), assigned=_names(poll.assigned))
         self._recover(poll.assigned, now_ms)
+        return {partition: found for partition, found in poll.records.items() if partition in running}
 
     def _recover(self, partitions: Sequence[Partition], now_ms: int) -> None:
         """(Re)start partitions from stored state and committed offset; those that cannot yet are tried each step."""
@@ -309,6 +267,12 @@ class Engine:
         self.recovery.add(partitions)
         if not self._is_blocked:
             self.recovery.start(self.partitions, now_ms)
+
+    def _recover_lost(self, partitions: Sequence[Partition], now_ms: int) -> None:
+        """Restart partitions whose stored state is not what we rely on, and never rely on that again."""
+        for partition in partitions:
+            self.recovery.distrust(partition, self.partitions[partition].base)
+        self._recover(partitions, now_ms)
 
     def _forget(self, partition: Partition) -> None:
         """Drop everything about a partition that is not committed: its next owner, maybe us, does it again."""
@@ -328,14 +292,15 @@ class Engine:
             admission = self.states.admit(records, self.partitions.bases())
         except RetryableError:
             self.telemetry.store_error()
-            for partition, found in polled.items():
-                self.source.start_at(partition, found[0].offset)  # nothing was done with them: read them again
+            for partition, found in polled.items():  # nothing was done with them: read them again
+                with suppress(MembershipError):  # taken away meanwhile; the next poll will say so
+                    self.source.start_at(partition, found[0].offset)
             raise
         for partition in admission.lost:
             del polled[partition]
         if admission.lost:
             self._log.warning("state_lost", partitions=_names(sorted(admission.lost)))
-            self._recover(sorted(admission.lost), now_ms)
+            self._recover_lost(sorted(admission.lost), now_ms)
         refused = [
             Rejected(
                 records.raw[index], Reason.TOO_MANY_KEYS, "limits.max_keys reached and no key idle for long enough"

@@ -34,12 +34,17 @@ class Recovery:
         self.first: Literal["earliest", "latest"] = first
         self.rebuild_max_records = rebuild_max_records
         self.waiting: dict[Partition, None] = {}  # an ordered set
+        self._distrusted: dict[Partition, int | None] = {}  # stored offset that turned out to be no good
         self.failing_since_ms: int | None = None
         self._log = get_logger()
 
     def add(self, partitions: Iterable[Partition]) -> None:
         """Let partitions wait for `start`."""
         self.waiting.update(dict.fromkeys(partitions))
+
+    def distrust(self, partition: Partition, base: int | None) -> None:
+        """Note that stored state at `base` lacked something: where it still stands, it must go."""
+        self._distrusted[partition] = base
 
     def start(self, into: Partitions, now_ms: int) -> None:
         """Recover the partitions that wait; each ends in `into` or goes on waiting."""
@@ -56,6 +61,7 @@ class Recovery:
     def abandon(self, partition: Partition) -> None:
         """Stop trying: the partition was taken away."""
         self.waiting.pop(partition, None)
+        self._distrusted.pop(partition, None)
         if not self.waiting:
             self.failing_since_ms = None
 
@@ -68,12 +74,17 @@ class Recovery:
         return any(self.source.span(partition).committed == offset for partition, offset in offsets.items())
 
     def _start_one(self, partition: Partition, into: Partitions) -> None:
-        span, manifest = self.source.span(partition), self.store.manifest(partition)
+        manifest = self.store.manifest(partition)  # before the offsets: a later owner's is never taken for moved back
+        if manifest is not None and partition in self._distrusted and manifest.offset == self._distrusted[partition]:
+            self.store.drop(partition)
+            manifest = None
+        span = self.source.span(partition)
         chosen = plan(span, manifest, self.fingerprint, first=self.first, rebuild_max_records=self.rebuild_max_records)
         if chosen.drop_stored:
             self.store.drop(partition)
         self.source.start_at(partition, chosen.start)
         into.take(partition, chosen, span.committed)
+        self._distrusted.pop(partition, None)
         log = self._log.warning if chosen.reason in LOUD else self._log.info
         log(
             "partition_started",

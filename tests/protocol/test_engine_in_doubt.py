@@ -21,7 +21,6 @@ from tests.engines import TOPIC, Rig, broker_with, ids, stream
 
 P0, P1 = Partition(TOPIC, 0), Partition(TOPIC, 1)
 TURNS = 60
-OPEN = pytest.mark.xfail(strict=True, reason="the engine does not do this yet")
 
 
 def golden() -> Rig:
@@ -59,7 +58,7 @@ class SilentGroup(MemorySource):
 
 
 @pytest.mark.parametrize("silent_spans", [1, 3])
-@pytest.mark.parametrize("point", ["before_commit", pytest.param("after_commit", marks=OPEN)])
+@pytest.mark.parametrize("point", ["before_commit", "after_commit"])
 def test_a_doubt_lasts_until_the_group_answers(point: str, silent_spans: int) -> None:
     """Whether a transaction was committed is asked again when nobody answers: sending on a guess would repeat it."""
     broker = broker_with(stream())
@@ -75,7 +74,6 @@ def test_a_doubt_lasts_until_the_group_answers(point: str, silent_spans: int) ->
     assert rig.state() == golden().state()
 
 
-@OPEN
 @pytest.mark.parametrize(
     ("point", "error"),
     [
@@ -100,7 +98,6 @@ def test_a_commit_whose_partitions_were_all_taken_away_blocks_nothing(point: str
     assert rig.state() == golden().state()
 
 
-@OPEN
 @pytest.mark.parametrize("is_fresh", [True, False])
 def test_a_key_lost_from_its_bucket_is_rebuilt_not_trusted_again(is_fresh: bool) -> None:
     """State that lost a key while its manifest stands is dropped and rebuilt, by a new owner or a living one."""
@@ -119,7 +116,6 @@ def test_a_key_lost_from_its_bucket_is_rebuilt_not_trusted_again(is_fresh: bool)
     assert rig.state() == golden().state()
 
 
-@OPEN
 def test_records_polled_before_a_recovery_are_not_taken_for_what_follows_it() -> None:
     """Where recovery has to wait, the source goes on delivering from the former place; that is not the plan's."""
     broker, store = broker_with(stream()), MemoryStore()
@@ -147,7 +143,6 @@ class Overtaken(MemorySource):
         return found
 
 
-@OPEN
 def test_a_zombie_that_takes_over_does_not_throw_its_successors_state_away() -> None:
     """Manifest first, offset second: state of a later owner must not look like an offset moved back."""
     broker, store = broker_with(stream()), MemoryStore()
@@ -198,7 +193,7 @@ class SlowStore(MemoryStore):
         raise RetryableError("no answer")
 
 
-@pytest.mark.parametrize("taken", [pytest.param(P0, marks=OPEN), P1])
+@pytest.mark.parametrize("taken", [P0, P1])
 def test_records_are_read_again_even_if_another_partition_was_taken_away_meanwhile(taken: Partition) -> None:
     """A store that does not answer costs no record of any partition that is still owned."""
     broker, store = broker_with(stream()), SlowStore()

@@ -1,0 +1,62 @@
+"""The stations of the data in order, and what the engine may decide at its own discretion.
+
+Only shapes: what is done with them is in the engine, how they are made from settings in the assembly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamae.batches import ErrorBatch, Floats, Reason, ScoreBatch, VerdictBatch, WindowBatch
+from streamae.connectors.codec import Codec
+from streamae.connectors.events import EventWriter
+from streamae.core.batching import MicroBatcher
+from streamae.core.decision import Decision
+from streamae.core.episodes import Episodes
+from streamae.core.grid import RowGrid
+from streamae.core.scoring import Calibration
+from streamae.core.windowing import KeyWindows
+
+Observer = Callable[[WindowBatch, ScoreBatch, VerdictBatch], None]
+
+
+class WindowModel(Protocol):
+    """What turns windows into errors: `model.runner.Runner`, or any stand-in of the same shape."""
+
+    def run(self, values: Floats) -> ErrorBatch:
+        """Return the errors of windows (B, W, F) in the features' own units."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stages:
+    """The stations of the data, in order. Each owns its part of the keys' state."""
+
+    codec: Codec
+    grid: RowGrid
+    windows: KeyWindows
+    batcher: MicroBatcher
+    runner: WindowModel
+    calibration: Calibration
+    decision: Decision
+    episodes: Episodes
+    events: EventWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What the engine does at its own discretion.
+
+    Attributes:
+        poll_timeout_ms: longest wait of one poll.
+        commit_interval_ms: longest time outputs wait for their transaction.
+        dead_letter_topic: where unusable records go.
+        dropped: reasons that are only counted.
+    """
+
+    poll_timeout_ms: int
+    commit_interval_ms: int
+    dead_letter_topic: str
+    dropped: frozenset[Reason]
