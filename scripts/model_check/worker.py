@@ -130,9 +130,10 @@ class Worker:
                 yield
                 span = self.world.span()
             chosen = self._plan(span, manifest)
-            if chosen.drop_stored:
+            if chosen.drop_stored and manifest is not None:
                 yield
-                store.drop(PARTITION)
+                if not store.drop(PARTITION, manifest.offset):
+                    raise RetryableError("stored state has changed hands")
         except RetryableError as error:
             self.world.note(f"    {self.number} cannot start: {error}")
             return
@@ -158,7 +159,7 @@ class Worker:
             manifest = store.manifest(PARTITION)
             if manifest is not None and manifest.offset == base:  # so a bucket lost keys
                 yield
-                store.drop(PARTITION)
+                store.drop(PARTITION, manifest.offset)
         return False
 
     def _absorb(self, start: int, stop: int) -> None:

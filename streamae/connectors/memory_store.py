@@ -119,10 +119,14 @@ class MemoryStore(Switches):
         self.reach("after_checkpoint")
         return Outcome.OK
 
-    def drop(self, partition: Partition) -> None:
+    def drop(self, partition: Partition, at: int | None = None) -> bool:
         """Delete manifest and state; see `StateStore.drop`."""
         self.reach("drop")
+        manifest = self._partitions[partition].manifest if partition in self._partitions else None
+        if at is not None and manifest is not None and manifest.offset != at:
+            return False
         self._partitions.pop(partition, None)
+        return True
 
     def close(self) -> None:
         """Nothing to release."""

@@ -217,8 +217,18 @@ class StateStore(Protocol):
         """
         ...
 
-    def drop(self, partition: Partition) -> None:
-        """Delete manifest (first) and state of a partition that is about to be rebuilt; idempotent."""
+    def drop(self, partition: Partition, at: int | None = None) -> bool:
+        """Delete manifest and state of a partition that is about to be rebuilt, in one atomic step; idempotent.
+
+        Args:
+            at: offset at which the caller has seen the manifest; None = wherever it stands.
+
+        Returns:
+            False, with nothing deleted, when the manifest stands elsewhere by now: another owner was faster.
+
+        Raises:
+            RetryableError: no answer in time; the call may or may not have been carried out.
+        """
         ...
 
     def close(self) -> None: ...

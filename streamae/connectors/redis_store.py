@@ -80,6 +80,7 @@ class RedisStore:
         self._client = _connect(options)
         self._checkpoint = self._client.register_script(_script("checkpoint.lua"))
         self._load = self._client.register_script(_script("load.lua"))
+        self._drop = self._client.register_script(_script("drop.lua"))
 
     def manifest(self, partition: Partition) -> Manifest | None:
         """Return the manifest; see `StateStore.manifest`."""
@@ -136,11 +137,11 @@ class RedisStore:
             answer: Any = self._checkpoint(keys=self._keys(partition, buckets), args=arguments)
         return Outcome(answer.decode())
 
-    def drop(self, partition: Partition) -> None:
+    def drop(self, partition: Partition, at: int | None = None) -> bool:
         """Delete manifest and state; see `StateStore.drop`."""
         with self._guarded("drop"):
-            self._client.delete(self._manifest_key(partition))
-            self._client.unlink(*self._keys(partition, range(BUCKETS)))
+            answer: Any = self._drop(keys=self._keys(partition, range(BUCKETS)), args=["" if at is None else at])
+        return bool(answer)
 
     def close(self) -> None:
         """Release connections; idempotent."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from streamae.batches import Partition
-from streamae.connectors.protocols import Source, StateStore
+from streamae.connectors.protocols import Manifest, Source, StateStore
 from streamae.errors import RetryableError
 from streamae.runtime.logs import get_logger
 from streamae.runtime.partitions import Partitions, plan
@@ -76,12 +76,12 @@ class Recovery:
     def _start_one(self, partition: Partition, into: Partitions) -> None:
         manifest = self.store.manifest(partition)  # before the offsets: a later owner's is never taken for moved back
         if manifest is not None and partition in self._distrusted and manifest.offset == self._distrusted[partition]:
-            self.store.drop(partition)
+            self._drop(partition, manifest)
             manifest = None
         span = self.source.span(partition)
         chosen = plan(span, manifest, self.fingerprint, first=self.first, rebuild_max_records=self.rebuild_max_records)
-        if chosen.drop_stored:
-            self.store.drop(partition)
+        if chosen.drop_stored and manifest is not None:
+            self._drop(partition, manifest)
         self.source.start_at(partition, chosen.start)
         into.take(partition, chosen, span.committed)
         self._distrusted.pop(partition, None)
@@ -95,3 +95,14 @@ class Recovery:
             replay_until=chosen.replay_until,
             committed=span.committed,
         )
+
+    def _drop(self, partition: Partition, manifest: Manifest) -> None:
+        """Delete stored state that was judged unusable, unless another owner has replaced it meanwhile.
+
+        Raises:
+            RetryableError: it was replaced: look again.
+        """
+        if not self.store.drop(partition, manifest.offset):
+            raise RetryableError(
+                f"stored state of {partition.topic}-{partition.index} has changed hands: looking again"
+            )

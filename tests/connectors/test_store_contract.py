@@ -267,6 +267,18 @@ def test_drop_deletes_everything_and_twice_is_fine(stores: Store) -> None:
     assert store.load(HERE, [b"a", b"b"], base=5) == [None, b"state of b"]
 
 
+def test_drop_spares_state_that_has_moved(stores: Store) -> None:
+    """An owner that was asleep since it looked must not throw its successor's state away."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, "fp", states("a"))
+    store.checkpoint(HERE, 10, 20, "fp", states("a"))
+    assert store.drop(HERE, 10) is False
+    assert store.load(HERE, [b"a"], base=20) == [b"state of a"]
+    assert store.drop(HERE, 20) is True
+    assert store.manifest(HERE) is None
+    assert store.drop(HERE, 20) is True, "gone is gone"
+
+
 def test_close_twice_is_fine(stores: Store) -> None:
     """Shutdown code need not remember what it has closed."""
     store = stores.open()
