@@ -178,12 +178,14 @@ def match(data: SyntheticStream, episodes: Sequence[Episode]) -> Matching:
 def report(data: SyntheticStream, outcome: Outcome, matching: Matching) -> str:
     """Return the table of found and missed anomalies by kind, and what it cost."""
     found = matching.episode_of >= 0
-    lines = [f"   {'kind':20}{'injected':>10}{'found':>8}{'recall':>9}{'median delay':>15}"]
+    lines = [f"   {'kind':20}{'injected':>10}{'found':>8}{'recall':>9}{'median delay':>15}{'found when over':>18}"]
+    lengths = np.array([injection.end_row - injection.start_row for injection in data.injections])
+    late = found & (matching.delays_ms >= lengths * STEP_MS)
     for kind in Kind:
         chosen = np.array([injection.kind is kind for injection in data.injections], dtype=np.bool_)
         if chosen.any():
-            lines.append(_line(kind.replace("_", " "), chosen, found, matching))
-    lines.append(_line("all", np.ones_like(found), found, matching))
+            lines.append(_line(kind.replace("_", " "), chosen, found, late, matching))
+    lines.append(_line("all", np.ones_like(found), found, late, matching))
     false = int((~matching.is_true).sum())
     normal_rows = outcome.records - sum(injection.end_row - injection.start_row for injection in data.injections)
     rate = f"{false / normal_rows * 10_000:.1f} per 10,000 normal rows"
@@ -198,11 +200,11 @@ def report(data: SyntheticStream, outcome: Outcome, matching: Matching) -> str:
     return "\n".join(lines)
 
 
-def _line(name: str, chosen: Flags, found: Flags, matching: Matching) -> str:
-    """One row of the table, over the chosen injections."""
+def _line(name: str, chosen: Flags, found: Flags, late: Flags, matching: Matching) -> str:
+    """One row of the table, over the chosen injections; `late`: found by what it left in the window, after its end."""
     hits = chosen & found
     delay = f"{np.median(matching.delays_ms[hits]) / STEP_MS:.0f} rows" if hits.any() else "-"
-    return f"   {name:20}{chosen.sum():>10}{hits.sum():>8}{hits.sum() / max(chosen.sum(), 1):>9.0%}{delay:>15}"
+    return f"   {name:20}{chosen.sum():>10}{hits.sum():>8}{hits.sum() / max(chosen.sum(), 1):>9.0%}{delay:>15}{(hits & late).sum():>18}"
 
 
 def _examples(data: SyntheticStream, outcome: Outcome, matching: Matching) -> list[str]:

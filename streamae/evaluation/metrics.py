@@ -181,7 +181,7 @@ class Matching:
 
     Attributes:
         episode_of: (T,) int64 number of the first episode that meets each true interval, -1 = missed.
-        delays_ms: (T,) int64 event time from the interval's start to that episode's, at least 0; 0 where missed.
+        delays_ms: (T,) int64 event time from the interval's start to that episode's, >= 0; 0 where missed.
         is_true: (E,) bool, the episode meets some interval.
     """
 
@@ -201,11 +201,11 @@ class Matching:
 
 
 def match_episodes(truth: Sequence[Interval], episodes: Sequence[Interval], tolerance_ms: int = 0) -> Matching:
-    """Match by overlap within a key.
+    """Match within a key: an episode meets an interval in which, or right behind which, it begins.
 
-    An episode meets an interval if it starts no later than `tolerance_ms` behind the interval's end (a window
-    still holds anomalous rows then) and does not end before the interval's start. One episode may meet several
-    intervals, several may meet one.
+    Behind: up to `tolerance_ms` after the interval's end, while a window still holds anomalous rows. An episode that
+    was up before the anomaly began has not found it, however long it lasts. One episode may meet several intervals,
+    several may meet one.
     """
     episode_of = np.full(len(truth), -1, dtype=np.int64)
     delays_ms = np.zeros(len(truth), dtype=np.int64)
@@ -215,14 +215,12 @@ def match_episodes(truth: Sequence[Interval], episodes: Sequence[Interval], tole
         by_key.setdefault(episodes[number].key, []).append(number)
     for index, (key, start_ms, end_ms) in enumerate(truth):
         meeting = [
-            number
-            for number in by_key.get(key, [])
-            if episodes[number].start_ms <= end_ms + tolerance_ms and episodes[number].end_ms >= start_ms
+            number for number in by_key.get(key, []) if start_ms <= episodes[number].start_ms <= end_ms + tolerance_ms
         ]
         is_true[meeting] = True
         if meeting:
             episode_of[index] = meeting[0]
-            delays_ms[index] = max(0, episodes[meeting[0]].start_ms - start_ms)
+            delays_ms[index] = episodes[meeting[0]].start_ms - start_ms
     return Matching(episode_of, delays_ms, is_true)
 
 

@@ -108,15 +108,15 @@ class Engine:
         Raises:
             RetryableError: not committed; outputs are kept and sent again by the next step.
         """
-        for batch in self.stages.batcher.flush():  # now state in memory is exactly that of `offsets`
+        for batch in self.stages.batcher.flush():  # crash up to here: memory only, all is read again
             self._score(batch)
-        offsets = self.partitions.finished()
+        offsets = self.partitions.finished()  # and now state in memory is exactly that of these offsets
         if offsets or self.outbox.messages or self._is_blocked:
-            self._publish(offsets)  # crash before its end: nothing visible, all is read again from the last commit
+            self._publish(offsets)  # crash inside: all of it is visible or nothing, and the offsets say which
         self._committed_ms = now_ms
         if self.checkpointer.is_due(now_ms):
             lost = self.checkpointer.save(now_ms)  # crash before: outputs are out, stored state older: silent replay
-            self._recover_lost(lost, now_ms)  # refused: another owner is ahead, or the store lost data
+            self._recover_lost(lost, now_ms)  # crash after: nothing to do again. Lost: another owner, or lost data
 
     def drain(self, now_ms: int) -> None:
         """Commit and save everything decided so far; read nothing more."""

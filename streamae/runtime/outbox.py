@@ -1,6 +1,6 @@
 """Messages waiting for their transaction: kept until it is known to be committed.
 
-What a replayed record causes again is filtered here, at one place, by the offset that caused it.
+What a replayed record causes again never gets in: it is filtered here by the offset that caused it.
 """
 
 from __future__ import annotations

@@ -110,6 +110,7 @@ class Service:
         self._engine: Engine | None = None
         self._summary: Mapping[str, Any] | None = None
         self._announced = False
+        self._is_over = False
         self._backoff_s = 0.0
         self._failing: tuple[int, str] | None = None  # since when, and why
         self._started_ms = self._progress_ms = self._status_ms = self._report_ms = self._ping_ms = self._logged_ms = (
@@ -138,12 +139,15 @@ class Service:
         finally:
             self._close()
             self._deadline.cancel()
+        self._is_over = True
         self._log.info("stopped", code=int(code))
         return code
 
     def signalled(self, number: int) -> None:
         """Take a signal: the first that asks to stop starts the drain and its deadline, the second ends all."""
         name = signal.Signals(number).name
+        if self._is_over:
+            return  # everything is done: a late signal must not turn success into failure
         if number not in STOP_SIGNALS:
             self._log.info("signal_ignored", signal=name)
         elif self._stop.is_set():

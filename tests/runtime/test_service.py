@@ -555,3 +555,11 @@ def test_the_engine_gets_the_clock_of_the_service(make: Make) -> None:
     world.engine.script[0] = later(world, 250)
     world.service.run()
     assert world.engine.calls == [("step", 5_000), ("step", 5_250), ("drain", 5_250), ("close", 5_250)]
+
+
+def test_a_signal_after_the_end_changes_nothing(make: Make) -> None:
+    """A supervisor that asks twice must not turn a clean stop into a failure."""
+    world = make(None)
+    assert world.service.run() == 0
+    world.service.signalled(signal.SIGTERM)
+    assert world.exits == []

@@ -35,6 +35,9 @@ class _ExpectedErrors(logging.Filter):
 
 
 QUIET = _ExpectedErrors()
+# Loggers that warn, at every start, of what is in order: a first import that takes 0.2 s, a group that has no
+# coordinator yet, topics whose metadata is on its way.
+ALARMING = ("kafka.net.selector", "kafka.coordinator", "kafka.coordinator.assignors.sticky.sticky_assignor")
 
 
 class _FinishedJoin:
@@ -113,6 +116,8 @@ class KafkaSource:
         self._paused: set[Partition] = set()
         self._is_closed = False
         logging.getLogger("kafka.coordinator.consumer").addFilter(QUIET)
+        for name in ALARMING:
+            logging.getLogger(name).setLevel(logging.ERROR)
         tolerate_bad_names()
         with client_opening("Kafka consumer") as open_client:
             self._consumer = KafkaConsumer(
