@@ -182,7 +182,7 @@ class KafkaSink:
         """End the transaction so that nobody waits for it; where that fails the next producer's start ends it."""
         if self._producer is not None:
             with suppress(KafkaError):
-                self._await(self._producer._transaction_manager.begin_abort(), ABORT_TIMEOUT_MS)  # noqa: SLF001
+                self._await(self._producer._transaction_manager.begin_abort(), ABORT_TIMEOUT_MS)  # noqa: SLF001 - same
             self._discard()
 
     def _discard(self) -> None:

@@ -243,7 +243,7 @@ class KafkaSource:
             FatalError: it did.
         """
         coordinator = self._consumer._coordinator  # noqa: SLF001 - nothing public tells
-        if coordinator.state == MemberState.STABLE and not coordinator._heartbeat_enabled:  # noqa: SLF001
+        if coordinator.state == MemberState.STABLE and not coordinator._heartbeat_enabled:  # noqa: SLF001 - same
             raise FatalError(f"instance id {self._options.instance_id} is used by another process")
 
     def _still_assigned(self, partitions: Iterable[Partition]) -> list[Any]:
