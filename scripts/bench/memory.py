@@ -67,6 +67,8 @@ class GeneratedSource:
 class ForgetfulSink:
     """Accepts every transaction."""
 
+    is_thread_bound = True
+
     def transaction(self) -> AbstractContextManager[ForgetfulSink]:
         return nullcontext(self)
 

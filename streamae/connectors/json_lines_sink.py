@@ -75,6 +75,8 @@ class JsonLinesSink:
             `offsets.json`.
     """
 
+    is_thread_bound = True  # tells the source what is on disk
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         try:

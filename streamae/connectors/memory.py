@@ -345,6 +345,8 @@ class MemoryTransaction:
 class MemorySink:
     """Sink over a `MemoryBroker`."""
 
+    is_thread_bound = True  # the broker it shares with the source knows no locks
+
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
 

@@ -137,6 +137,11 @@ class Transaction(Protocol):
 class Sink(Protocol):
     """Publishes messages atomically with input offsets."""
 
+    @property
+    def is_thread_bound(self) -> bool:
+        """Whether a transaction must run in the thread that polls the source, because it uses the source's client."""
+        ...
+
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commit on normal exit of the block, abort when it raises.
 

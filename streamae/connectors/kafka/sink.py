@@ -104,6 +104,8 @@ class KafkaSink:
         ConfigError: the client refuses the options.
     """
 
+    is_thread_bound = False  # only the producer is used; who is a member was read before
+
     def __init__(self, options: KafkaOptions) -> None:
         self._options = options
         self.transactional_id = f"{options.group_id}-{options.instance_id or uuid.uuid4().hex}"
