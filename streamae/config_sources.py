@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from streamae.config import LoadedSettings, Section, Settings
 from streamae.errors import ConfigError
+from streamae.fail_points import VARIABLE as FAIL_POINT
 
 PREFIX = "STREAMAE_"
 TABLE_BEGIN, TABLE_END = "<!-- settings:begin -->", "<!-- settings:end -->"
@@ -205,7 +206,7 @@ def _environment(env: Mapping[str, str], draft: _Draft) -> dict[str, tuple[str, 
     """Pick our variables; names are as upper- or lower-case as the user likes after the prefix."""
     texts: dict[str, tuple[str, str]] = {}
     for variable, text in env.items():
-        if not variable.startswith(PREFIX) or _SERVICE_LINK.fullmatch(variable):
+        if not variable.startswith(PREFIX) or variable == FAIL_POINT or _SERVICE_LINK.fullmatch(variable):
             continue
         section, *rest = variable.removeprefix(PREFIX).lower().split("__")
         if len(rest) == 1:

@@ -19,21 +19,29 @@ MIN_TEST_RATIO = 1.2
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 FOUNDATION = ("streamae.batches", "streamae.errors")
-EVERYTHING_BELOW = (*FOUNDATION, "streamae.core", "streamae.model", "streamae.connectors", "streamae.runtime")
+EVERYTHING_BELOW = (
+    *FOUNDATION,
+    "streamae.fail_points",
+    "streamae.core",
+    "streamae.model",
+    "streamae.connectors",
+    "streamae.runtime",
+)
 
 # Longest prefix wins. What a module may import of ours, besides its own package.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.__init__": (),
     "streamae.batches": (),
     "streamae.errors": (),
+    "streamae.fail_points": (),
     "streamae.config": ("streamae.errors",),
     "streamae.core": FOUNDATION,
     "streamae.model": (*FOUNDATION, "streamae.core"),
-    "streamae.connectors": FOUNDATION,
+    "streamae.connectors": (*FOUNDATION, "streamae.fail_points"),
     "streamae.runtime": (*EVERYTHING_BELOW, "streamae.config"),
     "streamae.evaluation": EVERYTHING_BELOW,
     "streamae.evaluation.demo": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # composes an engine
-    "streamae.config_sources": ("streamae.config", "streamae.errors"),
+    "streamae.config_sources": ("streamae.config", "streamae.errors", "streamae.fail_points"),
     "streamae.cli": ("streamae",),
     "streamae.__main__": ("streamae.cli",),
 }

@@ -19,7 +19,7 @@ from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
-from streamae.model.autoencoder import Architecture
+from streamae.model.architecture import Architecture
 from streamae.model.bundle import Bundle
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.engine import Engine

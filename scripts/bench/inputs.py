@@ -11,7 +11,8 @@ import torch
 from streamae.batches import Record
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
-from streamae.model.autoencoder import Architecture, Autoencoder
+from streamae.model.architecture import Architecture
+from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 
 TOPIC = "bench"

@@ -33,6 +33,7 @@ from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
 from streamae.connectors.protocols import Manifest, Outcome
 from streamae.errors import ConfigError, RetryableError
+from streamae.fail_points import fail_point
 
 COUNTS = struct.Struct(f"<{BUCKETS}I")
 
@@ -135,6 +136,7 @@ class RedisStore:
             arguments += [bucket, len(to_set) // 2, len(to_delete), *to_set, *to_delete]
         with self._guarded("checkpoint"):
             answer: Any = self._checkpoint(keys=self._keys(partition, buckets), args=arguments)
+        fail_point("in_checkpoint")
         return Outcome(answer.decode())
 
     def drop(self, partition: Partition, at: int | None = None) -> bool:

@@ -7,66 +7,11 @@ scaling, devices, files or scores; inputs are scaled and squashed already (`core
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-Cell = Literal["lstm", "gru"]
-
-MAX_WINDOW_SIZE, MAX_FEATURES, MAX_HIDDEN_SIZE, MAX_LAYERS = 4_096, 4_096, 4_096, 4
-MAX_PARAMETERS = 2**28  # 1 GiB of float32: checked before anything is allocated
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """Everything that decides names and shapes of the weights.
-
-    Attributes:
-        cell: `lstm` or `gru`.
-        window_size: W.
-        features: F.
-        hidden_size: H, units of encoder and decoder.
-        layers: stacked recurrent layers of each.
-        recent_steps: newest steps whose reconstruction is scored; 1 <= recent_steps <= W.
-
-    Raises:
-        ValueError: a number is out of bounds, or the network would have more than `MAX_PARAMETERS` weights.
-    """
-
-    cell: Cell
-    window_size: int
-    features: int
-    hidden_size: int
-    layers: int
-    recent_steps: int
-
-    def __post_init__(self) -> None:
-        if self.cell not in {"lstm", "gru"}:
-            raise ValueError(f"cell is {self.cell!r}, known are lstm and gru")
-        bounds = {
-            "window_size": (2, MAX_WINDOW_SIZE),
-            "features": (1, MAX_FEATURES),
-            "hidden_size": (1, MAX_HIDDEN_SIZE),
-            "layers": (1, MAX_LAYERS),
-            "recent_steps": (1, self.window_size),
-        }
-        for name, (low, high) in bounds.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}, allowed are {low} to {high}")
-        if self.parameters() > MAX_PARAMETERS:
-            raise ValueError(f"the network would have {self.parameters():,} weights, at most {MAX_PARAMETERS:,}")
-
-    def parameters(self) -> int:
-        """Return the number of weights."""
-        return sum(torch.Size(shape).numel() for shape in self.shapes().values())
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return name and shape of every weight tensor, without allocating any."""
-        with torch.device("meta"):
-            network = Autoencoder(self)
-        return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+from streamae.model.architecture import Architecture
 
 
 class Autoencoder(nn.Module):

@@ -27,7 +27,7 @@ from safetensors import numpy as tensor_files
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
 from streamae.errors import BundleError
-from streamae.model.autoencoder import Architecture
+from streamae.model.architecture import Architecture
 from streamae.model.bundle_schema import Fields
 
 FORMAT = 1

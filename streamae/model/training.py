@@ -20,7 +20,8 @@ from streamae import __version__
 from streamae.batches import Floats, Series
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
-from streamae.model.autoencoder import Architecture, Autoencoder, Cell
+from streamae.model.architecture import Architecture, Cell
+from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle, Scalar
 from streamae.model.progress import NoProgress, Progress
 from streamae.model.runner import Runner, choose_device

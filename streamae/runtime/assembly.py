@@ -24,7 +24,6 @@ from streamae.core.key_table import KeyTable
 from streamae.core.thresholds import rule_named
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.model.bundle import Bundle, load_bundle
-from streamae.model.runner import Runner
 from streamae.runtime import edges
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.engine import Engine
@@ -126,10 +125,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None)
             max_imputed_share=window.max_imputed_share,
         ),
         batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
-        runner=runner
-        or Runner(
-            bundle, device=model.device, chunk_size=model.cpu_chunk_size, threads=model.threads, stride=window.stride
-        ),
+        runner=runner or build_runner(settings, bundle),
         calibration=bundle.calibration,
         decision=build_decision(settings, bundle),
         episodes=Episodes(
@@ -153,6 +149,20 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None)
             settings_version=fingerprint(settings),
             detector=settings.kafka.group_id,
         ),
+    )
+
+
+def build_runner(settings: Settings, bundle: Bundle) -> WindowModel:
+    """Put the network on its device. The framework loads only here: it takes seconds."""
+    from streamae.model.runner import Runner
+
+    model = settings.model
+    return Runner(
+        bundle,
+        device=model.device,
+        chunk_size=model.cpu_chunk_size,
+        threads=model.threads,
+        stride=settings.window.stride,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from streamae.batches import Partition
 from streamae.connectors.protocols import Outcome
 from streamae.errors import RetryableError
+from streamae.fail_points import fail_point
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger
 from streamae.runtime.partitions import Partitions, Progress
@@ -105,4 +106,5 @@ class Checkpointer:
         if outcome is Outcome.OK:
             table.clean(partition, slots, deleted)
             progress.base = progress.position
+            fail_point("after_checkpoint")
         return outcome

@@ -29,6 +29,7 @@ from streamae.core.grid import Strays
 from streamae.core.key_table import NO_SLOT
 from streamae.core.scoring import score
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
+from streamae.fail_points import fail_point
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
@@ -89,6 +90,7 @@ class Engine:
         """
         started = self.clock()
         poll = self.source.poll(self.policies.poll_timeout_ms)  # while a commit is outstanding: ownership only
+        fail_point("after_poll")
         polled = self._follow(poll, now_ms)
         records, rejected = self.stages.codec.decode(polled)
         records, slots, refused = self._admit(records, polled, now_ms)
@@ -216,10 +218,13 @@ class Engine:
         started, outcome = self.clock(), "aborted"
         self._doubtful = {}
         try:
+            fail_point("before_begin")
             with self.sink.transaction() as transaction:
                 transaction.send(self.outbox.messages)
+                fail_point("after_send")
                 transaction.send_offsets(offsets, self.source.membership())
             outcome = "committed"
+            fail_point("after_commit")
         except OutcomeUnknownError:
             outcome = "unknown"
             self._doubtful = offsets
@@ -342,6 +347,7 @@ class Engine:
         for partition, found in polled.items():
             progress = self.partitions[partition]
             if progress.is_replaying:
+                fail_point("in_shadow_replay")
                 self.telemetry.replayed(sum(record.offset < progress.replay_until for record in found))
             progress.position = found[-1].offset + 1
             self.telemetry.consumed(partition, len(found))

@@ -13,7 +13,7 @@ from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, M
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
 from streamae.evaluation.replay import KEY_FIELD, TIME_FIELD, Tap, consume_all, produce, read_episodes
-from streamae.model.autoencoder import Architecture
+from streamae.model.architecture import Architecture
 from streamae.model.bundle import Bundle
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.engine import Engine

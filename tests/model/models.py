@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from streamae.batches import Floats, Series
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
-from streamae.model.autoencoder import Architecture, Autoencoder, Cell
+from streamae.model.architecture import Architecture, Cell
+from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.training import TrainOptions
 

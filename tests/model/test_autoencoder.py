@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamae.model.autoencoder import MAX_PARAMETERS, Architecture, Autoencoder, Cell
+from streamae.model.architecture import MAX_PARAMETERS, Architecture, Cell
+from streamae.model.autoencoder import Autoencoder
 from tests.model.models import CELLS, architecture
 
 

@@ -27,6 +27,7 @@ from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, cli
 from streamae.connectors.kafka.source import KafkaMembership
 from streamae.connectors.protocols import Message
 from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
+from streamae.fail_points import fail_point
 
 ABORT_TIMEOUT_MS = 2_000
 DISCARD_TIMEOUT_S = 1.0
@@ -124,7 +125,9 @@ class KafkaSink:
             yield transaction
             with self._failures("transaction"):
                 transaction.await_records(time.monotonic() + self._options.request_timeout_ms / 1_000)
+                fail_point("after_flush")
                 self._send_offsets(transaction)
+                fail_point("after_send_offsets")
         except BaseException:
             self._abort()
             raise
@@ -169,7 +172,10 @@ class KafkaSink:
     def _commit(self) -> None:
         connections = [each for each in self._connections() if each.connected]
         try:
-            self._await(self._producer._transaction_manager.begin_commit())  # noqa: SLF001 - as above
+            asked = self._producer._transaction_manager.begin_commit()  # noqa: SLF001 - as above
+            self._producer._sender.wakeup()  # noqa: SLF001 - as above
+            fail_point("in_commit")
+            self._await(asked)
         except KafkaError as error:
             self._discard()
             if isinstance(error, ProducerFencedError) and self._options.instance_id is not None:

@@ -24,6 +24,7 @@ from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, cli
 from streamae.connectors.kafka.header_names import tolerate_bad_names
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import FatalError, MembershipError
+from streamae.fail_points import fail_point
 
 
 class _ExpectedErrors(logging.Filter):
@@ -75,12 +76,14 @@ class _OwnershipChanges(ConsumerRebalanceListener):  # type: ignore[misc]
         self.revoked: set[Partition] = set()
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        fail_point("in_assigned")
         for partition in assigned:
             self._consumer.seek(partition, 0)
             self._consumer.pause(partition)
             self.assigned.add(Partition(*partition))
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        fail_point("in_revoked")
         self.forget(Partition(*partition) for partition in revoked)
 
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:

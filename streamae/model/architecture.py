@@ -1,0 +1,74 @@
+"""Shapes of the network, as plain numbers: what a bundle describes and checks before any weight is read.
+
+Must not know: the framework; importing this costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Cell = Literal["lstm", "gru"]
+
+MAX_WINDOW_SIZE, MAX_FEATURES, MAX_HIDDEN_SIZE, MAX_LAYERS = 4_096, 4_096, 4_096, 4
+MAX_PARAMETERS = 2**28  # 1 GiB of float32: checked before anything is allocated
+GATES = {"lstm": 4, "gru": 3}  # of a recurrent cell, stacked in one weight tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Everything that decides names and shapes of the weights.
+
+    Attributes:
+        cell: `lstm` or `gru`.
+        window_size: W.
+        features: F.
+        hidden_size: H, units of encoder and decoder.
+        layers: stacked recurrent layers of each.
+        recent_steps: newest steps whose reconstruction is scored; 1 <= recent_steps <= W.
+
+    Raises:
+        ValueError: a number is out of bounds, or the network would have more than `MAX_PARAMETERS` weights.
+    """
+
+    cell: Cell
+    window_size: int
+    features: int
+    hidden_size: int
+    layers: int
+    recent_steps: int
+
+    def __post_init__(self) -> None:
+        if self.cell not in {"lstm", "gru"}:
+            raise ValueError(f"cell is {self.cell!r}, known are lstm and gru")
+        bounds = {
+            "window_size": (2, MAX_WINDOW_SIZE),
+            "features": (1, MAX_FEATURES),
+            "hidden_size": (1, MAX_HIDDEN_SIZE),
+            "layers": (1, MAX_LAYERS),
+            "recent_steps": (1, self.window_size),
+        }
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}, allowed are {low} to {high}")
+        if self.parameters() > MAX_PARAMETERS:
+            raise ValueError(f"the network would have {self.parameters():,} weights, at most {MAX_PARAMETERS:,}")
+
+    def parameters(self) -> int:
+        """Return the number of weights."""
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return name and shape of every weight tensor of `Autoencoder`, under the names the framework gives them."""
+        gates = GATES[self.cell] * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {}
+        for part, inputs in (("encoder", self.features), ("decoder", 1)):
+            for layer in range(self.layers):
+                width = self.hidden_size if layer else inputs
+                shapes[f"{part}.weight_ih_l{layer}"] = (gates, width)
+                shapes[f"{part}.weight_hh_l{layer}"] = (gates, self.hidden_size)
+                shapes[f"{part}.bias_ih_l{layer}"] = shapes[f"{part}.bias_hh_l{layer}"] = (gates,)
+        for head in ("reconstruct", "forecast"):
+            shapes[f"{head}.weight"], shapes[f"{head}.bias"] = (self.features, self.hidden_size), (self.features,)
+        return shapes
