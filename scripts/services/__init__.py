@@ -7,7 +7,9 @@ Must not know: anything of streamae itself.
 """
 
 from scripts.services.kafka_broker import KafkaBroker
+from scripts.services.kafka_cluster import KafkaCluster
 from scripts.services.process import ServiceUnavailableError
+from scripts.services.redis_pair import RedisPair
 from scripts.services.redis_server import RedisServer
 
-__all__ = ["KafkaBroker", "RedisServer", "ServiceUnavailableError"]
+__all__ = ["KafkaBroker", "RedisPair", "RedisServer", "ServiceUnavailableError"]
