@@ -116,6 +116,9 @@ class OutputSettings(Section):
     sink: Literal["kafka", "files"] = Field("kafka", description="Kafka topics, or JSON lines in `directory`.")
     topic: Name = Field("anomalies", description="Topic of anomaly events.")
     dead_letter_topic: Name = Field("anomalies-dead-letters", description="Topic of records that could not be used.")
+    scores_topic: Name | None = Field(
+        None, description="Topic of one score per window, for the curve; unset = off: it is as much as the input."
+    )
     directory: Path = Field(Path("out"), description="Folder for the `files` sink.")
     source_uri: Name = Field("urn:streamae", description="CloudEvents `ce_source` of our events.")
     top_features: Positive = Field(5, description="Most features explained in an event.")

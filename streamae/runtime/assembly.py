@@ -16,6 +16,7 @@ from streamae.batches import Partition, Reason
 from streamae.config import Settings, fingerprint
 from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Sink, Source, StateStore
+from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.batching import MicroBatcher
 from streamae.core.decision import Decision, Learning
 from streamae.core.episodes import EpisodeRules, Episodes
@@ -149,6 +150,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None)
             settings_version=fingerprint(settings),
             detector=settings.kafka.group_id,
         ),
+        scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
     )
 
 

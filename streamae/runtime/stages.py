@@ -12,6 +12,7 @@ from typing import Protocol
 from streamae.batches import ErrorBatch, Floats, Reason, ScoreBatch, VerdictBatch, WindowBatch
 from streamae.connectors.codec import Codec
 from streamae.connectors.events import EventWriter
+from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.batching import MicroBatcher
 from streamae.core.decision import Decision
 from streamae.core.episodes import Episodes
@@ -43,6 +44,7 @@ class Stages:
     decision: Decision
     episodes: Episodes
     events: EventWriter
+    scores: ScoreWriter | None = None  # off: nobody asked for the curve
 
 
 @dataclass(frozen=True, slots=True)
