@@ -15,7 +15,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from scripts.services import KafkaBroker, RedisServer, ServiceUnavailableError
+from scripts.services import KafkaBroker, KafkaCluster, RedisServer, ServiceUnavailableError
 
 settings.register_profile("same-everywhere", derandomize=True, deadline=None)
 settings.load_profile("same-everywhere")
@@ -60,7 +60,7 @@ def fresh_name() -> Callable[[str], str]:
     return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
-def start_or_skip(service: KafkaBroker | RedisServer) -> None:
+def start_or_skip(service: KafkaBroker | KafkaCluster | RedisServer) -> None:
     """Start a service; where that is impossible skip the test, or fail it where services are demanded."""
     try:
         service.start()

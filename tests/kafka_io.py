@@ -18,7 +18,7 @@ def create_topics(servers: str, *names: str, partitions: int = 1, configs: dict[
     admin = KafkaAdminClient(bootstrap_servers=servers)
     try:
         admin.create_topics(
-            [NewTopic(name, num_partitions=partitions, replication_factor=1, topic_configs=configs) for name in names]
+            [NewTopic(name, num_partitions=partitions, replication_factor=-1, topic_configs=configs) for name in names]
         )
     finally:
         admin.close()

@@ -12,4 +12,4 @@ from scripts.services.process import ServiceUnavailableError
 from scripts.services.redis_pair import RedisPair
 from scripts.services.redis_server import RedisServer
 
-__all__ = ["KafkaBroker", "RedisPair", "RedisServer", "ServiceUnavailableError"]
+__all__ = ["KafkaBroker", "KafkaCluster", "RedisPair", "RedisServer", "ServiceUnavailableError"]

@@ -1,4 +1,4 @@
-"""A one-node Kafka broker (KRaft, combined mode) on loopback ports with a fresh data folder.
+"""A Kafka broker (KRaft, combined mode) on loopback ports with a fresh data folder: alone, or a node of a cluster.
 
 The jars come from Maven by `pom.xml` beside this file and are kept in the git-ignored cache folder.
 Settings favour tests: replication 1, no rebalance delay, short session and transaction clean-up
@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.services.process import Service, ServiceUnavailableError, ask, free_port, require
@@ -31,9 +32,8 @@ API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 
 SETTINGS = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
     "broker.heartbeat.interval.ms": "300",
     "broker.session.timeout.ms": "1000",  # a killed broker may come back only after its old session has ended
@@ -79,21 +79,55 @@ def fetch_libraries(target: Path = LIBRARIES) -> Path:
     return target
 
 
+@dataclass(frozen=True)
+class Quorum:
+    """The nodes that form a cluster together.
+
+    Attributes:
+        controller_ports: by node id, of every node.
+        cluster_id: the same for all of them.
+    """
+
+    controller_ports: Mapping[int, int]
+    cluster_id: str = field(default_factory=lambda: base64.b64encode(uuid.uuid4().bytes, b"__").decode().rstrip("="))
+
+    def voters(self) -> str:
+        """Return the nodes as the setting `controller.quorum.voters` wants them."""
+        return ",".join(f"{node_id}@127.0.0.1:{port}" for node_id, port in self.controller_ports.items())
+
+
 class KafkaBroker(Service):
     """A broker to talk to at `bootstrap_servers`, as a context manager.
 
     Args:
         settings: broker settings added to, or replacing, the defaults of this module.
         port: to listen on; 0 = any free one.
+        proxy_port: where a proxy listens that forwards to `proxied_port` of this broker. Clients that are given the
+            proxy as bootstrap server are sent to it for everything; those that use `bootstrap_servers` pass it by.
+        node_id: of this broker in `quorum`.
+        quorum: the cluster it is part of; None = it is alone.
+        heap_mb: most memory of the JVM's heap.
 
     `stop`, `kill` and `start` may be called in any order inside the block: ports and data stay the same.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None, port: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        port: int = 0,
+        *,
+        proxy_port: int = 0,
+        node_id: int = 1,
+        quorum: Quorum | None = None,
+        heap_mb: int = 512,
+    ) -> None:
         super().__init__("kafka")
         self._extra = dict(settings or {})
         self.port = port or free_port()
-        self.controller_port = free_port()
+        self.node_id, self.heap_mb = node_id, heap_mb
+        self.quorum = quorum or Quorum({node_id: free_port()})
+        self.proxy_port = proxy_port
+        self.proxied_port = free_port() if proxy_port else 0
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self._is_formatted = False
 
@@ -103,21 +137,43 @@ class KafkaBroker(Service):
         Raises:
             ServiceUnavailableError: Java, Maven or the jars are missing, or the broker did not come up.
         """
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Start the broker and do not wait: the first node of a cluster serves only once a second one is there.
+
+        Raises:
+            ServiceUnavailableError: Java, Maven or the jars are missing, or the data folder cannot be formatted.
+        """
         java = require("java", JAVA_REMEDY)
-        command = [java, "-Xmx512m", "-cp", f"{fetch_libraries()}/*"]
+        command = [java, f"-Xmx{self.heap_mb}m", "-XX:TieredStopAtLevel=1", "-cp", f"{fetch_libraries()}/*"]
         properties = self._write_properties()
         if not self._is_formatted:
             self._format([*command, "kafka.tools.StorageTool"], properties)
-        self.process.start([*command, "kafka.Kafka", str(properties)], self._is_ready)
+        self.process.launch([*command, "kafka.Kafka", str(properties)])
+
+    def await_ready(self) -> None:
+        """Wait until the broker serves requests.
+
+        Raises:
+            ServiceUnavailableError: it did not come up.
+        """
+        self.process.await_ready(self._is_ready)
 
     def _is_ready(self) -> bool:
         return ask(self.port, API_VERSIONS_REQUEST) != b""
 
     def _write_properties(self) -> Path:
+        listening = {"PLAINTEXT": self.port, "CONTROLLER": self.quorum.controller_ports[self.node_id]}
+        advertised = {"PLAINTEXT": self.port}
+        if self.proxy_port:
+            listening["PROXIED"], advertised["PROXIED"] = self.proxied_port, self.proxy_port
         own = {
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
-            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "node.id": str(self.node_id),
+            "listeners": _listeners(listening),
+            "advertised.listeners": _listeners(advertised),
+            "controller.quorum.voters": self.quorum.voters(),
             "log.dirs": str(self.folder / "data"),
         }
         path = self.folder / "server.properties"
@@ -125,9 +181,12 @@ class KafkaBroker(Service):
         return path
 
     def _format(self, tool: list[str], properties: Path) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-        command = [*tool, "format", "-t", cluster_id, "-c", str(properties)]
+        command = [*tool, "format", "-t", self.quorum.cluster_id, "-c", str(properties)]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S)
         if done.returncode != 0:
             raise ServiceUnavailableError(f"Kafka could not format its data folder:\n{done.stdout}{done.stderr}")
         self._is_formatted = True
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())

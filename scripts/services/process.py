@@ -5,6 +5,7 @@ Must not know: what the service is.
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_INTERVAL_S = 0.05
 LOG_TAIL_LINES = 20
+SERVICE_PORTS = range(12_000, 32_000)
 
 
 class ServiceUnavailableError(RuntimeError):
@@ -39,11 +41,15 @@ def require(program: str, remedy: str) -> str:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a loopback TCP port nobody listens on at this moment.
+
+    It lies below the ports that the system gives to outgoing connections: a client that keeps trying while the
+    service is down would get the very port one day, meet itself there, and the service could not come back.
+    """
+    while True:
+        port = random.choice(SERVICE_PORTS)
+        if is_free(port):
+            return port
 
 
 def is_free(port: int) -> bool:
@@ -84,11 +90,12 @@ class ServiceProcess:
         return self.pid is not None
 
     def start(self, command: Sequence[str], is_ready: Callable[[], bool]) -> None:
-        """Start the child and wait until it answers.
+        """Start the child and wait until it answers; see `launch` and `await_ready`."""
+        self.launch(command)
+        self.await_ready(is_ready)
 
-        Raises:
-            ServiceUnavailableError: it ended, or did not answer in time; it is killed and its log is quoted.
-        """
+    def launch(self, command: Sequence[str]) -> None:
+        """Start the child, unless it runs, and do not wait. It ends with the thread that called."""
         if self.is_running():
             return
         guard = shutil.which("setpriv")  # ends the child with us even when we are killed; part of util-linux
@@ -97,11 +104,18 @@ class ServiceProcess:
             self._child = subprocess.Popen(
                 [*prefix, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
+
+    def await_ready(self, is_ready: Callable[[], bool]) -> None:
+        """Wait until the child answers.
+
+        Raises:
+            ServiceUnavailableError: it ended, or did not answer in time; it is killed and its log is quoted.
+        """
         deadline = time.monotonic() + START_TIMEOUT_S
         while not is_ready():
             if not self.is_running() or time.monotonic() > deadline:
                 self.kill()
-                raise ServiceUnavailableError(f"{command[0]} did not start:\n{self._log_tail()}")
+                raise ServiceUnavailableError(f"{self.log_path.stem} did not start:\n{self._log_tail()}")
             time.sleep(POLL_INTERVAL_S)
 
     def stop(self) -> None:

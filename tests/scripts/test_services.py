@@ -6,18 +6,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.protocol.metadata import CoordinatorType
 
 import tests.conftest as fixtures
-from scripts.services import KafkaBroker, RedisServer, ServiceUnavailableError
+from scripts.services import KafkaBroker, KafkaCluster, RedisServer, ServiceUnavailableError
 from scripts.services.__main__ import choose_port, main
 from scripts.services.kafka_broker import fetch_libraries
+from scripts.services.kafka_cluster import partition_of
 from scripts.services.process import ServiceProcess, ask, free_port, is_free, require
-from tests.kafka_io import create_topics, produce, read_all
+from tests.kafka_io import committed_offset, create_topics, produce, read_all
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,6 +43,101 @@ def test_kafka_answers_and_keeps_committed_data_over_a_kill(fresh_name: Callable
     finally:
         broker.close()
     assert not broker.folder.exists()
+
+
+def test_a_broker_sends_clients_of_the_proxy_back_to_it_and_others_not(fresh_name: Callable[[str], str]) -> None:
+    """Faults on the proxy's way meet whoever was sent there, and nobody who looks on beside it."""
+    proxy_port = free_port()
+    broker = KafkaBroker(proxy_port=proxy_port)
+    try:
+        fixtures.start_or_skip(broker)
+        assert _advertised_ports(broker.proxied_port) == {proxy_port}
+        assert _advertised_ports(broker.port) == {broker.port}
+    finally:
+        broker.close()
+
+
+def _advertised_ports(port: int) -> set[int]:
+    admin = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}")
+    try:
+        return {node.port for node in admin._manager.cluster.brokers()}
+    finally:
+        admin.close()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[KafkaCluster]:
+    """Three brokers; a test that takes one away brings it back."""
+    brokers = KafkaCluster()
+    try:
+        fixtures.start_or_skip(brokers)
+        yield brokers
+    finally:
+        brokers.close()
+    assert not any(node.folder.exists() for node in brokers.nodes.values())
+
+
+def test_a_cluster_goes_on_without_the_node_that_led(cluster: KafkaCluster, fresh_name: Callable[[str], str]) -> None:
+    """A killed leader takes nothing with it that was acknowledged, and catches up when it comes back."""
+    topic, servers = fresh_name("input"), cluster.bootstrap_servers
+    create_topics(servers, topic, partitions=3)
+    produce(servers, topic, [(b"k", b"1")])
+    wait_until(cluster.is_in_sync, "three replicas of all")
+    leader = cluster.leader(topic)
+    assert leader is not None
+    cluster.nodes[leader].kill()
+    try:
+        wait_until(lambda: cluster.leader(topic) not in {leader, None}, "another leader")
+        assert not cluster.is_in_sync()
+        produce(servers, topic, [(b"k", b"2")])
+    finally:
+        cluster.start()
+    wait_until(cluster.is_in_sync, "the node to catch up", timeout_s=60)
+    assert [record.value for record in read_all(servers, topic)] == [b"1", b"2"]
+
+
+def test_a_cluster_names_the_coordinators(cluster: KafkaCluster, fresh_name: Callable[[str], str]) -> None:
+    """A fault meant for a coordinator hits it: the names' hash is the brokers' own."""
+    servers, topic = cluster.bootstrap_servers, fresh_name("input")
+    create_topics(servers, topic)
+    groups, ids = [[fresh_name(kind) for _ in range(6)] for kind in ("group", "transactions")]
+    for group in groups:
+        committed_offset(servers, group, topic)
+    for name in ids:
+        producer = KafkaProducer(bootstrap_servers=servers, transactional_id=name)
+        producer.init_transactions()
+        producer.close(5)
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        told = admin._manager.run(admin._find_coordinator_ids, groups)
+        assert told == {group: cluster.group_coordinator(group) for group in groups}
+        told = admin._manager.run(admin._find_coordinator_ids, ids, CoordinatorType.TRANSACTION)
+        assert told == {name: cluster.transaction_coordinator(name) for name in ids}
+    finally:
+        admin.close()
+
+
+def test_a_cluster_nobody_can_ask_says_nothing() -> None:
+    """While no node runs, no leader is made up and no next fault is let through."""
+    brokers = KafkaCluster()
+    try:
+        assert brokers.leader("input") is None
+        assert brokers.group_coordinator("group") is None
+        assert not brokers.is_in_sync()
+    finally:
+        brokers.close()
+
+
+@pytest.mark.parametrize(("name", "code"), [("", 0), ("hello", 99_162_322), ("sensor-group", -1_322_767_700)])
+def test_coordinators_are_found_by_java_hash(name: str, code: int) -> None:
+    """The hash is that of the language the brokers are written in, sign included."""
+    assert partition_of(name, 2**31) == abs(code)
+
+
+def test_free_ports_are_none_that_outgoing_connections_get() -> None:
+    """A client that keeps trying a dead server never meets itself on the server's port."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(free_port() for _ in range(200)) < lowest
 
 
 @pytest.mark.parametrize(("is_durable", "kept"), [(True, b"$1\r\nv\r\n"), (False, b"$-1\r\n")])
