@@ -1,0 +1,95 @@
+"""`python -m scripts.torture [--quick | --full]`: run the plan, write one JSON and one table; 1 if anything failed.
+
+Progress goes to standard error, one line a test to standard output. `--resume` skips tests that passed before with the
+same figures and seed on the same commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.torture.context import Context, Shared
+from scripts.torture.plan import PLAN, Test
+from scripts.torture.report import Entry, Report, Result, hardware
+from scripts.torture.workers import ROOT
+
+
+def commit() -> str:
+    """Return the commit under test, with "+" when tracked files differ from it; empty outside a checkout."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+def run(test: Test, context: Context) -> Result:
+    """Run one test; whatever goes wrong is a complaint of its result."""
+    try:
+        return test.run(context)
+    except Exception as error:  # noqa: BLE001 - one broken test must not end the others
+        traceback.print_exc()
+        return Result({}, [f"{type(error).__name__}: {error}"])
+
+
+def verdict_of(test: Test, result: Result) -> str:
+    """Return the word for a result."""
+    if test.is_control:
+        return "caught" if result.is_passed else "missed"
+    return "passed" if result.is_passed else "failed"
+
+
+def play(tests: Sequence[Test], report: Report, shared: Shared, *, is_quick: bool, seed: int, resumes: bool) -> None:
+    """Run tests one after the other into the report."""
+    code = commit()
+    for test in tests:
+        faults = test.quick if is_quick else test.full
+        former = report.former(test.id, faults, seed, code) if resumes else None
+        if former is None:
+            started = time.monotonic()
+            result = run(test, Context(test.id, faults, seed, is_quick=is_quick, shared=shared))
+            seconds = round(time.monotonic() - started, 1)
+            verdict = verdict_of(test, result)
+            former = Entry(test.id, test.title, faults, seed, code, seconds, verdict, result.figures, result.complaints)
+        report.add(former)
+        print(former.line(), *(f"     {each}" for each in former.complaints), sep="\n", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 0 when all tests passed and all controls were caught."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.torture", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="the short figures: about 15 minutes on 2 cores")
+    size.add_argument("--full", action="store_true", help="the full figures: about 3 hours (default)")
+    parser.add_argument("--tests", default="", help="only these, e.g. T1,T6,N2")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("out/torture"), help="for report and logs (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="skip what passed before on this commit")
+    parser.add_argument("--list", action="store_true", help="print the plan and end")
+    chosen = parser.parse_args(arguments)
+    wanted = [name.strip() for name in chosen.tests.split(",") if name.strip()]
+    unknown = set(wanted) - {test.id for test in PLAN}
+    if unknown:
+        parser.error(f"no such test: {', '.join(sorted(unknown))}; there are {', '.join(test.id for test in PLAN)}")
+    tests = [test for test in PLAN if test.id in wanted or not wanted]
+    if chosen.list:
+        print(*(f"{test.id:<4} {test.full:>9,} [{test.quick:,}]  {test.title}" for test in tests), sep="\n")
+        return 0
+    report = Report(chosen.out / "torture.json", hardware())
+    with Shared(chosen.out.resolve()) as shared:
+        play(tests, report, shared, is_quick=chosen.quick, seed=chosen.seed, resumes=chosen.resume)
+    print(f"\n{report.table()}")
+    return 0 if all(entry.is_good for entry in report.entries) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

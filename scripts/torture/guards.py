@@ -1,0 +1,81 @@
+"""Guards of the product, taken out one at a time in a worker process, to prove that their absence is noticed.
+
+Each removal replaces a part of the product in this process before the engine is built.
+Must not know: which scenario makes the missing guard matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from streamae.connectors import redis_store
+from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
+from streamae.connectors.protocols import Manifest, Span
+from streamae.runtime import recovery
+from streamae.runtime.partitions import Plan, plan
+
+
+class GuardNotFoundError(RuntimeError):
+    """The product has changed: a removal no longer finds what it removes, and would prove nothing."""
+
+
+def _edit_script(name: str, *edits: tuple[str, str]) -> None:
+    """Let the store load `name` with each pattern replaced; every pattern must occur."""
+    original = redis_store._script  # noqa: SLF001 - the product offers no door for taking guards out
+
+    def edited(asked: str) -> str:
+        text = original(asked)
+        if asked == name:
+            for pattern, replacement in edits:
+                text, count = re.subn(pattern, replacement, text)
+                if not count:
+                    raise GuardNotFoundError(f"{name} has no {pattern!r}")
+        return text
+
+    redis_store._script = edited  # noqa: SLF001 - as above
+
+
+def without_cas() -> None:
+    """Checkpoints overwrite whatever offset is stored."""
+    _edit_script(
+        "checkpoint.lua",
+        (r"if base == '' or offset >= new or stored\[2\] ~= fingerprint then return 'stale' end", ""),
+        (r"if offset < tonumber\(base\) then return 'rolled_back' end", ""),
+    )
+
+
+def without_key_count() -> None:
+    """Nobody counts the keys of a bucket: a lost key looks like a new one."""
+    _edit_script(
+        "checkpoint.lua", (r"if base ~= '' and redis\.call\('HLEN', KEYS\[bucket\]\) ~= [^\n]*then", "if false then")
+    )
+    _edit_script("load.lua", (r"if expected and [^\n]*~= expected then return nil end", ""))
+
+
+def without_generation() -> None:
+    """Membership is proved by whatever the client says, also by one that the broker would not check."""
+
+    def membership(self: KafkaSource) -> KafkaMembership:
+        return KafkaMembership(self._consumer.group_metadata(), frozenset(self._owned))
+
+    KafkaSource.membership = membership  # type: ignore[method-assign]  # that is the point
+
+
+def without_future() -> None:
+    """Stored state that is ahead of the group is trusted."""
+
+    def trusting(span: Span, manifest: Manifest | None, fingerprint: str, **policy: object) -> Plan:
+        if manifest is not None and span.committed is not None and manifest.offset > span.committed:
+            return Plan(span.committed, span.committed, manifest.offset, drop_stored=False, reason="clean")
+        return plan(span, manifest, fingerprint, **policy)  # type: ignore[arg-type]  # handed through
+
+    recovery.plan = trusting  # type: ignore[assignment]  # as above
+
+
+REMOVALS: dict[str, Callable[[], None]] = {
+    "cas": without_cas,
+    "key_count": without_key_count,
+    "generation": without_generation,
+    "future": without_future,
+}

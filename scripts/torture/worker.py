@@ -1,0 +1,81 @@
+"""A worker of the torture runs: `python -m scripts.torture.worker --config FILE`. The product, with a stand-in model.
+
+The model's arithmetic is exact (see `StandIn`), so that runs can be compared bit by bit and start quickly. With
+`--bundle` the real model is served instead. `--without` takes a guard out (see `guards`), `--hold` stops the process at
+a critical place (see `holds`); the product itself has no such switches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from scripts.torture import guards, holds
+from scripts.torture.oracle import WINDOW
+from scripts.torture.workload import FEATURES, STEP_MS
+from streamae.batches import ErrorBatch, Floats
+from streamae.config import Settings
+from streamae.config_sources import load_settings
+from streamae.core.scaling import Scaling
+from streamae.core.scoring import Calibration
+from streamae.model.architecture import Architecture
+from streamae.model.bundle import Bundle
+from streamae.runtime.assembly import Parts, build_engine
+from streamae.runtime.engine import Engine
+from streamae.runtime.service import serve
+from streamae.runtime.telemetry import Telemetry
+
+
+class StandIn:
+    """A `WindowModel`: the error of a window is the square of its newest row. Exact for small integers."""
+
+    def run(self, values: Floats) -> ErrorBatch:
+        """Return the squares twice, and 0 as expectation."""
+        squares = values[:, -1] ** 2
+        return ErrorBatch(squares, squares, np.zeros_like(squares))
+
+
+def tiny_bundle() -> Bundle:
+    """Return a bundle whose description counts: no scaling, no whitening, weights of zero."""
+    architecture = Architecture("lstm", WINDOW, len(FEATURES), 2, 1, 2)
+    ones = np.ones(len(FEATURES))
+    return Bundle(
+        architecture,
+        FEATURES,
+        Scaling(0 * ones, ones),
+        Calibration(ones, ones, 1.0, 0.5),
+        {name: np.zeros(shape, dtype=np.float32) for name, shape in architecture.shapes().items()},
+        step_ms=STEP_MS,
+    )
+
+
+def build(settings: Settings, chosen: argparse.Namespace, telemetry: Telemetry) -> Engine:
+    """Build the product's engine with a stand-in model, and hold it where asked."""
+    parts = Parts() if chosen.real_model else Parts(bundle=tiny_bundle(), runner=StandIn())
+    engine = build_engine(settings, telemetry, parts)
+    for hold in chosen.hold:
+        holds.install(engine, hold)
+    return engine
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.torture.worker", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="settings file of the product")
+    parser.add_argument("--real-model", action="store_true", help="serve model.bundle instead of the stand-in")
+    parser.add_argument("--without", choices=sorted(guards.REMOVALS), action="append", default=[])
+    parser.add_argument("--hold", type=holds.parsed, action="append", default=[], metavar="PLACE:PASSAGE[:PAUSE_S]")
+    chosen = parser.parse_args(arguments)
+    for guard in chosen.without:
+        guards.REMOVALS[guard]()
+    loaded = load_settings(chosen.config, {}, {})
+    return int(serve(loaded, partial(build, loaded.settings, chosen)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
