@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 READY := .venv/.installed
 
-.PHONY: help setup system demo test test-fast test-gpu services lint fmt type check cov bench model-check constraints clean
+.PHONY: help setup system demo test test-fast test-gpu services lint fmt type check cov bench model-check torture torture-quick constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ bench: $(READY) ## throughput and latency, with the hardware line
 
 model-check: $(READY) ## a million random schedules of the checkpoint protocol, about 15 minutes
 	$(PY) -m scripts.model_check --schedules 1000000
+
+torture: $(READY) system ## real workers, Kafka and Redis under hundreds of faults, about 3 hours: out/torture
+	$(PY) -m scripts.torture --full --resume
+
+torture-quick: $(READY) system ## the same with fewer faults, about 15 minutes
+	$(PY) -m scripts.torture --quick
 
 constraints: $(READY) ## write the versions of .venv to constraints.txt
 	@{ sed -n '/^#/p; /# keep/p' constraints.txt; $(PY) -m pip freeze --exclude-editable | grep '=='; } > .constraints.new
