@@ -60,6 +60,10 @@ class KafkaSettings(Section):
     instance_id: str | None = Field(
         None, description="Stable name of this process: makes transactional.id and group membership survive a restart."
     )
+    assignor: Literal["cooperative_sticky", "range"] = Field(
+        "cooperative_sticky",
+        description="How members share partitions, the same for all: moving only what must move, or all anew each time.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="As in Kafka."
     )
@@ -114,6 +118,10 @@ class OutputSettings(Section):
     """Where events and dead letters go."""
 
     sink: Literal["kafka", "files"] = Field("kafka", description="Kafka topics, or JSON lines in `directory`.")
+    delivery: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once",
+        description="at_least_once does without transactions: after a crash events may come twice, with the same id.",
+    )
     topic: Name = Field("anomalies", description="Topic of anomaly events.")
     dead_letter_topic: Name = Field("anomalies-dead-letters", description="Topic of records that could not be used.")
     scores_topic: Name | None = Field(

@@ -82,7 +82,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     log.info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
     return Engine(
         source,
-        parts.sink or edges.build_sink(settings),
+        parts.sink or edges.build_sink(settings, telemetry.producer_recycled),
         stages,
         states,
         partitions,

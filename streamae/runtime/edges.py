@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,20 +77,25 @@ def build_source(settings: Settings) -> Source:
     return KafkaSource(settings.input.topics, _kafka_options(settings))
 
 
-def build_sink(settings: Settings) -> Sink:
+def build_sink(settings: Settings, recycled: Callable[[str], object]) -> Sink:
     """Connect the output.
+
+    Args:
+        settings: validated settings.
+        recycled: told why, each time a producer is replaced.
 
     Raises:
         RetryableError: the cluster does not answer.
-        ConfigError: the client refuses the settings.
+        ConfigError: the client refuses the settings, or the cluster refuses `output.delivery`.
     """
     if settings.output.sink == "files":
         from streamae.connectors.json_lines_sink import JsonLinesSink
 
         return JsonLinesSink(settings.output.directory)
-    from streamae.connectors.kafka import KafkaSink
+    from streamae.connectors.kafka import AtLeastOnceSink, KafkaSink
 
-    return KafkaSink(_kafka_options(settings))
+    sink = KafkaSink if settings.output.delivery == "exactly_once" else AtLeastOnceSink
+    return sink(_kafka_options(settings), recycled)
 
 
 def build_store(settings: Settings) -> StateStore:
@@ -121,6 +127,7 @@ def _kafka_options(settings: Settings) -> KafkaOptions:
         bootstrap_servers=of.bootstrap_servers,
         group_id=of.group_id,
         instance_id=of.instance_id,
+        assignor=of.assignor,
         security_protocol=of.security_protocol,
         sasl_mechanism=of.sasl_mechanism,
         sasl_username=of.sasl_username,

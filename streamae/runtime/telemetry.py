@@ -26,6 +26,7 @@ from streamae import __version__
 from streamae.batches import ChangeKind, Partition, Reason
 
 TRANSACTION_OUTCOMES = ("committed", "aborted", "unknown")
+RECYCLE_REASONS = ("aborted", "late", "unknown", "connection")
 CHECKPOINT_OUTCOMES = ("ok", "stale", "rolled_back", "error")
 REBALANCES = ("assigned", "revoked")
 KEY_STATES = ("learning", "resuming", "ready")
@@ -68,7 +69,9 @@ class Telemetry:
         _start(self._dead_letters, Reason)
         _start(self._drops, DROP_REASONS)
         _start(self._episodes, ChangeKind)
+        self._recycles = self._counter("producer_recycles_total", "Producers replaced.", ["reason"])
         _start(self._transactions, TRANSACTION_OUTCOMES)
+        _start(self._recycles, RECYCLE_REASONS)
 
     def _state_metrics(self) -> None:
         self._checkpoints = self._counter("checkpoints_total", "Attempts to save state.", ["outcome"])
@@ -142,6 +145,10 @@ class Telemetry:
         """Observe one output transaction; `outcome` is one of `TRANSACTION_OUTCOMES`."""
         self._transactions.labels(_known(outcome, TRANSACTION_OUTCOMES)).inc()
         self._transaction_seconds.observe(seconds)
+
+    def producer_recycled(self, reason: str) -> None:
+        """Count a producer that is not used again; `reason` is one of `RECYCLE_REASONS`."""
+        self._recycles.labels(_known(reason, RECYCLE_REASONS)).inc()
 
     def checkpoint(self, outcome: str, seconds: float) -> None:
         """Observe one attempt to save state; `outcome` is one of `CHECKPOINT_OUTCOMES`, `ok` ends the age."""

@@ -115,6 +115,10 @@ class Streams(ABC):
         self._opened.append(sink)
         return sink
 
+    def track(self, opened: Source | Sink) -> None:
+        """Close this one as well."""
+        self._opened.append(opened)
+
     def close(self) -> None:
         """Close what was opened."""
         for opened in self._opened:

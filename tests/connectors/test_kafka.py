@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -20,22 +19,18 @@ from kafka.errors import (
     ProducerFencedError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
-    UnstableOffsetCommitError,
     UnsupportedVersionError,
 )
-from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from scripts.services import KafkaBroker
 from scripts.services.process import free_port
 from streamae.batches import Partition
-from streamae.connectors.kafka import KafkaMembership, KafkaOptions, KafkaSink, KafkaSource
+from streamae.connectors.kafka import KafkaOptions, KafkaSink, KafkaSource
 from streamae.connectors.kafka.client import client_errors
-from streamae.connectors.kafka.source import QUIET
 from streamae.connectors.protocols import Span
 from streamae.errors import (
     ConfigError,
     FatalError,
-    MembershipError,
     OutcomeUnknownError,
     RetryableError,
     TooLargeError,
@@ -77,36 +72,6 @@ def owner_of(streams: KafkaStreams, topic: str, partitions: int = 1, **options: 
 
 
 # Groups.
-
-
-@pytest.mark.integration
-def test_the_broker_alone_would_accept_a_proof_without_generation(kafka_streams: KafkaStreams, topic: str) -> None:
-    """Why `membership` checks: offered by a zombie, generation -1 moves the new owner's offset back."""
-    zombie = owner_of(kafka_streams, topic)
-    kafka_streams.expel(zombie)
-    owner = kafka_streams.reader(topic)
-    owner.poll_until_owner(1)
-    commit(kafka_streams.sink(), [], {Partition(topic, 0): 50}, owner.source.membership())
-    assert isinstance(zombie.source, KafkaSource)
-    metadata = zombie.source._consumer.group_metadata()
-    assert (metadata.generation_id, metadata.member_id) == (-1, "")
-    with pytest.raises(MembershipError, match="generation -1"):
-        zombie.source.membership()
-    unchecked = KafkaMembership(metadata, frozenset({Partition(topic, 0)}))
-    commit(kafka_streams.sink(), [], {Partition(topic, 0): 10}, unchecked)
-    assert kafka_streams.committed(topic) == 10
-
-
-@pytest.mark.integration
-def test_a_proof_is_not_given_between_a_rebalance_and_its_report(kafka_streams: KafkaStreams, topic: str) -> None:
-    """The engine must drop what it lost before it may commit what it kept."""
-    reader = owner_of(kafka_streams, topic, partitions=2)
-    assert isinstance(reader.source, KafkaSource)
-    reader.source._changes.on_partitions_lost([TopicPartition(topic, 1)])
-    with pytest.raises(MembershipError, match="since the last poll"):
-        reader.source.membership()
-    reader.poll()
-    assert reader.source.membership().owned == {Partition(topic, 0)}
 
 
 @pytest.mark.integration
@@ -157,36 +122,6 @@ def test_a_restarted_static_member_takes_its_place_and_fences_the_old(kafka_stre
     new.poll_until_owner(1)
     with pytest.raises(FatalError, match="instance id"):
         old.poll_until(lambda: False, "the old member to be told")
-
-
-@pytest.mark.integration
-def test_span_waits_until_another_owners_transaction_is_decided(kafka_streams: KafkaStreams, topic: str) -> None:
-    """Starting at an offset that is about to move would process records twice."""
-    former = owner_of(kafka_streams, topic)
-    partition = Partition(topic, 0)
-    sink = kafka_streams.sink()
-    assert isinstance(sink, KafkaSink)
-    spans: list[Span] = []
-    with sink.transaction() as transaction:
-        transaction.send_offsets({partition: 5}, former.source.membership())
-        sink._send_offsets(transaction)  # what the end of the block does first
-        asking = threading.Thread(target=lambda: spans.append(former.source.span(partition)))
-        asking.start()
-        asking.join(0.5)
-        assert spans == []
-    asking.join(10)
-    assert spans == [Span(5, 0, 0)]
-
-
-def test_the_clients_error_line_for_that_wait_is_dropped() -> None:
-    """Fifty error lines a second about the expected would hide the unexpected."""
-    logger = logging.getLogger("test")
-
-    def passes(*arguments: object) -> bool:
-        return bool(QUIET.filter(logger.makeRecord("test", logging.ERROR, "", 0, "%s %s", arguments, None)))
-
-    assert not passes("partition", UnstableOffsetCommitError())
-    assert passes("partition", KafkaError("other"))
 
 
 # Transactions.
@@ -271,63 +206,6 @@ def test_a_restarted_sink_ends_what_its_predecessor_left_open(kafka_streams: Kaf
     assert kafka_streams.committed(topic) == 2
 
 
-@pytest.mark.integration
-def test_a_producer_that_lost_a_connection_is_not_used_again(kafka_streams: KafkaStreams, topic: str) -> None:
-    """Its commit may have been sent twice, and the second one would end the transaction that comes next."""
-
-    class Connection:
-        """Is connected when first asked."""
-
-        asked = 0
-
-        @property
-        def connected(self) -> bool:
-            self.asked += 1
-            return self.asked == 1
-
-    class Sink(KafkaSink):
-        """Sees one more connection, which is lost during the first commit."""
-
-        lost: Any = None
-
-        def _connections(self) -> list[Any]:
-            return super()._connections() + ([self.lost] if self.lost else [])
-
-    kafka_streams.create_topic(topic, 1)
-    sink = Sink(replace(kafka_streams.options, group_id=kafka_streams.group("group")))
-    producer = sink._producer
-    commit(sink, [message(topic, b"1")])
-    assert sink._producer is producer
-    sink.lost = Connection()
-    commit(sink, [message(topic, b"2")])
-    assert sink._producer is None
-    sink.lost = None
-    commit(sink, [message(topic, b"3")])
-    assert [record.value for record in kafka_streams.read(topic)] == [b"1", b"2", b"3"]
-    sink.close()
-
-
-@pytest.mark.integration
-def test_the_client_alone_would_send_refused_offsets_again(kafka_streams: KafkaStreams, topic: str) -> None:
-    """Why a producer that failed is thrown away: what it remembers ends in the next transaction."""
-    reader = owner_of(kafka_streams, topic, partitions=2)
-    stale = reader.source.membership().metadata._replace(generation_id=99)
-    producer = KafkaProducer(
-        bootstrap_servers=kafka_streams.servers, transactional_id=kafka_streams.group("raw"), retry_backoff_ms=5
-    )
-    producer.init_transactions()
-    producer.begin_transaction()
-    with pytest.raises(KafkaError):
-        producer.send_offsets_to_transaction({TopicPartition(topic, 1): OffsetAndMetadata(1)}, stale)
-    producer.abort_transaction()
-    producer.begin_transaction()
-    current = reader.source.membership().metadata
-    producer.send_offsets_to_transaction({TopicPartition(topic, 0): OffsetAndMetadata(2)}, current)
-    producer.commit_transaction()
-    producer.close()
-    assert (kafka_streams.committed(topic, 0), kafka_streams.committed(topic, 1)) == (2, 1)
-
-
 # A broker that is slow or gone.
 
 
@@ -336,9 +214,9 @@ class InterruptedSink(KafkaSink):
 
     before_commit: Callable[[], None] = staticmethod(lambda: None)
 
-    def _commit(self) -> None:
+    def _commit(self, connections: list[Any]) -> None:
         self.before_commit()
-        super()._commit()
+        super()._commit(connections)
 
 
 def interrupted_sink(streams: KafkaStreams) -> InterruptedSink:

@@ -15,6 +15,7 @@ from streamae.runtime.telemetry import (
     DROP_REASONS,
     KEY_STATES,
     REBALANCES,
+    RECYCLE_REASONS,
     TRANSACTION_OUTCOMES,
     Telemetry,
 )
@@ -61,6 +62,7 @@ def exercised() -> Telemetry:
     telemetry.stepped(0.02)
     telemetry.episode(ChangeKind.OPENED)
     telemetry.transaction("committed", 0.1)
+    telemetry.producer_recycled("late")
     telemetry.checkpoint("ok", 0.1)
     telemetry.nothing_to_save()
     telemetry.keys({"ready": 2})
@@ -90,7 +92,7 @@ def test_names_follow_the_convention() -> None:
 def test_labels_come_from_closed_sets() -> None:
     """No label can grow with the data: a key never becomes a series."""
     allowed = {
-        "reason": set(Reason),
+        "reason": {*Reason, *RECYCLE_REASONS},
         "kind": {*ChangeKind, *REBALANCES},
         "outcome": {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES},
         "state": set(KEY_STATES),
@@ -120,6 +122,7 @@ def test_labels_come_from_closed_sets() -> None:
         ("episodes_total", {"kind": "opened"}, 1),
         ("transactions_total", {"outcome": "committed"}, 1),
         ("transaction_duration_seconds_count", {}, 1),
+        ("producer_recycles_total", {"reason": "late"}, 1),
         ("checkpoints_total", {"outcome": "ok"}, 1),
         ("checkpoint_duration_seconds_count", {}, 1),
         ("keys", {"state": "ready"}, 2),
@@ -149,6 +152,8 @@ def test_labelled_counters_start_at_zero() -> None:
         assert value(fresh, "episodes_total", kind=kind) == 0
     for outcome in TRANSACTION_OUTCOMES:
         assert value(fresh, "transactions_total", outcome=outcome) == 0
+    for reason in RECYCLE_REASONS:
+        assert value(fresh, "producer_recycles_total", reason=reason) == 0
     for outcome in CHECKPOINT_OUTCOMES:
         assert value(fresh, "checkpoints_total", outcome=outcome) == 0
     for kind in REBALANCES:

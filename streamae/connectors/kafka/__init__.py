@@ -1,4 +1,4 @@
-"""Kafka: a source that delivers only what was asked for, and a sink whose transactions hold what they promise.
+"""Kafka: a source that delivers only what was asked for, and sinks that hold what they promise.
 
 Only the modules of this package import the client library. It is pinned exactly: they guard against hazards
 found by reading and breaking that very release, and name each of them where it is closed.
@@ -6,8 +6,9 @@ found by reading and breaking that very release, and name each of them where it 
 Must not know: what the bytes mean, settings, or how partitions are recovered.
 """
 
+from streamae.connectors.kafka.at_least_once import AtLeastOnceSink
 from streamae.connectors.kafka.client import KafkaOptions
 from streamae.connectors.kafka.sink import KafkaSink, KafkaTransaction
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
 
-__all__ = ["KafkaMembership", "KafkaOptions", "KafkaSink", "KafkaSource", "KafkaTransaction"]
+__all__ = ["AtLeastOnceSink", "KafkaMembership", "KafkaOptions", "KafkaSink", "KafkaSource", "KafkaTransaction"]

@@ -14,6 +14,7 @@ from kafka.errors import (
     FencedInstanceIdError,
     KafkaConfigurationError,
     KafkaError,
+    KafkaTimeoutError,
     ProducerFencedError,
     TransactionalIdAuthorizationFailedError,
     UnsupportedVersionError,
@@ -23,6 +24,15 @@ from kafka.net.compat import KafkaNetClient
 from streamae.errors import ConfigError, FatalError, RetryableError
 
 CLOSE_TIMEOUT_MS = 5_000
+NO_TRANSACTIONS = {  # by the client's name of the error, which it may hand on inside of another one
+    "TransactionalIdAuthorizationFailedError": "grant our user WRITE and DESCRIBE on transactional id {id},"
+    " or on all with the prefix of the group",
+    "ClusterAuthorizationFailedError": "grant our user IDEMPOTENT_WRITE on the cluster",
+    "UnsupportedVersionError": "the brokers are too old for transactions: version 2.5 or later is needed",
+    "InvalidTransactionTimeoutError": "kafka.transaction_timeout_ms is above the brokers' transaction.max.timeout.ms",
+}
+INIT_TRANSACTIONS = "init_transactions"
+AT_LEAST_ONCE = "; or accept repeated events with output.delivery = at_least_once"
 FATAL = (FencedInstanceIdError, ProducerFencedError, TransactionalIdAuthorizationFailedError, UnsupportedVersionError)
 
 
@@ -32,12 +42,14 @@ class KafkaOptions:
 
     Attributes:
         instance_id: stable name of this process among the group's; None = anonymous.
+        assignor: `cooperative_sticky` moves only what must move, `range` takes everything back at each rebalance.
         sasl_password: never shown.
     """
 
     bootstrap_servers: str
     group_id: str
     instance_id: str | None = None
+    assignor: str = "cooperative_sticky"
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str | None = None
     sasl_username: str | None = None
@@ -88,6 +100,31 @@ def client_errors(what: str) -> Iterator[None]:
         raise FatalError(f"{what}: {error}") from error
     except (KafkaError, OSError) as error:
         raise RetryableError(f"{what}: {error}") from error
+
+
+@contextmanager
+def transaction_errors(transactional_id: str) -> Iterator[None]:
+    """Turn what the cluster says when it has no transactions for us into a refusal to start, with the ways out.
+
+    Raises:
+        ConfigError: transactions are not supported, not allowed to us, or not for as long as asked for.
+        FatalError, RetryableError: anything else, as it came.
+    """
+    try:
+        yield
+    except (FatalError, RetryableError) as error:
+        reasons = [remedy for name, remedy in NO_TRANSACTIONS.items() if name in str(error)]
+        if reasons:
+            remedy = reasons[0].format(id=transactional_id)
+            raise ConfigError(
+                [f"output.delivery: exactly_once is not possible: {remedy}{AT_LEAST_ONCE} ({error})"]
+            ) from error
+        if isinstance(error.__cause__, KafkaTimeoutError) and str(error).startswith(INIT_TRANSACTIONS):
+            raise RetryableError(
+                f"no transaction coordinator for {transactional_id}: if this lasts, look whether topic"
+                f" __transaction_state can have its replicas{AT_LEAST_ONCE} ({error})"
+            ) from error
+        raise
 
 
 @contextmanager

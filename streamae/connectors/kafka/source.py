@@ -1,7 +1,12 @@
 """Kafka consumer group as a `Source`.
 
-A rebalance only raises flags here, which the next `poll` reports; nothing is delivered before `start_at`.
-Membership is checked by us: after losing it the client offers a proof that the broker would not check at all.
+The client has hazards here as well; each has its guard in this module:
+    H1  after losing membership it offers a proof that the broker would not check at all: proofs are checked by us;
+    H4  rebalance listeners run on its IO thread: they raise flags, which the next `poll` reports, and do not wait;
+    H6  by default it skips or repeats records on its own: no automatic reset, no automatic commit, nothing is
+        delivered before `start_at`;
+    H7  it logs an error at each retry while another owner's transaction is open: those lines are dropped;
+    H9  the broker checks the member, not the partition: a proof names the partitions it is good for.
 
 Must not know: what the bytes mean, or how partitions are recovered.
 """
@@ -16,14 +21,24 @@ from typing import Any, NamedTuple
 from kafka import KafkaConsumer
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError, UnstableOffsetCommitError
-from kafka.structs import MemberState, TopicPartition
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import (
+    CommitFailedError,
+    InconsistentGroupProtocolError,
+    KafkaError,
+    KafkaTimeoutError,
+    LogTruncationError,
+    OffsetOutOfRangeError,
+    RebalanceInProgressError,
+    UnstableOffsetCommitError,
+)
+from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from streamae.batches import Partition, RawRecord
 from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors, client_opening
 from streamae.connectors.kafka.header_names import tolerate_bad_names
 from streamae.connectors.protocols import Poll, Span
-from streamae.errors import FatalError, MembershipError
+from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError
 from streamae.fail_points import fail_point
 
 
@@ -39,6 +54,9 @@ QUIET = _ExpectedErrors()
 # Loggers that warn, at every start, of what is in order: a first import that takes 0.2 s, a group that has no
 # coordinator yet, topics whose metadata is on its way.
 ALARMING = ("kafka.net.selector", "kafka.coordinator", "kafka.coordinator.assignors.sticky.sticky_assignor")
+
+
+ASSIGNORS = {"cooperative_sticky": CooperativeStickyAssignor, "range": RangePartitionAssignor}
 
 
 class _FinishedJoin:
@@ -57,10 +75,47 @@ class _FinishedJoin:
 
 
 class KafkaMembership(NamedTuple):
-    """Proof of membership: the client's group metadata, and the partitions owned with it."""
+    """Proof of membership: the client's group metadata, and the partitions owned with it.
+
+    Attributes:
+        source: who gave it; used in the polling thread only.
+    """
 
     metadata: Any
     owned: frozenset[Partition]
+    source: KafkaSource | None = None
+
+    def check_owned(self, partitions: Iterable[Partition]) -> None:
+        """Refuse partitions of others: the broker would take their offsets (H9).
+
+        Raises:
+            MembershipError: one is not owned by this member.
+        """
+        strange = set(partitions) - self.owned
+        if strange:
+            raise MembershipError(f"not the owner of {sorted(strange)}")
+
+    def check_current(self) -> None:
+        """Refuse to be used after a rebalance.
+
+        Raises:
+            MembershipError: this member is no longer stable, or in another generation.
+        """
+        assert self.source is not None
+        if self.source.membership() != self:
+            raise MembershipError("membership has changed since the proof was given")
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit offsets outside of any transaction, from the polling thread.
+
+        Raises:
+            MembershipError: the group no longer knows this member; nothing is committed.
+            OutcomeUnknownError: not answered in time.
+            RetryableError: refused for another reason.
+        """
+        self.check_current()
+        assert self.source is not None
+        self.source.commit(offsets)
 
 
 class _OwnershipChanges(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -105,7 +160,7 @@ class _OwnershipChanges(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class KafkaSource:
-    """Source over a Kafka consumer group (cooperative-sticky, read_committed, no automatic commits).
+    """Source over a Kafka consumer group (read_committed, no automatic commits).
 
     Raises:
         RetryableError: the cluster cannot be reached.
@@ -133,7 +188,7 @@ class KafkaSource:
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 allow_auto_create_topics=False,
-                partition_assignment_strategy=(CooperativeStickyAssignor,),
+                partition_assignment_strategy=(ASSIGNORS[options.assignor],),
                 session_timeout_ms=options.session_timeout_ms,
                 heartbeat_interval_ms=min(3_000, options.session_timeout_ms // 3),
                 max_poll_interval_ms=options.max_poll_interval_ms,
@@ -157,6 +212,11 @@ class KafkaSource:
                 self._plan_anew(error.args[0])
             except LogTruncationError as error:  # records we have read are gone: unclean leader election
                 self._plan_anew(error.divergent_offsets)
+            except InconsistentGroupProtocolError as error:
+                raise RetryableError(
+                    f"group {self._options.group_id} has members with another kafka.assignor than"
+                    f" {self._options.assignor}: stop all of them, then start all with the same one ({error})"
+                ) from error
         assigned, revoked = self._changes.take()
         self._owned = self._owned.difference(revoked).union(assigned)
         self._started.difference_update(revoked, assigned)
@@ -216,7 +276,18 @@ class KafkaSource:
             raise MembershipError(f"not a stable member: {metadata.state}, generation {metadata.generation_id}")
         if self._changes.assigned or self._changes.revoked:
             raise MembershipError("ownership has changed since the last poll")
-        return KafkaMembership(metadata, frozenset(self._owned))
+        return KafkaMembership(metadata, frozenset(self._owned), self)
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit offsets for this member; see `KafkaMembership.commit`, which checks first."""
+        committed = {TopicPartition(*at): OffsetAndMetadata(offset) for at, offset in offsets.items()}
+        with client_errors("commit of offsets"):
+            try:
+                self._consumer.commit(committed, timeout_ms=self._options.request_timeout_ms)
+            except (CommitFailedError, RebalanceInProgressError) as error:
+                raise MembershipError(f"commit of offsets: {error}") from error
+            except KafkaTimeoutError as error:
+                raise OutcomeUnknownError(f"commit of offsets not answered: {error}") from error
 
     def close(self) -> None:
         """Leave the group and release connections; idempotent."""
