@@ -132,7 +132,7 @@ class Sample(NamedTuple):
     Attributes:
         at_s: monotonic seconds.
         stored: manifest offset by partition; without a manifest the partition is missing.
-        committed: committed offset by partition; never committed = missing.
+        committed: committed offset by partition, 0 = never; missing = a commit is being carried out.
     """
 
     at_s: float
@@ -157,8 +157,8 @@ def states_ahead(samples: Sequence[Sample]) -> Differences:
     differences = Differences("stored state")
     for sample in samples:
         for partition, offset in sample.stored.items():
-            if offset > sample.committed.get(partition, 0):
+            if partition in sample.committed and offset > sample.committed[partition]:
                 differences.note(
-                    "ahead of the group", f"partition {partition}: {offset} > {sample.committed.get(partition)}"
+                    "ahead of the group", f"partition {partition}: {offset} > {sample.committed[partition]}"
                 )
     return differences

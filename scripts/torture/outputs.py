@@ -170,6 +170,7 @@ class Watch:
         self._asked = [ConsumerGroupTopicPartitions(group, [At(topic, index) for index in range(partitions)])]
         self._state = state
         self.samples: list[Sample] = []
+        self._newest: dict[int, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -184,24 +185,32 @@ class Watch:
             self._thread.join()
 
     def committed(self) -> dict[int, int]:
-        """Return the committed offset of each partition that has one, asked now.
+        """Return the committed offset of each partition, asked now; 0 = never committed.
+
+        A partition whose newest commit is still being carried out (the transaction is decided, its offsets are not
+        written yet) is left out.
 
         Raises:
             KafkaException: no answer.
         """
-        (future,) = self._admin.list_consumer_group_offsets(self._asked, request_timeout=ADMIN_TIMEOUT_S).values()
+        asked = self._admin.list_consumer_group_offsets(
+            self._asked, require_stable=True, request_timeout=ADMIN_TIMEOUT_S
+        )
+        (future,) = asked.values()
         found = future.result(ADMIN_TIMEOUT_S).topic_partitions
-        return {at.partition: at.offset for at in found if at.offset >= 0}
+        return {at.partition: max(0, at.offset) for at in found if at.error is None}
 
     def newest(self) -> dict[int, int]:
-        """Return the committed offsets as of the last sample."""
-        return dict(self.samples[-1].committed) if self.samples else {}
+        """Return the newest committed offset seen of each partition."""
+        return dict(self._newest)
 
     def _run(self) -> None:
         while not self._stop.wait(self.INTERVAL_S):
             try:
                 stored = self._state.offsets()
-                self.samples.append(Sample(time.monotonic(), stored, self.committed()))
+                committed = self.committed()
+                self.samples.append(Sample(time.monotonic(), stored, committed))
+                self._newest |= committed
             except (KafkaException, RedisError, TimeoutError, struct.error):
                 continue  # a service is away: that may be the fault of this trial
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scripts.torture import controls
 from scripts.torture.context import Context
+from scripts.torture.faults_kills import kills
 from scripts.torture.golden import golden
 from scripts.torture.report import Result
 
@@ -33,4 +35,12 @@ class Test:
     is_control: bool = False
 
 
-PLAN: tuple[Test, ...] = (Test("T0", "undisturbed run against the oracle", golden, 0, 0),)
+PLAN: tuple[Test, ...] = (
+    Test("T0", "undisturbed run against the oracle", golden, 0, 0),
+    Test("T1", "kill -9 of one worker of three", kills, 200, 30),
+    Test("N1", "no compare-and-set in the store", controls.without_cas, 1, 1, is_control=True),
+    Test("N2", "no key count in the store", controls.without_key_count, 1, 1, is_control=True),
+    Test("N3", "no check of the generation", controls.without_generation, 1, 1, is_control=True),
+    Test("N4", "state from the future is trusted", controls.without_future, 1, 1, is_control=True),
+    Test("N5", "a reader of uncommitted messages", controls.careless_reader, 1, 1, is_control=True),
+)

@@ -49,6 +49,12 @@ class PacedProducer:
         """Begin to write."""
         self._thread.start()
 
+    def write_to(self, count: int) -> None:
+        """Write, instead of a thread, up to `count` records of the stream and wait until the broker has them."""
+        while self.written < min(count, self.workload.records):
+            self._write(min(CHUNK, count - self.written))
+        self._flush()
+
     def allow(self, share: float) -> None:
         """Let the stream go on up to this share of its records, in [0, 1]."""
         self._limit = int(share * self.workload.records)
@@ -56,7 +62,11 @@ class PacedProducer:
     def finish(self) -> None:
         """Write all the rest as fast as possible and wait until the broker has it."""
         self._is_free = True
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.write_to(self.workload.records)
+
+    def _flush(self) -> None:
         left = self._producer.flush(FLUSH_TIMEOUT_S)
         if left:
             self.failures.append(f"{left} input records were not confirmed")

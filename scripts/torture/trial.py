@@ -193,15 +193,24 @@ class Trial:
         self.exit_codes = self.workers.stop()
         self.watch.close()
 
-    def await_committed(self) -> None:
-        """Wait until the group has committed everything that the workload holds.
+    def await_committed(self, count: int | None = None) -> None:
+        """Wait until the group has committed the first `count` records of the workload; None = all.
 
         Raises:
             TimedOutError: it takes too long.
         """
-        ends = self.workload.ends()
+        ends = self.workload.ends(count)
         timeout_s = START_TIMEOUT_S + self.workload.records / SLOWEST_RATE
         wait_until(lambda: self.watch.newest() == ends, f"{self.setup.name} to be committed up to {ends}", timeout_s)
+
+    def await_stored(self, count: int | None = None) -> None:
+        """Wait until the stored state reflects the first `count` records of the workload; None = all.
+
+        Raises:
+            TimedOutError: it takes too long.
+        """
+        ends = self.workload.ends(count)
+        wait_until(lambda: self.state.offsets() == ends, f"state of {self.setup.name} to reach {ends}", START_TIMEOUT_S)
 
     def await_owned(self, workers: int) -> None:
         """Wait until that many living workers share all partitions among them.

@@ -87,9 +87,9 @@ class Workload:
         """Return the record key of a key index."""
         return b"key-%05d" % index
 
-    def ends(self) -> dict[int, int]:
-        """Return the number of records by partition."""
-        counts = np.bincount(self.order % self.partitions, minlength=self.partitions)
+    def ends(self, count: int | None = None) -> dict[int, int]:
+        """Return the end offset of each partition after the first `count` records; None = all."""
+        counts = np.bincount(self.order[:count] % self.partitions, minlength=self.partitions)
         return dict(enumerate(counts.tolist()))
 
     def produced(self, start: int, end: int) -> Iterator[tuple[int, bytes, bytes]]:
