@@ -161,6 +161,9 @@ class ModelSettings(Section):
 
     bundle: Path = Field(Path("bundle"), description="Directory written by `streamae train`.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto = cuda where there is one.")
+    fallback: Literal["none", "cpu"] = Field(
+        "none", description="When the device fails: none ends the process, to be restarted; cpu scores on there."
+    )
     threads: Annotated[int, Field(ge=0)] = Field(
         0, description="CPU threads that score chunks side by side; 0 = one a core."
     )

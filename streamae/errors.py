@@ -9,6 +9,7 @@
     │   ├── TooLargeError      the broker refuses this very message for its size: shorten it, then retry
     │   └── OutcomeUnknownError    a commit was asked for and never answered: find out before sending anything again
     └── FatalError         cannot go on correctly in this process: exit 1, the supervisor restarts it
+        └── DeviceError        the device that runs the model failed: another one may do
 
 Every command ends with an `ExitCode`. A bad *record* is never an exception: it becomes a dead letter with a reason (`streamae.batches.Reason`).
 """
@@ -85,3 +86,7 @@ class OutcomeUnknownError(RetryableError):
 
 class FatalError(StreamaeError):
     """Going on in this process could break a guarantee."""
+
+
+class DeviceError(FatalError):
+    """The device failed to run the model; the same windows may be run on another device."""

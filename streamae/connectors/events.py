@@ -130,7 +130,11 @@ class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventWriter:
-    """Writes episode changes as messages. Holds no state: the same change gives the same bytes, also after a replay."""
+    """Writes episode changes as messages. Holds no state: the same change gives the same bytes, also after a replay.
+
+    Attributes:
+        settings_version: carried in every event; may be replaced when the settings are.
+    """
 
     def __init__(
         self,
@@ -155,7 +159,7 @@ class EventWriter:
         """
         self._topic, self._source_uri, self._detector = topic, source_uri, detector
         self._features, self._top_features = tuple(features), top_features
-        self._versions = (bundle_version, settings_version)
+        self._bundle_version, self.settings_version = bundle_version, settings_version
         self._encode = msgspec.json.Encoder().encode
 
     def message(self, change: EpisodeChange, key: bytes, partition: Partition) -> Message:
@@ -212,8 +216,8 @@ class EventWriter:
             imputed_share=_share(change.imputed_share),
             close_reason=cast(Literal["quiet", "gap"] | None, change.close_reason),
             features=self._parts(change),
-            model_version=self._versions[0],
-            settings_version=self._versions[1],
+            model_version=self._bundle_version,
+            settings_version=self.settings_version,
             source=Origin(topic=partition.topic, partition=partition.index, offset=change.offset),
         )
 

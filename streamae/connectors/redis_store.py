@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -25,13 +25,14 @@ from typing import Any
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, NoPermissionError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
 from streamae.connectors.protocols import Manifest, Outcome
+from streamae.connectors.store_health import Problem, judge
 from streamae.errors import ConfigError, RetryableError
 from streamae.fail_points import fail_point
 
@@ -144,6 +145,17 @@ class RedisStore:
         with self._guarded("drop"):
             answer: Any = self._drop(keys=self._keys(partition, range(BUCKETS)), args=["" if at is None else at])
         return bool(answer)
+
+    def problems(self) -> Mapping[Problem, str]:
+        """Return what is wrong with the server; see `Inspectable.problems`."""
+        with self._guarded("info"):
+            try:
+                info: Any = self._client.info()
+            except NoPermissionError as error:
+                return {Problem.HIDDEN: f"INFO: {error}: allow it, so that eviction is noticed before it costs state"}
+            except InvalidResponse as error:
+                raise ConfigError([f"state.redis_url: what answers there is no Redis: {error}"]) from error
+        return judge(info)
 
     def close(self) -> None:
         """Release connections; idempotent."""

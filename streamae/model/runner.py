@@ -17,7 +17,7 @@ from torch import Tensor
 
 from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import squash
-from streamae.errors import ConfigError, FatalError
+from streamae.errors import ConfigError, DeviceError, FatalError
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 
@@ -62,6 +62,7 @@ class Runner:
 
         Raises:
             ConfigError: cuda is asked for and there is none.
+            DeviceError: the device does not work.
         """
         self.bundle = bundle
         self._device = choose_device(device)
@@ -75,9 +76,12 @@ class Runner:
         self._chunk_size = _round_up(CUDA_CHUNK if is_cuda else min(chunk_size, MAX_CPU_CHUNK))
         self._recent_steps = bundle.architecture.recent_steps
         self._forecast_steps = min(stride, bundle.architecture.window_size - 1)
-        self._means = torch.from_numpy(bundle.scaling.means.copy()).to(self._device)  # (F,) float64
-        self._scales = torch.from_numpy(bundle.scaling.scales.copy()).to(self._device)  # (F,) float64
-        self._network = network or self._load()
+        try:
+            self._means = torch.from_numpy(bundle.scaling.means.copy()).to(self._device)  # (F,) float64
+            self._scales = torch.from_numpy(bundle.scaling.scales.copy()).to(self._device)  # (F,) float64
+            self._network = network or self._load()
+        except RuntimeError as error:
+            raise DeviceError(f"{self._device}: {error}") from error
         size, features = bundle.architecture.window_size, bundle.architecture.features
         self.run(np.zeros((1, size, features), dtype=np.float32))
 
@@ -101,7 +105,8 @@ class Runner:
             Errors (B, F); with B = 0 empty arrays.
 
         Raises:
-            FatalError: the device has too little memory for `ROW_MULTIPLE` windows, or an error is not finite.
+            DeviceError: the device failed, or has too little memory for `ROW_MULTIPLE` windows.
+            FatalError: an error is not finite.
         """
         while (joined := self._try(values)) is None:
             self._halve()
@@ -133,7 +138,7 @@ class Runner:
             errors: Floats = self._errors(raw)[:, :rows].cpu().numpy()
         except RuntimeError as error:  # torch.OutOfMemoryError is one of them
             if "out of memory" not in str(error).lower():
-                raise
+                raise DeviceError(f"{self._device}: {error}") from error
             return None
         return errors
 
@@ -147,7 +152,7 @@ class Runner:
 
     def _halve(self) -> None:
         if self._chunk_size <= ROW_MULTIPLE:
-            raise FatalError(f"{self.device_name}: out of memory with only {ROW_MULTIPLE} windows in a batch")
+            raise DeviceError(f"{self._device}: out of memory with only {ROW_MULTIPLE} windows in a batch")
         self._chunk_size = max(ROW_MULTIPLE, self._chunk_size // 2 // ROW_MULTIPLE * ROW_MULTIPLE)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -27,12 +28,14 @@ from streamae.core.windowing import KeyWindows, Missing
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import edges
 from streamae.runtime.checkpoint import Checkpointer
+from streamae.runtime.devices import build_runner
 from streamae.runtime.engine import Engine
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
 from streamae.runtime.partitions import Partitions
 from streamae.runtime.recovery import Recovery
-from streamae.runtime.stages import Observer, Policies, Stages, WindowModel
+from streamae.runtime.stages import Observer, Policies, Stages, Tuning, WindowModel
+from streamae.runtime.store_watch import StoreWatch
 from streamae.runtime.telemetry import Telemetry
 
 TYPICAL_STEPS = 500  # half-life of the statistics, in steps of the training data
@@ -66,7 +69,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     """
     parts = parts or Parts()
     bundle = parts.bundle or load_bundle(settings.model.bundle)
-    stages = build_stages(settings, bundle, parts.runner)
+    stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, telemetry))
     log = get_logger()
     states = KeyStates(
         KeyTable(settings.limits.max_keys, settings.limits.key_idle_ms),
@@ -75,6 +78,8 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
         telemetry.evicted,
         SplitKeyWarning(telemetry),
     )
+    watch = StoreWatch(states.store, telemetry)
+    watch()
     source = parts.source or edges.build_source(settings)
     state = state_fingerprint(settings, bundle, states.layout)
     partitions = Partitions()
@@ -104,13 +109,14 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
         telemetry,
         build_policies(settings),
         observer=parts.observer,
+        look_around=watch,
     )
 
 
-def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None) -> Stages:
-    """Build the stations of the data for a bundle; `runner` None = on the configured device."""
-    capacity, features = settings.limits.max_keys, len(bundle.features)
-    window, threshold, episode = settings.window, settings.threshold, settings.episode
+def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Stages:
+    """Build the stations of the data for a bundle that runs on `runner`."""
+    capacity, features, window = settings.limits.max_keys, len(bundle.features), settings.window
+    tuning = build_tuning(settings, bundle)
     max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
     model = settings.model
     return Stages(
@@ -126,55 +132,30 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel | None)
             max_imputed_share=window.max_imputed_share,
         ),
         batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
-        runner=runner or build_runner(settings, bundle),
+        runner=runner,
         calibration=bundle.calibration,
-        decision=build_decision(settings, bundle),
-        episodes=Episodes(
-            capacity,
-            features,
-            EpisodeRules(
-                exit_ratio=episode.exit_ratio,
-                min_duration=episode.min_duration_windows,
-                merge_gap=episode.merge_gap_windows,
-                update_interval_ms=episode.update_interval_ms,
-                top_features=settings.output.top_features,
-                min_windows=threshold.min_windows,
-            ),
-        ),
+        decision=Decision(capacity, tuning.rule, tuning.learning),
+        episodes=Episodes(capacity, features, tuning.episodes),
         events=EventWriter(
             settings.output.topic,
             settings.output.source_uri,
             bundle.features,
             top_features=settings.output.top_features,
             bundle_version=bundle.version,
-            settings_version=fingerprint(settings),
+            settings_version=tuning.settings_version,
             detector=settings.kafka.group_id,
         ),
+        tune=partial(build_tuning, bundle=bundle),
         scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
     )
 
 
-def build_runner(settings: Settings, bundle: Bundle) -> WindowModel:
-    """Put the network on its device. The framework loads only here: it takes seconds."""
-    from streamae.model.runner import Runner
-
-    model = settings.model
-    return Runner(
-        bundle,
-        device=model.device,
-        chunk_size=model.cpu_chunk_size,
-        threads=model.threads,
-        stride=settings.window.stride,
-    )
-
-
-def build_decision(settings: Settings, bundle: Bundle) -> Decision:
-    """Build threshold rule and statistics; new keys start from the level of the bundle's calibration."""
-    threshold = settings.threshold
-    return Decision(
-        settings.limits.max_keys,
-        rule_named(threshold.rule, k=threshold.k, value=threshold.value, margin=threshold.margin),
-        Learning(
+def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
+    """Build threshold rule, learning and episode rules; new keys start from the level of the bundle's calibration."""
+    threshold, episode = settings.threshold, settings.episode
+    return Tuning(
+        rule=rule_named(threshold.rule, k=threshold.k, value=threshold.value, margin=threshold.margin),
+        learning=Learning(
             half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
             cap_sigma=threshold.cap_sigma,
             smoothing=threshold.smoothing,
@@ -183,6 +164,15 @@ def build_decision(settings: Settings, bundle: Bundle) -> Decision:
             prior_mean=bundle.calibration.score_mean,
             prior_sd=bundle.calibration.score_sd,
         ),
+        episodes=EpisodeRules(
+            exit_ratio=episode.exit_ratio,
+            min_duration=episode.min_duration_windows,
+            merge_gap=episode.merge_gap_windows,
+            update_interval_ms=episode.update_interval_ms,
+            top_features=settings.output.top_features,
+            min_windows=threshold.min_windows,
+        ),
+        settings_version=fingerprint(settings),
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from streamae.batches import (
     Slots,
     WindowBatch,
 )
+from streamae.config import Settings
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.protocols import Finite, Poll, Sink, Source
 from streamae.core.grid import Strays
@@ -30,11 +30,13 @@ from streamae.core.key_table import NO_SLOT
 from streamae.core.scoring import score
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
 from streamae.fail_points import fail_point
+from streamae.runtime import gauges
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
 from streamae.runtime.outbox import Outbox
 from streamae.runtime.partitions import Partitions
+from streamae.runtime.put_off import PutOff
 from streamae.runtime.recovery import Recovery
 from streamae.runtime.stages import Observer, Policies, Stages
 from streamae.runtime.telemetry import Telemetry
@@ -56,6 +58,7 @@ class Engine:
         policies: Policies,
         *,
         observer: Observer | None = None,
+        look_around: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Join the parts; `runtime.assembly.build_engine` does it from settings.
@@ -67,12 +70,13 @@ class Engine:
             telemetry: counters.
             policies: see there.
             observer: called with every scored batch, for pictures and backtests.
+            look_around: called by `report`, for what else is to be looked at every few seconds.
             clock: seconds, for durations only.
         """
         self.source, self.sink, self.stages = source, sink, stages
         self.states, self.partitions, self.recovery, self.checkpointer = states, partitions, recovery, checkpointer
         self.telemetry, self.policies, self.observer, self.clock = telemetry, policies, observer, clock
-        self.outbox = Outbox(partitions.is_suppressed)
+        self.outbox, self.put_off, self._look_around = Outbox(partitions.is_suppressed), PutOff(source), look_around
         self._committed_ms: int | None = None
         self._is_blocked = False  # a commit failed: read nothing more until it succeeds
         self._doubtful: dict[Partition, int] = {}  # offsets of a transaction whose outcome is not known
@@ -89,6 +93,8 @@ class Engine:
             FatalError: end the process.
         """
         started = self.clock()
+        if not self._is_blocked:
+            self.put_off.resume_due(now_ms)
         poll = self.source.poll(self.policies.poll_timeout_ms)  # while a commit is outstanding: ownership only
         fail_point("after_poll")
         polled = self._follow(poll, now_ms)
@@ -133,7 +139,7 @@ class Engine:
 
     def summary(self) -> dict[str, Any]:
         """Return what readiness and the log want to know; cheap."""
-        since = (self.checkpointer.failing_since_ms, self.recovery.failing_since_ms)
+        since = (self.checkpointer.failing_since_ms, self.recovery.failing_since_ms, self.put_off.failing_since_ms)
         failing = [when_ms for when_ms in since if when_ms is not None]
         return {
             "partitions": len(self.partitions),
@@ -151,7 +157,12 @@ class Engine:
     def report(self) -> None:
         """Refresh the gauges that cost something to compute."""
         self.telemetry.lag(self.source.lag())
-        self.telemetry.keys(self.key_states())
+        self.telemetry.keys(gauges.key_states(self.stages, self.states))
+        loading = len(self.recovery.waiting)
+        self.telemetry.partitions(gauges.partition_states(self.partitions, loading, self.put_off, self._is_blocked))
+        self.telemetry.committed({partition: progress.committed for partition, progress in self.partitions.items()})
+        if self._look_around is not None:
+            self._look_around()
 
     def _is_member(self) -> bool:
         try:
@@ -159,18 +170,6 @@ class Engine:
         except RetryableError:
             return False
         return True
-
-    def key_states(self) -> dict[str, int]:
-        """Return the number of keys learning, ready and resuming (their window refills after a gap)."""
-        slots = self.states.table.resident()
-        windows, learnt = self.stages.windows, self.stages.decision.columns["count"][slots]
-        is_ready = learnt >= self.stages.decision.learning.min_windows
-        refilling = (windows.columns["filled"][slots] < windows.size) & (windows.columns["generation"][slots] > 0)
-        return {
-            "learning": int((~is_ready & ~refilling).sum()),
-            "resuming": int(refilling.sum()),
-            "ready": int((is_ready & ~refilling).sum()),
-        }
 
     def _score(self, batch: WindowBatch) -> None:
         """Errors, score, verdict, episodes: the only place where a window is judged."""
@@ -234,7 +233,9 @@ class Engine:
             self._block()
             raise
         except RetryableError as error:
-            if isinstance(error, TooLargeError):
+            if isinstance(error, MembershipError):
+                outcome = "fenced"
+            if isinstance(error, TooLargeError) and self._is_dead_letter(error.index):  # half an event is none
                 self.outbox.shorten(error.index)
                 self._log.warning("message_shortened", error=str(error))
             self._block()
@@ -284,6 +285,7 @@ class Engine:
 
     def _forget(self, partition: Partition) -> None:
         """Drop everything about a partition that is not committed: its next owner, maybe us, does it again."""
+        self.put_off.abandon(partition)
         slots = self.states.release(partition)
         self.stages.batcher.drop(slots)
         self.outbox.drop(partition)
@@ -298,12 +300,11 @@ class Engine:
         """
         try:
             admission = self.states.admit(records, self.partitions.bases())
-        except RetryableError:
+        except RetryableError as error:
             self.telemetry.store_error()
-            for partition, found in polled.items():  # nothing was done with them: read them again
-                with suppress(MembershipError):  # taken away meanwhile; the next poll will say so
-                    self.source.start_at(partition, found[0].offset)
-            raise
+            records = self._without_unknown(records, polled, error, now_ms)
+            admission = self.states.admit(records, self.partitions.bases())  # all in memory: the store is not asked
+        self.put_off.settle(polled.keys(), now_ms)
         for partition in admission.lost:
             del polled[partition]
         if admission.lost:
@@ -353,12 +354,32 @@ class Engine:
                 fail_point("in_shadow_replay")
                 self.telemetry.replayed(sum(record.offset < progress.replay_until for record in found))
             progress.position = found[-1].offset + 1
-            self.telemetry.consumed(partition, len(found))
+            self.telemetry.consumed(partition, len(found), found[-1].timestamp)
 
     def _is_commit_due(self, now_ms: int) -> bool:
         if self._committed_ms is None:
             self._committed_ms = now_ms
         return now_ms - self._committed_ms >= self.policies.commit_interval_ms
+
+    def _without_unknown(
+        self,
+        records: RecordBatch,
+        polled: dict[Partition, Sequence[RawRecord]],
+        error: RetryableError,
+        now_ms: int,
+    ) -> RecordBatch:
+        """Put partitions off that have keys whose state cannot be read now; return the records of the others."""
+        unknown = np.flatnonzero(self.states.table.lookup(records.partitions, records.keys) == NO_SLOT)
+        waiting = {records.partitions[index] for index in unknown}
+        self.put_off.add({partition: polled.pop(partition)[0].offset for partition in waiting}, error, now_ms)
+        return records.take(np.flatnonzero([partition in polled for partition in records.partitions]))
+
+    def _is_dead_letter(self, index: int) -> bool:
+        return self.outbox.messages[index].topic == self.policies.dead_letter_topic
+
+    def adopt(self, settings: Settings) -> None:
+        """Judge by the threshold and episode settings of these from now on. Only between two steps, after `drain`."""
+        self.stages.adopt(settings)
 
 
 def _names(partitions: Sequence[Partition]) -> list[str]:

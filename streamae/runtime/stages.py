@@ -1,4 +1,4 @@
-"""The stations of the data in order, and what the engine may decide at its own discretion.
+"""The stations of the data in order, what of them may change at run time, and what the engine may decide by itself.
 
 Only shapes: what is done with them is in the engine, how they are made from settings in the assembly.
 """
@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streamae.batches import ErrorBatch, Floats, Reason, ScoreBatch, VerdictBatch, WindowBatch
+from streamae.config import Settings
 from streamae.connectors.codec import Codec
 from streamae.connectors.events import EventWriter
 from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.batching import MicroBatcher
-from streamae.core.decision import Decision
-from streamae.core.episodes import Episodes
+from streamae.core.decision import Decision, Learning
+from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.grid import RowGrid
 from streamae.core.scoring import Calibration
+from streamae.core.thresholds import ThresholdRule
 from streamae.core.windowing import KeyWindows
 
 Observer = Callable[[WindowBatch, ScoreBatch, VerdictBatch], None]
@@ -29,6 +31,22 @@ class WindowModel(Protocol):
     def run(self, values: Floats) -> ErrorBatch:
         """Return the errors of windows (B, W, F) in the features' own units."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How scores are judged: what may be changed while the engine runs.
+
+    Attributes:
+        rule, learning: thresholds, and how keys learn.
+        episodes: when episodes begin and end.
+        settings_version: carried in every event.
+    """
+
+    rule: ThresholdRule
+    learning: Learning
+    episodes: EpisodeRules
+    settings_version: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +62,15 @@ class Stages:
     decision: Decision
     episodes: Episodes
     events: EventWriter
+    tune: Callable[[Settings], Tuning]
     scores: ScoreWriter | None = None  # off: nobody asked for the curve
+
+    def adopt(self, settings: Settings) -> None:
+        """Judge by the threshold and episode settings of these from now on; what keys have learnt stays."""
+        tuning = self.tune(settings)
+        self.decision.rule, self.decision.learning = tuning.rule, tuning.learning
+        self.episodes.rules = tuning.episodes
+        self.events.settings_version = tuning.settings_version
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -24,12 +24,15 @@ from prometheus_client import (
 
 from streamae import __version__
 from streamae.batches import ChangeKind, Partition, Reason
+from streamae.connectors.store_health import Problem
 
-TRANSACTION_OUTCOMES = ("committed", "aborted", "unknown")
+TRANSACTION_OUTCOMES = ("committed", "aborted", "fenced", "unknown")
 RECYCLE_REASONS = ("aborted", "late", "unknown", "connection")
 CHECKPOINT_OUTCOMES = ("ok", "stale", "rolled_back", "error")
 REBALANCES = ("assigned", "revoked")
 KEY_STATES = ("learning", "resuming", "ready")
+PARTITION_STATES = ("loading", "replaying", "running", "paused", "halted")
+RELOAD_OUTCOMES = ("applied", "refused")
 DROP_REASONS = (Reason.LATE, Reason.DUPLICATE)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -40,7 +43,7 @@ class Telemetry:
     """All metrics of one engine. Any thread may call; values start at zero with the process.
 
     Args:
-        clock: seconds since the epoch, for the two metrics that are points in time or ages.
+        clock: seconds since the epoch, for the metrics that are points in time or ages.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -59,6 +62,11 @@ class Telemetry:
         self._dead_letters = self._counter("dead_letters_total", "Records sent to the dead-letter topic.", ["reason"])
         self._drops = self._counter("dropped_records_total", "Records dropped by policy.", ["reason"])
         self._lag = self._gauge("consumer_lag_records", "Records not read yet.", by_partition)
+        self._lag_seconds = self._gauge(
+            "consumer_lag_seconds", "Age of the newest record read, 0 where none is waiting.", by_partition
+        )
+        self._newest_ms: dict[Partition, int] = {}
+        self._committed = self._gauge("committed_offset", "Next offset to read according to the group.", by_partition)
         self._scores = self._counter("scores_total", "Windows scored.")
         self._batch_sizes = self._histogram("batch_size_windows", "Windows of a micro-batch.", _BATCH_SIZES)
         self._model_seconds = self._histogram("model_duration_seconds", "Model time of a micro-batch.")
@@ -84,15 +92,24 @@ class Telemetry:
         self._evictions = self._counter("evicted_keys_total", "Idle keys given up at the cap.")
         self._split_keys = self._counter("split_keys_total", "Keys seen in more than one partition.")
         self._store_errors = self._counter("store_errors_total", "Failed calls to the state store.")
+        self._store_problems = self._gauge("store_problems", "What the state store's own report says.", ["problem"])
         self._rebalances = self._counter("rebalanced_partitions_total", "Partitions gained and lost.", ["kind"])
+        self._partitions = self._gauge("partition_state", "Partitions assigned to this process.", ["state"])
         _start(self._checkpoints, CHECKPOINT_OUTCOMES)
         _start(self._rebalances, REBALANCES)
         _start(self._keys, KEY_STATES)
+        _start(self._store_problems, Problem)
+        _start(self._partitions, PARTITION_STATES)
 
     def _process_metrics(self) -> None:
         self._retries = self._counter("retries_total", "Steps that failed in a way that may pass.")
         self._progress = self._gauge("loop_last_progress_timestamp_seconds", "When the loop last completed a turn.")
         self._bundle = self._gauge("bundle_info", "The served bundle.", ["version", "device"])
+        self._fallbacks = self._counter("device_fallbacks_total", "Failed devices that the CPU took over from.")
+        self._reloads = self._counter("config_reloads_total", "Settings read again on SIGHUP.", ["outcome"])
+        self._reload = self._gauge("config_last_reload_successful", "Whether the settings last read were valid.")
+        self._reload.set(1)
+        _start(self._reloads, RELOAD_OUTCOMES)
         build = self._gauge("build_info", "The running program.", ["version", "python"])
         build.labels(__version__, platform.python_version()).set(1)
 
@@ -105,9 +122,11 @@ class Telemetry:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
         return Histogram(f"streamae_{name}", text, buckets=buckets, registry=self._registry)
 
-    def consumed(self, partition: Partition, records: int) -> None:
-        """Count records read from a partition."""
+    def consumed(self, partition: Partition, records: int, newest_ms: int) -> None:
+        """Count records read from a partition, the last of which has this Kafka timestamp (ms since the epoch)."""
         self._records.labels(partition.topic, str(partition.index)).inc(records)
+        if newest_ms > 0:  # Kafka's -1 stands for none
+            self._newest_ms[partition] = newest_ms
 
     def replayed(self, records: int) -> None:
         """Count records replayed with outputs suppressed."""
@@ -122,10 +141,27 @@ class Telemetry:
         self._drops.labels(Reason(reason)).inc(records)
 
     def lag(self, lags: Mapping[Partition, int]) -> None:
-        """Replace the lag of all partitions: those no longer owned disappear."""
+        """Replace the lag of all partitions, in records and in time: those no longer owned disappear."""
         self._lag.clear()
+        self._lag_seconds.clear()
+        self._newest_ms = {partition: newest for partition, newest in self._newest_ms.items() if partition in lags}
         for partition, records in lags.items():
-            self._lag.labels(partition.topic, str(partition.index)).set(records)
+            labels = partition.topic, str(partition.index)
+            self._lag.labels(*labels).set(records)
+            if partition in self._newest_ms:
+                age_s = max(0.0, self._clock() - self._newest_ms[partition] / 1_000)
+                self._lag_seconds.labels(*labels).set(age_s if records else 0.0)
+
+    def committed(self, offsets: Mapping[Partition, int | None]) -> None:
+        """Replace the committed offset of all partitions; None = never committed."""
+        self._committed.clear()
+        for partition, offset in offsets.items():
+            if offset is not None:
+                self._committed.labels(partition.topic, str(partition.index)).set(offset)
+
+    def partitions(self, by_state: Mapping[str, int]) -> None:
+        """Set the number of partitions; the states are those of `PARTITION_STATES`."""
+        _set_all(self._partitions, by_state, PARTITION_STATES)
 
     def scored(self, windows: int, seconds: float) -> None:
         """Count one micro-batch and the model time it took."""
@@ -163,10 +199,7 @@ class Telemetry:
 
     def keys(self, by_state: Mapping[str, int]) -> None:
         """Set the keys in memory; the states are those of `KEY_STATES`."""
-        for state in KEY_STATES:
-            self._keys.labels(state).set(by_state.get(state, 0))
-        if unknown := set(by_state) - set(KEY_STATES):
-            raise ValueError(f"unknown key states {sorted(unknown)}")
+        _set_all(self._keys, by_state, KEY_STATES)
 
     def evicted(self, keys: int) -> None:
         """Count idle keys given up at the cap."""
@@ -179,6 +212,11 @@ class Telemetry:
     def store_error(self) -> None:
         """Count one failed call to the state store."""
         self._store_errors.inc()
+
+    def store_problems(self, found: Collection[Problem]) -> None:
+        """Set which problems the state store has now."""
+        for problem in Problem:
+            self._store_problems.labels(problem).set(problem in found)
 
     def rebalance(self, kind: str, partitions: int) -> None:
         """Count partitions gained or lost; `kind` is one of `REBALANCES`."""
@@ -197,15 +235,36 @@ class Telemetry:
         self._bundle.clear()
         self._bundle.labels(version, device).set(1)
 
+    def device_fallback(self) -> None:
+        """Count one failed device that the CPU took over from."""
+        self._fallbacks.inc()
+
+    def reloaded(self, outcome: str) -> None:
+        """Count settings read again; `outcome` is one of `RELOAD_OUTCOMES`."""
+        self._reloads.labels(_known(outcome, RELOAD_OUTCOMES)).inc()
+        self._reload.set(outcome == "applied")
+
     def render(self) -> tuple[bytes, str]:
         """Return all metrics in the text format, and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 
-def _start(metric: Counter | Gauge, labels: tuple[str, ...] | type[Reason | ChangeKind]) -> None:
+def _start(metric: Counter | Gauge, labels: tuple[str, ...] | type[Reason | ChangeKind | Problem]) -> None:
     """Show a series for each label from the start: a rate needs a zero to rise from."""
     for label in labels:
         metric.labels(str(label))
+
+
+def _set_all(metric: Gauge, values: Mapping[str, int], labels: tuple[str, ...]) -> None:
+    """Set a gauge for each of its labels, 0 where there is no value.
+
+    Raises:
+        ValueError: a value for another label.
+    """
+    if unknown := set(values) - set(labels):
+        raise ValueError(f"{sorted(unknown)} are none of {labels}")
+    for label in labels:
+        metric.labels(label).set(values.get(label, 0))
 
 
 def _known(label: str, labels: tuple[str, ...]) -> str:

@@ -14,8 +14,9 @@ from torch import Tensor
 from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import score
-from streamae.errors import ConfigError, FatalError
-from streamae.model.autoencoder import Autoencoder, Cell
+from streamae.errors import ConfigError, DeviceError, FatalError
+from streamae.model.architecture import Cell
+from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.runner import MAX_CPU_CHUNK, ROW_MULTIPLE, Runner
 from tests.model.models import CELLS, architecture, bundle, raw_windows
@@ -189,14 +190,14 @@ def test_out_of_memory_halves_the_chunk_and_goes_on(error: RuntimeError) -> None
 def test_memory_for_nothing_is_fatal() -> None:
     """Retrying for ever would look alive and do nothing."""
     of = bundle()
-    with pytest.raises(FatalError, match="out of memory"):
+    with pytest.raises(DeviceError, match="out of memory"):
         Runner(of, "cpu", network=SmallDevice(of, 0, torch.OutOfMemoryError("out of memory")))
 
 
 def test_other_errors_of_the_device_come_through() -> None:
-    """Only memory is worth another try."""
+    """Only memory is worth another try; anything else says that the device is done for, and which one it was."""
     of = bundle()
-    with pytest.raises(RuntimeError, match="illegal instruction"):
+    with pytest.raises(DeviceError, match="cpu: illegal instruction"):
         Runner(of, "cpu", network=SmallDevice(of, 0, RuntimeError("illegal instruction")))
 
 

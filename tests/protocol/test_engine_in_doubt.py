@@ -16,6 +16,7 @@ from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
 from streamae.runtime.partitions import Partitions
+from streamae.runtime.put_off import RETRY_MS
 from streamae.runtime.recovery import Recovery
 from tests.engines import TOPIC, Rig, broker_with, ids, stream
 
@@ -204,6 +205,9 @@ def test_records_are_read_again_even_if_another_partition_was_taken_away_meanwhi
     source = TakenWhileReading(broker, "group", (TOPIC,), 400)
     rig = Rig(broker, store, parts={"source": source})
     store.meanwhile = source, taken
+    rig.step(4)
+    assert store.meanwhile is None
+    rig.now_ms += RETRY_MS
     finish(rig)
     assert ids(rig.events()) == ids(golden().events())
     assert rig.state() == golden().state()

@@ -10,6 +10,7 @@ import pytest
 from streamae.connectors.memory import MemoryBroker, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import OutcomeUnknownError, RetryableError
+from streamae.runtime.put_off import RETRY_MS
 from tests.engines import TOPIC, Rig, broker_with, ids, settings, stream
 
 MOVES, SEEDS = 60, 60
@@ -74,6 +75,8 @@ def test_a_random_schedule_leaves_no_trace(seed: int) -> None:
             strike(chance, broker, store, processes)
     broker._waiting.clear()
     store._waiting.clear()
+    for process in processes:
+        process.rig.now_ms += RETRY_MS  # what was put off is due
     for _ in range(60):
         for process in processes:
             process.turn()

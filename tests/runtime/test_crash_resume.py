@@ -20,7 +20,13 @@ from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import RetryableError
 from tests.engines import Rig, broker_with, ids, settings, stream
 
-WATCHED = ("runtime/engine.py", "runtime/checkpoint.py", "runtime/key_states.py", "runtime/recovery.py")
+WATCHED = (
+    "runtime/engine.py",
+    "runtime/checkpoint.py",
+    "runtime/key_states.py",
+    "runtime/recovery.py",
+    "runtime/put_off.py",
+)
 SPIKES = [(0, 35), (1, 60), (1, 61), (2, 90), (3, 30), (3, 75)]
 
 

@@ -11,6 +11,8 @@ from streamae.batches import Partition
 from streamae.connectors.memory import MemoryBroker, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import OutcomeUnknownError, RetryableError, TooLargeError
+from streamae.runtime import gauges
+from streamae.runtime.put_off import RETRY_MS
 from tests.engines import DEAD, FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, header, ids, settings, stream
 
 
@@ -136,7 +138,7 @@ def test_no_event_across_a_gap() -> None:
     ]
     assert [event["close_reason"] for event in closed] == ["gap"]
     half = run(shifted[: 3 * 83])
-    assert half.engine.key_states() == {"learning": 0, "resuming": 3, "ready": 0}
+    assert gauges.key_states(half.engine.stages, half.engine.states) == {"learning": 0, "resuming": 3, "ready": 0}
 
 
 def test_a_failed_commit_is_repeated_with_the_same_outputs() -> None:
@@ -203,14 +205,46 @@ def test_records_whose_state_cannot_be_read_are_read_again() -> None:
     first.engine.close()
     rig = Rig(broker, store, now_ms=1_000)
     store.fail_at("load", RetryableError("Redis is down"), times=2)
-    failures = 0
-    for _ in range(5):
-        try:
-            rig.step()
-        except RetryableError:
-            failures += 1
-    assert failures == 2
+    rig.step(3)
+    assert b"streamae_store_errors_total 2.0" in rig.telemetry.render()[0]
+    assert rig.engine.summary()["store_failing_since_ms"] is not None
+    rig.now_ms += RETRY_MS
     rig.run_dry()
+    assert rig.engine.summary()["store_failing_since_ms"] is None
+    assert ids(rig.events()) == ids(golden.events())
+    assert rig.state() == golden.state()
+
+
+def test_a_new_key_during_an_outage_of_the_store_stops_its_own_partition_only() -> None:
+    """Keys in memory are scored and committed while a key of another partition waits; then nothing is missing."""
+    records = [*stream(), (b"newcomer-0", stream()[0][1])]
+    golden = run(records)
+    broker, store = broker_with(records), MemoryStore()
+    at = {index: Partition(TOPIC, index) for index in (sum(b"newcomer-0") % 2, 1 - sum(b"newcomer-0") % 2)}
+    waiting, other = at.values()
+    held = broker.log(waiting).records.pop()  # the newcomer comes later
+    rig = Rig(broker, store)
+    rig.step(12)
+    store.fail_at("load", RetryableError("Redis is down"), times=10_000)
+    store.fail_at("before_checkpoint", RetryableError("Redis is down"), times=10_000)
+    rig.step(40)
+    assert broker.committed("group", other) == broker.log(other).end
+    broker.log(waiting).records.append(held)
+    late = broker.log(other).records[-1]
+    broker.produce(TOPIC, late.key, late.value, late.timestamp, partition=other.index)  # a duplicate: dropped
+    rig.step(5)
+    assert broker.committed("group", other) == broker.log(other).end
+    assert broker.committed("group", waiting) == broker.log(waiting).end - 1
+    rig.engine.report()
+    text = rig.telemetry.render()[0]
+    assert b'streamae_partition_state{state="paused"} 1.0' in text
+    assert b'streamae_partition_state{state="running"} 1.0' in text
+    assert rig.engine.summary()["store_failing_since_ms"] is not None
+    store._waiting.clear()
+    rig.now_ms += RETRY_MS
+    rig.run_dry()
+    rig.engine.report()
+    assert b'streamae_partition_state{state="running"} 2.0' in rig.telemetry.render()[0]
     assert ids(rig.events()) == ids(golden.events())
     assert rig.state() == golden.state()
 

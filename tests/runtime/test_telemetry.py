@@ -10,19 +10,22 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 import streamae
 from streamae.batches import ChangeKind, Partition, Reason
+from streamae.connectors.store_health import Problem
 from streamae.runtime.telemetry import (
     CHECKPOINT_OUTCOMES,
     DROP_REASONS,
     KEY_STATES,
+    PARTITION_STATES,
     REBALANCES,
     RECYCLE_REASONS,
+    RELOAD_OUTCOMES,
     TRANSACTION_OUTCOMES,
     Telemetry,
 )
 
 ONE, TWO = Partition("sensors", 0), Partition("sensors", 1)
 OURS = re.compile(r"streamae_[a-z]+(_[a-z]+)*")
-UNITS = ("seconds", "windows", "records", "total", "info", "keys")
+UNITS = ("seconds", "windows", "records", "total", "info", "keys", "offset", "problems", "state", "successful")
 
 
 class Clock:
@@ -53,7 +56,7 @@ def value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
 def exercised() -> Telemetry:
     """Telemetry with every method called."""
     telemetry = Telemetry(Clock())
-    telemetry.consumed(ONE, 3)
+    telemetry.consumed(ONE, 3, 990_000)
     telemetry.replayed(1)
     telemetry.dead_lettered(Reason.NOT_JSON, 1)
     telemetry.dropped(Reason.LATE, 1)
@@ -73,6 +76,11 @@ def exercised() -> Telemetry:
     telemetry.retried()
     telemetry.progressed()
     telemetry.bundle("0123abcd", "cpu")
+    telemetry.committed({ONE: 7, TWO: None})
+    telemetry.partitions({"running": 2})
+    telemetry.store_problems({Problem.EVICTS})
+    telemetry.device_fallback()
+    telemetry.reloaded("refused")
     return telemetry
 
 
@@ -94,8 +102,9 @@ def test_labels_come_from_closed_sets() -> None:
     allowed = {
         "reason": {*Reason, *RECYCLE_REASONS},
         "kind": {*ChangeKind, *REBALANCES},
-        "outcome": {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES},
-        "state": set(KEY_STATES),
+        "outcome": {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *RELOAD_OUTCOMES},
+        "state": {*KEY_STATES, *PARTITION_STATES},
+        "problem": set(Problem),
         "topic": {"sensors"},
         "partition": {"0", "1"},
         "version": {"0123abcd", streamae.__version__},
@@ -115,6 +124,13 @@ def test_labels_come_from_closed_sets() -> None:
         ("dead_letters_total", {"reason": "not_json"}, 1),
         ("dropped_records_total", {"reason": "late"}, 1),
         ("consumer_lag_records", {"topic": "sensors", "partition": "0"}, 5),
+        ("consumer_lag_seconds", {"topic": "sensors", "partition": "0"}, 10),
+        ("committed_offset", {"topic": "sensors", "partition": "0"}, 7),
+        ("partition_state", {"state": "running"}, 2),
+        ("store_problems", {"problem": "evicts"}, 1),
+        ("device_fallbacks_total", {}, 1),
+        ("config_reloads_total", {"outcome": "refused"}, 1),
+        ("config_last_reload_successful", {}, 0),
         ("scores_total", {}, 8),
         ("batch_size_windows_sum", {}, 8),
         ("model_duration_seconds_sum", {}, 0.01),
@@ -158,15 +174,62 @@ def test_labelled_counters_start_at_zero() -> None:
         assert value(fresh, "checkpoints_total", outcome=outcome) == 0
     for kind in REBALANCES:
         assert value(fresh, "rebalanced_partitions_total", kind=kind) == 0
+    for outcome in RELOAD_OUTCOMES:
+        assert value(fresh, "config_reloads_total", outcome=outcome) == 0
+    for problem in Problem:
+        assert value(fresh, "store_problems", problem=problem) == 0
+    for state in PARTITION_STATES:
+        assert value(fresh, "partition_state", state=state) == 0
 
 
 def test_lag_of_lost_partitions_disappears() -> None:
     """A partition that went to another process must not keep its last lag here."""
     telemetry = Telemetry()
     telemetry.lag({ONE: 5, TWO: 7})
+    telemetry.committed({ONE: 5, TWO: 7})
     telemetry.lag({TWO: 8})
+    telemetry.committed({TWO: 8})
+    assert value(telemetry, "committed_offset", topic="sensors", partition="0") is None
+    assert value(telemetry, "committed_offset", topic="sensors", partition="1") == 8
     assert value(telemetry, "consumer_lag_records", topic="sensors", partition="0") is None
     assert value(telemetry, "consumer_lag_records", topic="sensors", partition="1") == 8
+
+
+def test_lag_in_seconds_is_the_age_of_what_was_read_last() -> None:
+    """It grows while records wait, is zero when none does, and absent before the first record or without its time."""
+    clock = Clock()
+    telemetry = Telemetry(clock)
+    where = {"topic": "sensors", "partition": "0"}
+    telemetry.lag({ONE: 3})
+    assert value(telemetry, "consumer_lag_seconds", **where) is None
+    telemetry.consumed(ONE, 1, 990_000)
+    telemetry.consumed(ONE, 1, -1)
+    clock.now += 5
+    telemetry.lag({ONE: 3})
+    assert value(telemetry, "consumer_lag_seconds", **where) == 15
+    telemetry.lag({ONE: 0})
+    assert value(telemetry, "consumer_lag_seconds", **where) == 0
+    telemetry.lag({TWO: 0})
+    telemetry.lag({ONE: 1})
+    assert value(telemetry, "consumer_lag_seconds", **where) is None
+
+
+def test_the_last_reload_counts() -> None:
+    """Before any reload the settings in force are good; each one moves the gauge."""
+    telemetry = Telemetry()
+    seen = [value(telemetry, "config_last_reload_successful")]
+    for outcome in ("refused", "applied"):
+        telemetry.reloaded(outcome)
+        seen.append(value(telemetry, "config_last_reload_successful"))
+    assert seen == [1, 0, 1]
+
+
+def test_problems_of_the_store_that_are_gone_are_zero() -> None:
+    """An alert on a problem ends with it."""
+    telemetry = Telemetry()
+    telemetry.store_problems({Problem.EVICTS, Problem.OLD})
+    telemetry.store_problems({Problem.OLD})
+    assert [value(telemetry, "store_problems", problem=problem) for problem in (Problem.EVICTS, Problem.OLD)] == [0, 1]
 
 
 def test_states_without_keys_are_zero() -> None:
@@ -221,8 +284,12 @@ def test_unknown_labels_are_refused() -> None:
         telemetry.checkpoint("fine", 0.1)
     with pytest.raises(ValueError, match="none of"):
         telemetry.rebalance("stolen", 1)
-    with pytest.raises(ValueError, match="unknown key states"):
+    with pytest.raises(ValueError, match=r"asleep.*none of"):
         telemetry.keys({"asleep": 1})
+    with pytest.raises(ValueError, match=r"lost.*none of"):
+        telemetry.partitions({"lost": 1})
+    with pytest.raises(ValueError, match="none of"):
+        telemetry.reloaded("maybe")
     with pytest.raises(ValueError, match="not a valid Reason"):
         telemetry.dead_lettered("odd", 1)  # type: ignore[arg-type]
 

@@ -1,0 +1,47 @@
+"""What is counted by looking rather than by happening: keys and partitions by state, for the metrics.
+
+Reads only, and costs a pass over all keys: asked every few seconds, never in a step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container
+
+from streamae.batches import Partition
+from streamae.runtime.key_states import KeyStates
+from streamae.runtime.partitions import Partitions, Progress
+from streamae.runtime.stages import Stages
+
+
+def key_states(stages: Stages, states: KeyStates) -> dict[str, int]:
+    """Return the number of keys learning, ready and resuming (their window refills after a gap)."""
+    slots = states.table.resident()
+    windows, learnt = stages.windows, stages.decision.columns["count"][slots]
+    is_ready = learnt >= stages.decision.learning.min_windows
+    refilling = (windows.columns["filled"][slots] < windows.size) & (windows.columns["generation"][slots] > 0)
+    return {
+        "learning": int((~is_ready & ~refilling).sum()),
+        "resuming": int(refilling.sum()),
+        "ready": int((is_ready & ~refilling).sum()),
+    }
+
+
+def partition_states(
+    partitions: Partitions, loading: int, put_off: Container[Partition], is_blocked: bool
+) -> dict[str, int]:
+    """Return the number of partitions by state, one of `telemetry.PARTITION_STATES`.
+
+    Args:
+        partitions: owned and recovered ones.
+        loading: owned ones that are not recovered yet.
+        put_off: those of `partitions` that wait for the store.
+        is_blocked: all of them wait for a commit.
+    """
+
+    def state(partition: Partition, progress: Progress) -> str:
+        if is_blocked or partition in put_off:
+            return "paused"
+        return "replaying" if progress.is_replaying else "running"
+
+    return {"loading": loading, **Counter(state(partition, progress) for partition, progress in partitions.items())}
