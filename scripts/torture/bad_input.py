@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from confluent_kafka import Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource  # type: ignore[attr-defined]  # not listed
 from numpy.typing import NDArray
 
 from scripts.torture import outputs

@@ -48,7 +48,7 @@ class Place:
     def raw(self, **fields: str) -> str:
         """Return the same with fields replaced by JSON text, right or wrong."""
         marks = {name: f"<{name}>" for name in fields}
-        text = self.text(**marks)
+        text = self.text(after_ms=1, **marks)
         for name, mark in marks.items():
             text = text.replace(json.dumps(mark), fields[name])
         return text
@@ -214,7 +214,7 @@ def odd(content: Mapping[str, Any], random: Random) -> bytes:
         plain.replace(f'"{first}"', '"' + "".join(f"\\u{ord(letter):04x}" for letter in first) + '"').encode(),
         (f'{{"{A}": 77, ' + plain[1:]).encode(),  # of two the last counts
         (plain[:-1] + ', "note": "\\ud83d\\ude00 \u00e9", "x": [[[[1e999, null, {}]]]]}').encode(),
-        json.dumps(dict(reversed(content.items())), indent=4).encode(),
+        json.dumps(dict(reversed(list(content.items()))), indent=4).encode(),
         json.dumps({name: value * 1.0 if name in FEATURES else value for name, value in content.items()}).encode(),
     ])  # fmt: skip
 
