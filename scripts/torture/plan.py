@@ -13,9 +13,9 @@ from scripts.torture.bad_input import bad_input
 from scripts.torture.context import Context
 from scripts.torture.faults_clocks import clocks
 from scripts.torture.faults_kills import kills
+from scripts.torture.faults_redis import redis_faults, store_away
 from scripts.torture.faults_restarts import reloads, restarts
 from scripts.torture.faults_zombies import zombies
-from scripts.torture.faults_redis import redis_faults, store_away
 from scripts.torture.golden import golden
 from scripts.torture.report import Result
 
@@ -45,13 +45,13 @@ PLAN: tuple[Test, ...] = (
     Test("T1", "kill -9 of one worker of three", kills, 200, 30),
     Test("T2", "orderly rolling restarts", restarts, 50, 10),
     Test("T3", "zombies: workers that stand still and come back", zombies, 60, 10),
+    Test("T6", "Redis restarted, killed, emptied, set back, full, failed over", redis_faults, 125, 20),
+    Test("T6b", "Redis away under load, seconds", store_away, 60, 10),
+    Test("T9", "bad records among as many good ones", bad_input, 100_000, 10_000),
     Test("T12", "wall clocks that jump", clocks, 20, 6),
     Test("T15", "settings read again, valid and invalid", reloads, 500, 60),
     Test("T17", "random schedules of the checkpoint protocol", suites.model_check, 1_000_000, 50_000),
     Test("T19", "hazards of the Kafka client, H1 to H10", suites.hazards, 1, 1),
-    Test("T6", "Redis restarted, killed, emptied, set back, full, failed over", redis_faults, 125, 20),
-    Test("T6b", "Redis away under load, seconds", store_away, 60, 10),
-    Test("T9", "bad records among as many good ones", bad_input, 100_000, 10_000),
     Test("N1", "no compare-and-set in the store", controls.without_cas, 1, 1, is_control=True),
     Test("N2", "no key count in the store", controls.without_key_count, 1, 1, is_control=True),
     Test("N3", "no check of the generation", controls.without_generation, 1, 1, is_control=True),
