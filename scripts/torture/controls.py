@@ -47,7 +47,7 @@ def control(guard: str, scenario: Scenario, context: Context) -> Result:
 
 def late_checkpoint(context: Context, arguments: Sequence[str]) -> Result:
     """A worker stops before saving state; when it goes on, another one has long saved newer state."""
-    hold = ("--hold", f"before_checkpoint:{HELD_CALL}")
+    hold = ("--hold", f"before_checkpoint:{HELD_CALL}:0")
     with context.trial(SMALL, sections=OFTEN | SLOW_READS, arguments=arguments) as trial:
         late = _start_held(trial, hold, {VARIABLE: f"in_checkpoint:{HELD_CALL}"})  # saves once, and dies
         late.is_doomed = True

@@ -5,6 +5,7 @@ Must not know: what the outputs should be.
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 import threading
@@ -24,7 +25,8 @@ from scripts.torture.workers import wait_until
 READ_TIMEOUT_S = 60.0
 ADMIN_TIMEOUT_S = 10.0
 QUIET = {"log_level": 0}
-NOT_COMPARED = ("episode_id", "detector", "source")  # hold names of topic and group, which differ between runs
+# Hold names of topic and group, which differ between runs; or change with settings that change no decision.
+NOT_COMPARED = ("episode_id", "detector", "source", "settings_version")
 
 
 class Message(NamedTuple):
@@ -37,8 +39,9 @@ class Message(NamedTuple):
     headers: tuple[tuple[str, bytes], ...]
 
 
+@functools.cache
 def admin_of(servers: str) -> AdminClient:
-    """Return an admin client."""
+    """Return the admin client of a cluster: one for the whole process, since taking one down may crash it."""
     return AdminClient({"bootstrap.servers": servers, **QUIET})
 
 

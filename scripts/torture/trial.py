@@ -190,7 +190,7 @@ class Trial:
         """
         self.producer.finish()
         self.await_committed()
-        self.exit_codes = self.workers.stop()
+        self.exit_codes += self.workers.stop()
         self.watch.close()
 
     def await_committed(self, count: int | None = None) -> None:

@@ -1,14 +1,17 @@
 """A worker of the torture runs: `python -m scripts.torture.worker --config FILE`. The product, with a stand-in model.
 
 The model's arithmetic is exact (see `StandIn`), so that runs can be compared bit by bit and start quickly. With
-`--bundle` the real model is served instead. `--without` takes a guard out (see `guards`), `--hold` stops the process at
+`--real-model` that of the settings is served instead. `--without` takes a guard out (see `guards`), `--hold` stops the process at
 a critical place (see `holds`); the product itself has no such switches.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -58,9 +61,17 @@ def build(settings: Settings, chosen: argparse.Namespace, telemetry: Telemetry) 
     """Build the product's engine with a stand-in model, and hold it where asked."""
     parts = Parts() if chosen.real_model else Parts(bundle=tiny_bundle(), runner=StandIn())
     engine = build_engine(settings, telemetry, parts)
-    for hold in chosen.hold:
-        holds.install(engine, hold)
+    holds.install(engine, chosen.hold)
     return engine
+
+
+def sleep_by_waiting() -> None:
+    """Replace `time.sleep`: libfaketime refuses the absolute deadline that Python gives the system call."""
+
+    def sleep(seconds: float) -> None:
+        threading.Event().wait(seconds)
+
+    time.sleep = sleep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,8 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="settings file of the product")
     parser.add_argument("--real-model", action="store_true", help="serve model.bundle instead of the stand-in")
     parser.add_argument("--without", choices=sorted(guards.REMOVALS), action="append", default=[])
-    parser.add_argument("--hold", type=holds.parsed, action="append", default=[], metavar="PLACE:PASSAGE[:PAUSE_S]")
+    parser.add_argument(
+        "--hold", type=holds.parsed, action="append", default=[], metavar="PLACE:PASSAGE:PAUSE_S[:stall]"
+    )
     chosen = parser.parse_args(arguments)
+    if "FAKETIME_TIMESTAMP_FILE" in os.environ:
+        sleep_by_waiting()
     for guard in chosen.without:
         guards.REMOVALS[guard]()
     loaded = load_settings(chosen.config, {}, {})

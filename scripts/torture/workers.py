@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.torture.holds import arming_signal
+
 ROOT = Path(__file__).resolve().parents[2]
 STOP_TIMEOUT_S = 40.0
 
@@ -119,6 +121,10 @@ class Worker:
         self.is_doomed = True
         self.process.send_signal(signal.SIGTERM)
 
+    def arm(self, number: int) -> None:
+        """Arm the hold of this number among its `--hold` arguments."""
+        self.process.send_signal(arming_signal(number))
+
     def reload(self) -> None:
         """Ask to read the settings file again (SIGHUP)."""
         self.process.send_signal(signal.SIGHUP)
@@ -174,12 +180,13 @@ class Worker:
         finally:
             connection.close()
 
-    def metric(self, name: str) -> float:
-        """Return the sum of a metric over its labels; `name` without the `streamae_` prefix; NaN when unknown."""
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric over the labels not given; `name` without `streamae_`; NaN when unknown."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
         found = [
             float(text.rpartition(" ")[2])
             for text in self.get("/metrics").splitlines()
-            if text.startswith((f"streamae_{name} ", f"streamae_{name}{{"))
+            if text.startswith((f"streamae_{name} ", f"streamae_{name}{{")) and all(each in text for each in wanted)
         ]
         return sum(found) if found else float("nan")
 
@@ -210,6 +217,7 @@ class Workers:
     ) -> None:
         self._sections_of, self._folder = sections_of, folder
         self._arguments, self._env = tuple(arguments), dict(env or {})
+        self.env_of: dict[int, dict[str, str]] = {}  # added for the worker of a slot
         self.current: dict[int, Worker] = {}
         self.all: list[Worker] = []
 
@@ -229,7 +237,7 @@ class Workers:
             self._folder,
             self._sections_of(slot),
             (*self._arguments, *arguments),
-            self._env | dict(env or {}),
+            self._env | self.env_of.get(slot, {}) | dict(env or {}),
         )
         self.current[slot] = worker
         self.all.append(worker)
