@@ -176,7 +176,7 @@ def _run(invocation: Invocation) -> int:
     loaded = _load(invocation)
     from streamae.runtime.service import run_service
 
-    return run_service(loaded)
+    return run_service(loaded, lambda: _load(invocation))
 
 
 def _demo(invocation: Invocation) -> int:

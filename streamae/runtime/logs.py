@@ -81,14 +81,19 @@ def configure(level: str, form: Literal["auto", "json", "pretty"] = "auto", stre
         processors += [structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers = [other for other in root.handlers if not isinstance(other, _StandardHandler)]
     root.addHandler(_StandardHandler())
-    root.setLevel(max(LEVELS[level], logging.WARNING))
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log from this level on, also through loggers handed out before; see `configure`."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]))
+    logging.getLogger().setLevel(max(LEVELS[level], logging.WARNING))
     logging.getLogger("streamae").setLevel(LEVELS[level])
 
 

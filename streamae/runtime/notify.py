@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
@@ -23,6 +24,7 @@ class Notifier:
 
     def __init__(self, address: str | None = None, watchdog_ms: int | None = None) -> None:
         self._address = address
+        self._is_ready = False
         self.watchdog_ms = watchdog_ms
 
     @classmethod
@@ -35,7 +37,18 @@ class Notifier:
 
     def ready(self) -> None:
         """Start-up is over."""
+        self._is_ready = True
         self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Settings are being read again. Says nothing before the start-up is over, which `reloaded` would end."""
+        if self._is_ready:
+            self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+
+    def reloaded(self) -> None:
+        """The settings now in force are the last word on it."""
+        if self._is_ready:
+            self._send("READY=1")
 
     def stopping(self) -> None:
         """A clean stop has begun."""

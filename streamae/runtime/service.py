@@ -4,7 +4,7 @@
             -> engine.step() again and again -> engine.drain() -> engine.close() -> exit code
 
 First SIGTERM or SIGINT: drain, exit 0. Second one, or the drain deadline: exit 1 on the spot, which loses
-nothing, since outputs and offsets are committed together. SIGHUP is reserved: logged and ignored.
+nothing, since outputs and offsets are committed together. SIGHUP: settings are read again between two steps.
 This module must not know what a step does.
 """
 
@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from threading import Event, Thread, Timer
 from typing import Any, Protocol
 
-from streamae.config import LoadedSettings
+from streamae.config import LoadedSettings, Settings
 from streamae.errors import ConfigError, ExitCode, FatalError, RetryableError, StreamaeError
 from streamae.runtime import logs
 from streamae.runtime.health import HealthServer
 from streamae.runtime.notify import Notifier
+from streamae.runtime.reload import Reload
 from streamae.runtime.telemetry import Telemetry
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
@@ -49,7 +50,11 @@ class Engine(Protocol):
         ...
 
     def drain(self, now_ms: int) -> None:
-        """Commit and checkpoint what is in hand; no more steps follow."""
+        """Commit and checkpoint what is in hand: before the end, and before other settings count."""
+        ...
+
+    def adopt(self, settings: Settings) -> None:
+        """Judge by the threshold and episode settings of these from now on."""
         ...
 
     def close(self) -> None: ...
@@ -86,6 +91,7 @@ class Service:
 
     Args:
         build: makes the engine; may raise RetryableError and is then called again.
+        reload: takes changed settings over on SIGHUP; None = SIGHUP is ignored.
         now_ms: monotonic clock; the engine gets the same.
         wait: sleeps that many seconds, or less once a stop is asked for; None = really.
         exit_now: ends the process at once with a code.
@@ -100,7 +106,9 @@ class Service:
         now_ms: Callable[[], int] = _monotonic_ms,
         wait: Callable[[float], object] | None = None,
         exit_now: Callable[[int], None] = os._exit,
+        reload: Reload | None = None,
     ) -> None:
+        self._reload = reload
         self._build, self._limits, self._telemetry, self._notifier = build, limits, telemetry, notifier
         self._now_ms, self._exit_now = now_ms, exit_now
         self._stop = Event()
@@ -131,7 +139,7 @@ class Service:
         except ConfigError:
             raise
         except StreamaeError as error:
-            self._log.error("fatal", kind=type(error).__name__, error=str(error))
+            self._log.error("fatal", kind=type(error).__name__, error=str(error), exc_info=error.__cause__)
             code = ExitCode.FAILURE
         except Exception:  # noqa: BLE001 - the supervisor restarts; the log tells why
             self._log.exception("crashed")
@@ -148,7 +156,9 @@ class Service:
         name = signal.Signals(number).name
         if self._is_over:
             return  # everything is done: a late signal must not turn success into failure
-        if number not in STOP_SIGNALS:
+        if number == signal.SIGHUP and self._reload is not None:
+            self._reload.ask()
+        elif number not in STOP_SIGNALS:
             self._log.info("signal_ignored", signal=name)
         elif self._stop.is_set():
             self._log.warning("stop_forced", signal=name)
@@ -199,6 +209,8 @@ class Service:
         """One step, or one failed attempt and a pause: both are progress, a step that hangs is not."""
         assert self._engine is not None
         try:
+            if self._reload is not None:
+                self._reload.turn(self._engine, self._now_ms())
             self._engine.step(self._now_ms())
         except RetryableError as error:
             self._summary = self._engine.summary()
@@ -302,8 +314,8 @@ def watch_signals(handle: Callable[[int], None]) -> None:
     Thread(target=watch, name="signals", daemon=True).start()
 
 
-def run_service(loaded: LoadedSettings) -> ExitCode:
-    """Run the daemon with these settings in this process until it is told to stop.
+def run_service(loaded: LoadedSettings, reread: Callable[[], LoadedSettings]) -> ExitCode:
+    """Run the daemon with these settings in this process until it is told to stop; `reread` reads them again.
 
     Raises:
         ConfigError: the settings cannot be served.
@@ -311,22 +323,30 @@ def run_service(loaded: LoadedSettings) -> ExitCode:
     """
     from streamae.runtime.assembly import build_engine
 
-    return serve(loaded, lambda telemetry: build_engine(loaded.settings, telemetry))
+    return serve(loaded, lambda telemetry: build_engine(loaded.settings, telemetry), reread)
 
 
-def serve(loaded: LoadedSettings, build: Callable[[Telemetry], Engine]) -> ExitCode:
+def serve(
+    loaded: LoadedSettings, build: Callable[[Telemetry], Engine], reread: Callable[[], LoadedSettings] | None = None
+) -> ExitCode:
     """Run an engine as this process: log, health server, supervisor and signals around it.
+
+    Args:
+        loaded: settings of the service, and what is running.
+        build: makes the engine.
+        reread: reads the settings again on SIGHUP; None = SIGHUP is ignored.
 
     Call once, from the main thread. Raises as `run_service` does.
     """
     settings = loaded.settings.service
     logs.configure(settings.log_level, settings.log_format)
-    telemetry = Telemetry()
+    telemetry, notifier = Telemetry(), Notifier.from_environment(os.environ)
     service = Service(
         lambda: build(telemetry),
         Limits(settings.drain_timeout_ms, settings.stall_timeout_ms, settings.store_grace_ms),
         telemetry,
-        Notifier.from_environment(os.environ),
+        notifier,
+        reload=Reload(loaded.settings, reread, telemetry, notifier) if reread else None,
     )
     host, port = settings.http_host, settings.http_port
     try:

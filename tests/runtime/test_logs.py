@@ -267,3 +267,16 @@ def test_keys_are_shown_short_and_as_text() -> None:
     assert logs.shown(b"pump-1") == "pump-1"
     assert logs.shown(b"\xffpump") == "\\xffpump"
     assert logs.shown(b"x" * 500) == "x" * 64
+
+
+def test_the_level_can_be_changed_while_logging() -> None:
+    """Loggers handed out before follow, the clients' among them; where lines go and how they look stays."""
+    stream = written("info")
+    ours = logs.get_logger()
+    logs.set_level("error")
+    ours.warning("too little")
+    logging.getLogger("kafka").warning("too little")
+    logs.set_level("debug")
+    ours.debug("seen")
+    logging.getLogger("streamae.connectors").debug("seen too")
+    assert [line.get("message", line["event"]) for line in lines(stream)] == ["seen", "seen too"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,23 @@ def test_each_message_arrives_as_one_datagram(receiver: tuple[Receiver, str]) ->
         "EXTEND_TIMEOUT_USEC=1500000",
         "STOPPING=1",
     ]
+
+
+def test_a_reload_is_announced_with_its_time_and_ended(receiver: tuple[Receiver, str]) -> None:
+    """systemd wants the monotonic time with RELOADING=1, in one datagram, and READY=1 when it is over."""
+    socket_, address = receiver
+    notifier = Notifier(address)
+    notifier.reloading()
+    notifier.reloaded()
+    notifier.ready()
+    assert socket_.take() == "READY=1", "before the start is over a reload is nobody's business"
+    before = time.monotonic_ns() // 1_000
+    notifier.reloading()
+    notifier.reloaded()
+    first, second = socket_.take().splitlines()
+    assert first == "RELOADING=1"
+    assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1_000
+    assert socket_.take() == "READY=1"
 
 
 def test_a_status_cannot_smuggle_in_a_second_message(receiver: tuple[Receiver, str]) -> None:

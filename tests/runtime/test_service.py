@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import structlog
 
+from streamae.config import LoadedSettings, Settings, ThresholdSettings
 from streamae.errors import BundleError, ConfigError, FatalError, MembershipError, RetryableError
 from streamae.runtime import logs
 from streamae.runtime.notify import Notifier
+from streamae.runtime.reload import Reload
 from streamae.runtime.service import (
     FIRST_BACKOFF_S,
     LAST_BACKOFF_S,
@@ -66,6 +68,9 @@ class ScriptedEngine:
     def report(self) -> None:
         self.reports += 1
 
+    def adopt(self, settings: Settings) -> None:
+        self.calls.append(("adopt", self.world.now))
+
     def summary(self) -> dict[str, Any]:
         return self.state
 
@@ -86,9 +91,16 @@ def act(action: Action) -> None:
 class World:
     """Everything around one service: clock, waits, supervisor, exits, log."""
 
-    def __init__(self, folder: Path, script: Sequence[Action] = (None,), watchdog_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        script: Sequence[Action] = (None,),
+        watchdog_ms: int | None = None,
+        written: Settings | None = None,
+    ) -> None:
         self.now = 5_000
         self.waits: list[float] = []
+        self.hooks: list[Callable[[], None]] = []
         self.exits: list[int] = []
         self.builds: list[Action] = []
         self.messages: list[str] = []
@@ -99,14 +111,18 @@ class World:
         self.supervisor.setblocking(False)
         self.telemetry = Telemetry(lambda: self.now / 1_000)
         self.engine = ScriptedEngine(self, script)
+        notifier = Notifier(str(folder / "notify"), watchdog_ms)
         self.service = Service(
             self.build,
             LIMITS,
             self.telemetry,
-            Notifier(str(folder / "notify"), watchdog_ms),
+            notifier,
             now_ms=lambda: self.now,
             wait=self.wait,
             exit_now=self.exits.append,
+            reload=None
+            if written is None
+            else Reload(Settings(), lambda: LoadedSettings(written, {}), self.telemetry, notifier),
         )
 
     def build(self) -> ScriptedEngine:
@@ -115,8 +131,10 @@ class World:
         return self.engine
 
     def wait(self, seconds: float) -> None:
-        """Let the time pass."""
+        """Let the time pass, and what happens meanwhile happen."""
         self.listen()
+        while self.hooks:
+            self.hooks.pop()()
         self.waits.append(seconds)
         self.advance(round(seconds * 1_000))
 
@@ -154,10 +172,10 @@ def make(tmp_path: Path) -> Iterator[Make]:
     root, worlds = logging.getLogger(), []
     handlers, level = list(root.handlers), root.level
 
-    def made(*script: Action, watchdog_ms: int | None = None) -> World:
+    def made(*script: Action, watchdog_ms: int | None = None, written: Settings | None = None) -> World:
         folder = tmp_path / str(len(worlds))
         folder.mkdir()
-        worlds.append(World(folder, script or (None,), watchdog_ms))
+        worlds.append(World(folder, script or (None,), watchdog_ms, written))
         return worlds[-1]
 
     yield made
@@ -194,8 +212,8 @@ class TestStop:
         assert world.exits == [1]
         assert world.line("stop_forced")["signal"] == "SIGINT"
 
-    def test_hangup_is_logged_and_ignored(self, make: Make) -> None:
-        """SIGHUP is reserved for reloading: it must not stop the service."""
+    def test_hangup_without_settings_to_read_is_ignored(self, make: Make) -> None:
+        """SIGHUP must not stop a service, nor do anything where there is nothing to read again."""
         world = make(None, None)
         world.engine.script.insert(0, lambda: world.service.signalled(signal.SIGHUP))
         assert world.service.run() == 0
@@ -249,6 +267,39 @@ class TestStop:
         world.builds = [RetryableError("no broker"), stopped]
         assert world.service.run() == 0
         assert world.engine.names == []
+
+
+class TestReload:
+    """SIGHUP; what happens then is in test_reload.py."""
+
+    def test_settings_change_between_two_steps(self, make: Make) -> None:
+        """Never inside the step that was under way when the signal came, and the service goes on."""
+        world = make(None, None, None, written=Settings(threshold=ThresholdSettings(k=3)))
+        world.engine.script[0] = lambda: world.service.signalled(signal.SIGHUP)
+        assert world.service.run() == 0
+        assert world.engine.names == ["step", "drain", "adopt", "step", "step", "drain", "close"]
+        assert "RELOADING=1" in [message.splitlines()[0] for message in world.heard()]
+
+    def test_a_hangup_while_starting_is_remembered(self, make: Make) -> None:
+        """The file may change while the model loads: its settings count from the first step on."""
+        world = make(None, None, written=Settings(threshold=ThresholdSettings(k=3)))
+        world.builds = [lambda: world.service.signalled(signal.SIGHUP)]
+        assert world.service.run() == 0
+        assert world.engine.names[:3] == ["drain", "adopt", "step"]
+
+    def test_an_outage_delays_the_change(self, make: Make) -> None:
+        """Old decisions must be committed first: a failing commit is retried as ever, then the change is made."""
+        world = make(None, None, None, written=Settings(threshold=ThresholdSettings(k=3)))
+        world.engine.script[0] = lambda: world.service.signalled(signal.SIGHUP)
+        world.engine.on_drain = RetryableError("no broker")
+
+        def listen() -> None:
+            world.engine.on_drain = None
+
+        world.hooks.append(listen)
+        assert world.service.run() == 0
+        assert world.engine.names == ["step", "drain", "drain", "adopt", "step", "step", "drain", "close"]
+        assert world.waits == [FIRST_BACKOFF_S]
 
 
 class TestFailures:
