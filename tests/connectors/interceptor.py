@@ -20,6 +20,7 @@ class Api(IntEnum):
     """Requests by their key on the wire."""
 
     PRODUCE = 0
+    OFFSET_COMMIT = 8
     API_VERSIONS = 18
     INIT_PRODUCER_ID = 22
     ADD_PARTITIONS_TO_TXN = 24

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from streamae.batches import Partition, RawRecord
-from streamae.connectors.kafka import KafkaOptions, KafkaSink, KafkaSource
+from streamae.connectors.kafka import AtLeastOnceSink, KafkaOptions, KafkaSink, KafkaSource
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Message, Sink, Source
 from streamae.errors import MembershipError
@@ -211,7 +211,7 @@ class KafkaStreams(Streams):
     def _open_source(self, topic: str, group: str, **options: Any) -> KafkaSource:
         return KafkaSource([topic], replace(self.options, group_id=self.group(group), **options))
 
-    def _open_sink(self, group: str, **options: Any) -> KafkaSink:
+    def _open_sink(self, group: str, **options: Any) -> Sink:
         return KafkaSink(replace(self.options, group_id=self.group(group), **options))
 
     def create_topic(self, topic: str, partitions: int) -> None:
@@ -232,6 +232,13 @@ class KafkaStreams(Streams):
     def expel(self, reader: Reader) -> None:
         """Stop its polls: after `max_poll_interval_ms` the client leaves the group by itself."""
         wait_until(lambda: not is_stable(reader.source), "the member to leave its group", timeout_s=20)
+
+
+class AtLeastOnceStreams(KafkaStreams):
+    """Kafka without transactions on our side."""
+
+    def _open_sink(self, group: str, **options: Any) -> AtLeastOnceSink:
+        return AtLeastOnceSink(replace(self.options, group_id=self.group(group), **options))
 
 
 def message(topic: str, value: bytes | None, key: bytes | None = b"k", headers: tuple[Any, ...] = ()) -> Message:

@@ -1,12 +1,38 @@
-"""What every sink promises, held against memory and Kafka alike."""
+"""What every sink promises, held against memory, Kafka with transactions and Kafka without alike."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
+from scripts.services import KafkaBroker
 from streamae.batches import Partition
 from streamae.errors import MembershipError, RetryableError
-from tests.connectors.streams import Reader, Streams, commit, message, settle
+from tests.connectors.streams import (
+    AtLeastOnceStreams,
+    KafkaStreams,
+    MemoryStreams,
+    Reader,
+    Streams,
+    commit,
+    message,
+    settle,
+)
+
+KAFKA: dict[str, type[KafkaStreams]] = {"kafka": KafkaStreams, "at_least_once": AtLeastOnceStreams}
+
+
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.integration) for name in KAFKA)])
+def streams(request: pytest.FixtureRequest, fresh_name: Callable[[str], str]) -> Iterator[Streams]:
+    """A cluster, in memory and for real, with and without transactions."""
+    if request.param == "memory":
+        opened: Streams = MemoryStreams()
+    else:
+        broker: KafkaBroker = request.getfixturevalue("kafka")
+        opened = KAFKA[request.param](broker.bootstrap_servers, fresh_name("test"))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from typing import Any
 
 from kafka.errors import (
     FencedInstanceIdError,
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
     KafkaConfigurationError,
     KafkaError,
     KafkaTimeoutError,
@@ -28,8 +30,13 @@ NO_TRANSACTIONS = {  # by the client's name of the error, which it may hand on i
     "TransactionalIdAuthorizationFailedError": "grant our user WRITE and DESCRIBE on transactional id {id},"
     " or on all with the prefix of the group",
     "ClusterAuthorizationFailedError": "grant our user IDEMPOTENT_WRITE on the cluster",
-    "UnsupportedVersionError": "the brokers are too old for transactions: version 2.5 or later is needed",
+    "IncompatibleBrokerVersion": "the brokers are too old for transactions: version 2.5 or later is needed",
     "InvalidTransactionTimeoutError": "kafka.transaction_timeout_ms is above the brokers' transaction.max.timeout.ms",
+}
+REMEDIES = {
+    GroupAuthorizationFailedError: "grant our user READ on this group",
+    InconsistentGroupProtocolError: "the group has members with another kafka.assignor: stop all of them, then start"
+    " all with the same one",
 }
 INIT_TRANSACTIONS = "init_transactions"
 AT_LEAST_ONCE = "; or accept repeated events with output.delivery = at_least_once"
@@ -99,7 +106,8 @@ def client_errors(what: str) -> Iterator[None]:
     except FATAL as error:
         raise FatalError(f"{what}: {error}") from error
     except (KafkaError, OSError) as error:
-        raise RetryableError(f"{what}: {error}") from error
+        remedies = [text for kind, text in REMEDIES.items() if isinstance(error, kind)]
+        raise RetryableError("; ".join([f"{what}: {error}", *remedies])) from error
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
     CommitFailedError,
-    InconsistentGroupProtocolError,
     KafkaError,
     KafkaTimeoutError,
     LogTruncationError,
@@ -169,6 +168,7 @@ class KafkaSource:
 
     def __init__(self, topics: Sequence[str], options: KafkaOptions) -> None:
         self._options = options
+        self._topics = frozenset(topics)
         self._owned: set[Partition] = set()
         self._started: set[Partition] = set()
         self._paused: set[Partition] = set()
@@ -212,15 +212,12 @@ class KafkaSource:
                 self._plan_anew(error.args[0])
             except LogTruncationError as error:  # records we have read are gone: unclean leader election
                 self._plan_anew(error.divergent_offsets)
-            except InconsistentGroupProtocolError as error:
-                raise RetryableError(
-                    f"group {self._options.group_id} has members with another kafka.assignor than"
-                    f" {self._options.assignor}: stop all of them, then start all with the same one ({error})"
-                ) from error
         assigned, revoked = self._changes.take()
         self._owned = self._owned.difference(revoked).union(assigned)
         self._started.difference_update(revoked, assigned)
         self._paused.difference_update(revoked)
+        if not self._owned:
+            self._check_allowed()
         records = {Partition(*partition): batch for partition, batch in fetched.items()}
         return Poll(records, assigned, revoked)
 
@@ -319,6 +316,16 @@ class KafkaSource:
         coordinator = self._consumer._coordinator  # noqa: SLF001 - nothing public tells
         if coordinator.state == MemberState.STABLE and not coordinator._heartbeat_enabled:  # noqa: SLF001 - same
             raise FatalError(f"instance id {self._options.instance_id} is used by another process")
+
+    def _check_allowed(self) -> None:
+        """Notice that topics are kept from us: the client joins the group all the same, and gets nothing.
+
+        Raises:
+            RetryableError: no partition is owned, and the broker has refused to show an input topic.
+        """
+        refused = self._topics & self._consumer._client.cluster.unauthorized_topics  # noqa: SLF001 - nothing public tells
+        if refused:
+            raise RetryableError(f"input topic may not be read: grant READ on topic {', '.join(sorted(refused))}")
 
     def _still_assigned(self, partitions: Iterable[Partition]) -> list[Any]:
         assigned = self._consumer.assignment()
