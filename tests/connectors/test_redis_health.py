@@ -1,0 +1,96 @@
+"""A real Redis asked how it is: eviction, rights, and something else on its port."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from threading import Thread
+
+import pytest
+
+from scripts.services import RedisServer
+from scripts.services.process import free_port
+from streamae.connectors.redis_store import RedisOptions, RedisStore
+from streamae.connectors.store_health import Inspectable, Problem
+from streamae.errors import ConfigError, RetryableError
+from tests.conftest import start_or_skip
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A server of this test alone, to be set up badly."""
+    server = RedisServer()
+    try:
+        start_or_skip(server)
+        yield server
+    finally:
+        server.close()
+
+
+def store(url: str, username: str | None = None, password: str | None = None) -> RedisStore:
+    """Return a store at `url`."""
+    return RedisStore(RedisOptions(url, username=username, password=password, timeout_ms=500), "sae", "group")
+
+
+@pytest.mark.integration
+def test_a_server_that_is_fine_has_no_problem(server: RedisServer) -> None:
+    """No false alarm on what the tests and the compose file run."""
+    opened = store(server.url)
+    assert isinstance(opened, Inspectable)
+    assert opened.problems() == {}
+    opened.close()
+
+
+@pytest.mark.integration
+def test_what_a_real_server_reports_is_understood(server: RedisServer) -> None:
+    """Field names are those of INFO: policy, memory and role are found where they are, and only there."""
+    opened = store(server.url)
+    server.tell("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    assert opened.problems().keys() == {Problem.EVICTS}
+    server.tell("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    server.limit_memory(100_000)
+    assert opened.problems().keys() == {Problem.NEARLY_FULL}
+    server.limit_memory(0)
+    server.tell("REPLICAOF", "127.0.0.1", str(free_port()))
+    assert opened.problems().keys() == {Problem.REPLICA}
+    opened.close()
+
+
+@pytest.mark.integration
+def test_a_user_that_may_not_ask_is_told(server: RedisServer) -> None:
+    """Not being able to look is a problem of its own, not a failure."""
+    server.tell("ACL", "SETUSER", "blind", "on", ">secret", "~sae:*", "+@all", "-info")
+    opened = store(server.url, "blind", "secret")
+    assert opened.problems().keys() == {Problem.HIDDEN}
+    opened.close()
+
+
+@pytest.mark.integration
+def test_a_silent_server_is_asked_later(server: RedisServer) -> None:
+    """Within the store's patience, as every other call."""
+    opened = store(server.url)
+    server.pause()
+    with pytest.raises(RetryableError):
+        opened.problems()
+    server.resume()
+    opened.close()
+
+
+def test_something_else_on_the_port_is_a_settings_error() -> None:
+    """A web server there will not become a Redis by waiting."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1_024)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            connection.recv(1_024)
+            connection.close()
+
+        web = Thread(target=answer, daemon=True)
+        web.start()
+        opened = store(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+        with pytest.raises(ConfigError, match=r"state\.redis_url: what answers there is no Redis"):
+            opened.problems()
+        opened.close()
+        web.join(10)
