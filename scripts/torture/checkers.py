@@ -87,9 +87,9 @@ def compare(what: str, expected: Sequence[Output], found: Sequence[Output], tole
     return differences
 
 
-def is_close(left: Iterable[Hashable], right: Iterable[Hashable], tolerance: float) -> bool:
+def is_close(left: Sequence[Hashable], right: Sequence[Hashable], tolerance: float) -> bool:
     """Tell whether two contents are equal up to the tolerance of their floats."""
-    return all(
+    return len(left) == len(right) and all(
         math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
         if isinstance(a, float) and isinstance(b, float)
         else a == b

@@ -106,16 +106,19 @@ class Context:
         """Return a name nothing else has: for topics, groups, folders."""
         return "-".join(part for part in (self.id.lower(), what, uuid.uuid4().hex[:8]) if part)
 
-    def trial(self, workload: Workload | None = None, *, compares: bool = True, **changes: Any) -> Trial:
+    def trial(
+        self, workload: Workload | None = None, *, compares: bool = True, golden: Golden | None = None, **changes: Any
+    ) -> Trial:
         """Return a trial on fresh topics of the shared services; `changes` are fields of `Setup`.
 
         Args:
             workload: the stream; None = `self.workload`.
             compares: against the golden run of the workload, which is run first if need be; without, `judge`
                 compares the audit with the oracle only.
+            golden: another run to compare with.
         """
         workload = workload or self.workload
-        golden = self.shared.golden(workload)[0] if compares else None
+        golden = golden or (self.shared.golden(workload)[0] if compares else None)
         name = self.fresh()
         given: dict[str, Any] = {
             "name": name,

@@ -54,8 +54,9 @@ class Tally:
 
 def refusals(worker: Worker) -> int:
     """Return how often group or store refused what the worker brought."""
-    stale = worker.logged("checkpoint_stale")
-    return len(stale) + len(worker.logged("retrying", kind="MembershipError"))
+    refused = worker.logged("retrying", kind="MembershipError")
+    outdated = [line for line in refused if "rebalancing" not in line["error"]]  # that is only a reason to wait
+    return len(outdated) + len(worker.logged("checkpoint_stale"))
 
 
 def zombies(context: Context) -> Result:

@@ -10,7 +10,7 @@ import json
 import struct
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException
@@ -126,8 +126,21 @@ def events(messages: Iterable[Message]) -> list[Output]:
         source = value["source"]
         content = {name: field for name, field in value.items() if name not in NOT_COMPARED}
         identity = (source["partition"], source["offset"], value["kind"], value["sequence"])
-        found.append(Output(identity, message.key, (json.dumps(content, sort_keys=True),)))
+        found.append(Output(identity, message.key, tuple(_leaves(content))))
     return found
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[Hashable]:
+    """Yield path and value of everything in a JSON value, one after the other, in a fixed order."""
+    if isinstance(value, dict):
+        for name in sorted(value):
+            yield from _leaves(value[name], f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _leaves(each, f"{path}[{index}]")
+    else:
+        yield path
+        yield value
 
 
 def repeated_ids(messages: Iterable[Message]) -> list[str]:

@@ -12,7 +12,7 @@ from scripts.torture import controls, suites
 from scripts.torture.bad_input import bad_input
 from scripts.torture.context import Context
 from scripts.torture.faults_clocks import clocks
-from scripts.torture.faults_kills import kills
+from scripts.torture.faults_kills import kills, kills_of_the_real_model
 from scripts.torture.faults_redis import redis_faults, store_away
 from scripts.torture.faults_restarts import reloads, restarts
 from scripts.torture.faults_zombies import zombies
@@ -43,6 +43,7 @@ class Test:
 PLAN: tuple[Test, ...] = (
     Test("T0", "undisturbed run against the oracle", golden, 0, 0),
     Test("T1", "kill -9 of one worker of three", kills, 200, 30),
+    Test("T1b", "the same with a trained network", kills_of_the_real_model, 20, 4),
     Test("T2", "orderly rolling restarts", restarts, 50, 10),
     Test("T3", "zombies: workers that stand still and come back", zombies, 60, 10),
     Test("T6", "Redis restarted, killed, emptied, set back, full, failed over", redis_faults, 125, 20),

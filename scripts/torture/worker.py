@@ -88,8 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sleep_by_waiting()
     for guard in chosen.without:
         guards.REMOVALS[guard]()
-    loaded = load_settings(chosen.config, {}, {})
-    return int(serve(loaded, partial(build, loaded.settings, chosen)))
+    reread = partial(load_settings, chosen.config, {}, {})
+    loaded = reread()
+    return int(serve(loaded, partial(build, loaded.settings, chosen), reread))
 
 
 if __name__ == "__main__":
