@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install the system packages the tests need, where we may; otherwise say in one line what is missing and fail.
-# Usage: scripts/setup_system.sh             what the tests need: Java 17+ and Maven (Kafka), Redis, systemd-analyze
+# Usage: scripts/setup_system.sh             what the tests need: Java 17+ and Maven (Kafka), Redis, systemd-analyze, faketime
 #        scripts/setup_system.sh PACKAGE...  these Debian packages
 # Does nothing, quickly, when everything is there.
 set -euo pipefail
@@ -25,6 +25,7 @@ missing_packages() {
     command -v redis-server >/dev/null || echo redis-server
     if [[ "$(uname -s)" == Linux ]]; then
         command -v systemd-analyze >/dev/null || echo systemd
+        command -v faketime >/dev/null || echo faketime
     fi
 }
 
