@@ -7,7 +7,7 @@ Must not know: which scenario makes the missing guard matter.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from streamae.connectors import redis_store
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
@@ -20,37 +20,48 @@ class GuardNotFoundError(RuntimeError):
     """The product has changed: a removal no longer finds what it removes, and would prove nothing."""
 
 
-def _edit_script(name: str, *edits: tuple[str, str]) -> None:
-    """Let the store load `name` with each pattern replaced; every pattern must occur."""
+NO_CAS = (
+    (r"if base == '' or offset >= new or stored\[2\] ~= fingerprint then return 'stale' end", ""),
+    (r"if offset < tonumber\(base\) then return 'rolled_back' end", ""),
+)
+NO_COUNT_AT_CHECKPOINT = ((r"if base ~= '' and redis\.call\('HLEN', KEYS\[bucket\]\) ~= [^\n]*then", "if false then"),)
+NO_COUNT_AT_LOAD = ((r"if expected and [^\n]*~= expected then return nil end", ""),)
+
+Edits = Sequence[tuple[str, str]]
+
+
+def edited(text: str, edits: Edits) -> str:
+    """Return a script with each pattern replaced.
+
+    Raises:
+        GuardNotFoundError: a pattern does not occur.
+    """
+    for pattern, replacement in edits:
+        text, count = re.subn(pattern, replacement, text)
+        if not count:
+            raise GuardNotFoundError(f"nothing like {pattern!r} in the script")
+    return text
+
+
+def _edit_script(name: str, edits: Edits) -> None:
+    """Let the store load the script of this name edited."""
     original = redis_store._script  # noqa: SLF001 - the product offers no door for taking guards out
 
-    def edited(asked: str) -> str:
-        text = original(asked)
-        if asked == name:
-            for pattern, replacement in edits:
-                text, count = re.subn(pattern, replacement, text)
-                if not count:
-                    raise GuardNotFoundError(f"{name} has no {pattern!r}")
-        return text
+    def script(asked: str) -> str:
+        return edited(original(asked), edits) if asked == name else original(asked)
 
-    redis_store._script = edited  # noqa: SLF001 - as above
+    redis_store._script = script  # noqa: SLF001 - as above
 
 
 def without_cas() -> None:
     """Checkpoints overwrite whatever offset is stored."""
-    _edit_script(
-        "checkpoint.lua",
-        (r"if base == '' or offset >= new or stored\[2\] ~= fingerprint then return 'stale' end", ""),
-        (r"if offset < tonumber\(base\) then return 'rolled_back' end", ""),
-    )
+    _edit_script("checkpoint.lua", NO_CAS)
 
 
 def without_key_count() -> None:
     """Nobody counts the keys of a bucket: a lost key looks like a new one."""
-    _edit_script(
-        "checkpoint.lua", (r"if base ~= '' and redis\.call\('HLEN', KEYS\[bucket\]\) ~= [^\n]*then", "if false then")
-    )
-    _edit_script("load.lua", (r"if expected and [^\n]*~= expected then return nil end", ""))
+    _edit_script("checkpoint.lua", NO_COUNT_AT_CHECKPOINT)
+    _edit_script("load.lua", NO_COUNT_AT_LOAD)
 
 
 def without_generation() -> None:
