@@ -10,7 +10,7 @@ import pytest
 from streamae.batches import Partition
 from streamae.connectors.memory import MemoryBroker, MemorySource
 from streamae.connectors.memory_store import MemoryStore
-from streamae.errors import OutcomeUnknownError, RetryableError, TooLargeError
+from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
 from streamae.runtime import gauges
 from streamae.runtime.put_off import RETRY_MS
 from tests.engines import DEAD, FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, header, ids, settings, stream
@@ -173,6 +173,62 @@ def test_a_dead_letter_too_large_for_its_topic_is_shortened_and_arrives() -> Non
     assert header(letter, "streamae-truncated") == "true"
     assert header(letter, "streamae-reason") == "not_json"
     assert told(rig) == told(run(records, partitions=1))
+
+
+def test_an_event_too_large_for_its_topic_waits_whole() -> None:
+    """Half an event is none: it is neither shortened nor skipped, nothing is read meanwhile, and it comes out unchanged."""
+    golden = run(stream())
+    rig = Rig(broker_with(stream()), settings=settings(output={"commit_interval_ms": 40}))
+    while not rig.engine.outbox.messages:
+        rig.step()
+    rig.broker.fail_at("after_send", TooLargeError("1,300 bytes, allowed are 1,000", 0), times=1_000)
+    rig.now_ms += 40
+    with pytest.raises(TooLargeError):
+        rig.step()
+    waiting = list(rig.engine.outbox.messages)
+    before = [progress.position for _, progress in rig.engine.partitions.items()]
+    for _ in range(20):
+        with pytest.raises(TooLargeError):
+            rig.step()
+    assert rig.engine.outbox.messages == waiting
+    assert [progress.position for _, progress in rig.engine.partitions.items()] == before
+    assert rig.engine.summary()["commit_blocked"]
+    rig.engine.report()
+    assert b'streamae_partition_state{state="paused"} 2.0' in rig.telemetry.render()[0]
+    rig.broker._waiting.clear()
+    rig.run_dry()
+    assert ids(rig.events()) == ids(golden.events())
+    assert [record.value for record in rig.events()] == [record.value for record in golden.events()]
+
+
+def test_a_refused_membership_is_counted_as_fenced() -> None:
+    """An alert on many of them tells a process that is always too slow from a broker that is away."""
+    rig = Rig(broker_with(stream()))
+    rig.step(5)
+    rig.broker.fail_at("before_commit", MembershipError("generation 3 is over"))
+    rig.broker.fail_at("before_commit", RetryableError("no broker"))
+    for _ in range(2):
+        with pytest.raises(RetryableError):
+            rig.step()
+    rig.run_dry()
+    text = rig.telemetry.render()[0]
+    assert b'streamae_transactions_total{outcome="fenced"} 1.0' in text
+    assert b'streamae_transactions_total{outcome="aborted"} 1.0' in text
+
+
+def test_what_is_committed_and_how_old_it_is_shows() -> None:
+    """Offsets as the group has them, and a lag in seconds that ends with the lag."""
+    rig = Rig(broker_with(stream(), 1))
+    rig.step(3)
+    rig.now_ms = START_MS + 20_000
+    rig.engine.report()
+    text = rig.telemetry.render()[0].decode()
+    committed = rig.broker.committed("group", Partition(TOPIC, 0))
+    assert f'streamae_committed_offset{{partition="0",topic="{TOPIC}"}} {committed}.0' in text
+    assert f'streamae_consumer_lag_seconds{{partition="0",topic="{TOPIC}"}} 20.0' in text
+    rig.run_dry()
+    rig.engine.report()
+    assert f'streamae_consumer_lag_seconds{{partition="0",topic="{TOPIC}"}} 0.0' in rig.telemetry.render()[0].decode()
 
 
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])

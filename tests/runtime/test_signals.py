@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import signal
@@ -17,6 +18,7 @@ import pytest
 from streamae.config_sources import load_settings
 from streamae.errors import FatalError
 from streamae.runtime.service import serve
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 HARD_LIMIT_S = 60
@@ -177,6 +179,54 @@ def test_the_process_answers_for_its_health(start: Start) -> None:
     assert b"streamae_build_info" in metrics
     child.process.send_signal(signal.SIGTERM)
     assert child.end() == 0
+
+
+DEVICE = """
+class Device:
+    def run(self, values):
+        say("on_the_device")
+        {run}
+"""
+
+
+def on_device(run: str) -> str:
+    """Return the program of a whole engine whose device does `run` with every batch."""
+    engine = EMBEDDED.replace("broker_with(stream())", 'broker_with(stream()), parts={"runner": Device()}')
+    return DEVICE.replace("{run}", run) + engine
+
+
+def test_a_device_that_hangs_ends_liveness_and_the_watchdog(start: Start, tmp_path: Path) -> None:
+    """Nobody feeds the supervisor on behalf of a step that never comes back; it restarts us, and readiness is asked apart."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(HARD_LIMIT_S)
+        env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        child = start(on_device(FOREVER), env=env, service__stall_timeout_ms="500")
+        child.until("on_the_device")
+        wait_until(lambda: child.ask("/livez")[0] == 503, "liveness to end", HARD_LIMIT_S)
+        assert b"no progress of the loop" in child.ask("/livez")[1]
+        assert b"streamae_loop_last_progress_timestamp_seconds" in child.ask("/metrics")[1]
+        supervisor.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while supervisor.recv(4_096):
+                pass  # what was sent before the hang
+        wait_until(
+            lambda: child.ask("/livez")[1].count(b"for 1 s") or child.ask("/livez")[1].count(b"for 2 s"), "1 s more"
+        )
+        with pytest.raises(BlockingIOError):
+            supervisor.recv(4_096)
+        assert child.process.poll() is None
+
+
+def test_a_device_that_fails_ends_the_process(start: Start) -> None:
+    """Exit 1 with the reason and where it came from; no drain, since what is in hand was not judged."""
+    failure = "raise DeviceError('cuda: an illegal memory access was encountered') from RuntimeError('illegal')"
+    child = start("from streamae.errors import DeviceError\n" + on_device(failure))
+    assert child.end() == 1
+    fatal = next(line for line in child.seen if line["event"] == "fatal")
+    assert (fatal["kind"], fatal["error"]) == ("DeviceError", "cuda: an illegal memory access was encountered")
+    assert "RuntimeError: illegal" in fatal["exception"]
+    assert "stopping" not in child.events()
 
 
 def test_settings_are_read_again_on_hangup(start: Start, tmp_path: Path) -> None:
