@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from scripts.torture import controls, suites
 from scripts.torture.bad_input import bad_input
+from scripts.torture.brokers import leaders, one_broker
 from scripts.torture.context import Context
 from scripts.torture.faults_clocks import clocks
 from scripts.torture.faults_kills import kills, kills_of_the_real_model
@@ -46,6 +47,8 @@ PLAN: tuple[Test, ...] = (
     Test("T1b", "the same with a trained network", kills_of_the_real_model, 20, 4),
     Test("T2", "orderly rolling restarts", restarts, 50, 10),
     Test("T3", "zombies: workers that stand still and come back", zombies, 60, 10),
+    Test("T4", "one broker, killed and stopped", one_broker, 50, 5),
+    Test("T5", "leaders and coordinators of three brokers killed", leaders, 40, 6),
     Test("T6", "Redis restarted, killed, emptied, set back, full, failed over", redis_faults, 125, 20),
     Test("T6b", "Redis away under load, seconds", store_away, 60, 10),
     Test("T9", "bad records among as many good ones", bad_input, 100_000, 10_000),
