@@ -171,6 +171,9 @@ class ModelSettings(Section):
     max_wait_ms: Annotated[int, Field(ge=0)] = Field(
         50, description="Longest time a window waits for its batch to fill."
     )
+    step_budget_ms: Millis = Field(
+        250, description="Model time after which a step leaves further windows to the next, to answer the group."
+    )
     cpu_chunk_size: Positive = Field(256, le=256, description="Windows per forward pass on the CPU (cache-bound).")
 
 

@@ -33,6 +33,7 @@ from streamae.runtime.engine import Engine
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
 from streamae.runtime.partitions import Partitions
+from streamae.runtime.publisher import Publisher, RunAside
 from streamae.runtime.recovery import Recovery
 from streamae.runtime.stages import Observer, Policies, Stages, Tuning, WindowModel
 from streamae.runtime.store_watch import StoreWatch
@@ -52,6 +53,7 @@ class Parts:
     bundle: Bundle | None = None
     runner: WindowModel | None = None
     observer: Observer | None = None
+    run_aside: RunAside | None = None
 
 
 def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None = None) -> Engine:
@@ -85,19 +87,21 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     partitions = Partitions()
     telemetry.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
     log.info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
+    recovery = Recovery(
+        source,
+        states.store,
+        state,
+        first=settings.input.start,
+        rebuild_max_records=settings.state.rebuild_max_records,
+    )
+    sink = parts.sink or edges.build_sink(settings, telemetry.producer_recycled)
     return Engine(
         source,
-        parts.sink or edges.build_sink(settings, telemetry.producer_recycled),
         stages,
         states,
         partitions,
-        Recovery(
-            source,
-            states.store,
-            state,
-            first=settings.input.start,
-            rebuild_max_records=settings.state.rebuild_max_records,
-        ),
+        recovery,
+        Publisher(sink, source, partitions, recovery, telemetry, settings.output.dead_letter_topic, parts.run_aside),
         Checkpointer(
             states,
             partitions,
@@ -199,6 +203,7 @@ def build_policies(settings: Settings) -> Policies:
     return Policies(
         poll_timeout_ms=settings.input.poll_timeout_ms,
         commit_interval_ms=settings.output.commit_interval_ms,
+        step_budget_s=settings.model.step_budget_ms / 1_000,
         dead_letter_topic=settings.output.dead_letter_topic,
         dropped=frozenset(dropped),
     )

@@ -24,18 +24,18 @@ from streamae.batches import (
 )
 from streamae.config import Settings
 from streamae.connectors.dead_letters import dead_letter
-from streamae.connectors.protocols import Finite, Poll, Sink, Source
+from streamae.connectors.protocols import Finite, Poll, Source
 from streamae.core.grid import Strays
 from streamae.core.key_table import NO_SLOT
 from streamae.core.scoring import score
-from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
+from streamae.errors import RetryableError
 from streamae.fail_points import fail_point
 from streamae.runtime import gauges
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
-from streamae.runtime.outbox import Outbox
 from streamae.runtime.partitions import Partitions
+from streamae.runtime.publisher import Publisher
 from streamae.runtime.put_off import PutOff
 from streamae.runtime.recovery import Recovery
 from streamae.runtime.stages import Observer, Policies, Stages
@@ -48,11 +48,11 @@ class Engine:
     def __init__(
         self,
         source: Source,
-        sink: Sink,
         stages: Stages,
         states: KeyStates,
         partitions: Partitions,
         recovery: Recovery,
+        publisher: Publisher,
         checkpointer: Checkpointer,
         telemetry: Telemetry,
         policies: Policies,
@@ -64,22 +64,22 @@ class Engine:
         """Join the parts; `runtime.assembly.build_engine` does it from settings.
 
         Args:
-            source, sink: the edges.
+            source: where records come from.
             stages: the stations of the data.
             states, partitions, recovery, checkpointer: key state and where each partition stands.
+            publisher: what makes outputs and offsets visible.
             telemetry: counters.
             policies: see there.
             observer: called with every scored batch, for pictures and backtests.
             look_around: called by `report`, for what else is to be looked at every few seconds.
             clock: seconds, for durations only.
         """
-        self.source, self.sink, self.stages = source, sink, stages
+        self.source, self.publisher, self.stages = source, publisher, stages
         self.states, self.partitions, self.recovery, self.checkpointer = states, partitions, recovery, checkpointer
         self.telemetry, self.policies, self.observer, self.clock = telemetry, policies, observer, clock
-        self.outbox, self.put_off, self._look_around = Outbox(partitions.is_suppressed), PutOff(source), look_around
+        self.outbox, self.put_off, self._look_around = publisher.outbox, PutOff(source), look_around
         self._committed_ms: int | None = None
-        self._is_blocked = False  # a commit failed: read nothing more until it succeeds
-        self._doubtful: dict[Partition, int] = {}  # offsets of a transaction whose outcome is not known
+        self._held: set[Partition] = set()  # partitions that the source was told to pause
         self._log = get_logger()
 
     def step(self, now_ms: int) -> None:
@@ -93,9 +93,10 @@ class Engine:
             FatalError: end the process.
         """
         started = self.clock()
-        if not self._is_blocked:
-            self.put_off.resume_due(now_ms)
-        poll = self.source.poll(self.policies.poll_timeout_ms)  # while a commit is outstanding: ownership only
+        if self.publisher.is_due():
+            self.publisher.settle()  # how the last transaction ended, so that a failure is acted on at once
+        self._regulate(now_ms)
+        poll = self.source.poll(0 if self._is_behind() else self.policies.poll_timeout_ms)
         fail_point("after_poll")
         polled = self._follow(poll, now_ms)
         records, rejected = self.stages.codec.decode(polled)
@@ -106,7 +107,9 @@ class Engine:
         self._advance(polled)
         for batch in self.stages.batcher.ready(now_ms):
             self._score(batch)
-        if self._is_commit_due(now_ms):
+            if self.clock() - started > self.policies.step_budget_s:
+                break  # the rest waits, so that the group hears of us in time
+        if self._is_commit_due(now_ms) and not self._is_behind():
             self.commit(now_ms)
         self.telemetry.stepped(self.clock() - started)
 
@@ -118,23 +121,24 @@ class Engine:
         """
         for batch in self.stages.batcher.flush():  # crash up to here: memory only, all is read again
             self._score(batch)
-        offsets = self.partitions.finished()  # and now state in memory is exactly that of these offsets
-        if offsets or self.outbox.messages or self._is_blocked:
-            self._publish(offsets)  # crash inside: all of it is visible or nothing, and the offsets say which
-        self._committed_ms = now_ms
+        self.publisher.settle()  # the transaction before this one is through: their order is the stream's
+        self.publisher.start()  # of outputs and offsets. Crash while it runs, also aside of the next steps: all of
+        self._committed_ms = now_ms  # it is visible or nothing, and the group's offsets say which
         if self.checkpointer.is_due(now_ms):
+            self.publisher.settle()  # now state in memory is exactly that of the committed offsets
             lost = self.checkpointer.save(now_ms)  # crash before: outputs are out, stored state older: silent replay
             self._recover_lost(lost, now_ms)  # crash after: nothing to do again. Lost: another owner, or lost data
 
     def drain(self, now_ms: int) -> None:
         """Commit and save everything decided so far; read nothing more."""
         self.commit(now_ms)
+        self.publisher.settle()
         self.checkpointer.save(now_ms)
 
     def close(self) -> None:
         """Leave the group and release all connections. Commits nothing."""
         self.source.close()
-        self.sink.close()
+        self.publisher.sink.close()
         self.states.store.close()
 
     def summary(self) -> dict[str, Any]:
@@ -150,7 +154,7 @@ class Engine:
             "waiting_windows": len(self.stages.batcher),
             "waiting_messages": len(self.outbox),
             "store_failing_since_ms": min(failing, default=None),
-            "commit_blocked": self._is_blocked,
+            "commit_blocked": self.publisher.is_blocked,
             "finished": isinstance(self.source, Finite) and self.source.is_finished,
         }
 
@@ -159,7 +163,8 @@ class Engine:
         self.telemetry.lag(self.source.lag())
         self.telemetry.keys(gauges.key_states(self.stages, self.states))
         loading = len(self.recovery.waiting)
-        self.telemetry.partitions(gauges.partition_states(self.partitions, loading, self.put_off, self._is_blocked))
+        is_blocked = self.publisher.is_blocked
+        self.telemetry.partitions(gauges.partition_states(self.partitions, loading, self.put_off, is_blocked))
         self.telemetry.committed({partition: progress.committed for partition, progress in self.partitions.items()})
         if self._look_around is not None:
             self._look_around()
@@ -194,64 +199,20 @@ class Engine:
                     f"episode_{change.kind}", key=shown(table.keys[change.slot]), severity=round(change.severity)
                 )
 
-    def _publish(self, offsets: dict[Partition, int]) -> None:
-        """Make outputs and offsets visible; nothing more is read until it is known that they are."""
-        if not self._was_committed_after_all() and (offsets or self.outbox.messages):
-            self._send(offsets)
-        self._doubtful = {}
-        self.outbox.clear()
-        self.partitions.commit(offsets)
-        self._unblock()
+    def _regulate(self, now_ms: int) -> None:
+        """Hold back partitions: all while a commit is outstanding or windows pile up, else those that wait for the store.
 
-    def _was_committed_after_all(self) -> bool:
-        """Tell whether a transaction of unknown outcome went through: the group's offsets know.
-
-        While the answer is open nothing new is read, so what it held is what the outbox holds. What concerned
-        partitions that are no longer ours is no longer our question.
-
-        Raises:
-            RetryableError: the group does not answer; the doubt remains, and nothing is sent on a guess.
+        Ownership is followed all the same.
         """
-        ours = {partition: offset for partition, offset in self._doubtful.items() if partition in self.partitions}
-        return bool(ours) and self.recovery.was_committed(ours)
+        everything = self.publisher.is_blocked or self._is_behind()
+        held = {at for at, _ in self.partitions.items()} if everything else self.put_off.waiting(now_ms)
+        self.source.pause(sorted(held))  # also those already held: one that came back is no longer paused
+        self.source.resume(sorted(self._held - held))
+        self._held = held
 
-    def _send(self, offsets: dict[Partition, int]) -> None:
-        """One transaction: events, dead letters and offsets."""
-        started, outcome = self.clock(), "aborted"
-        self._doubtful = {}
-        try:
-            fail_point("before_begin")
-            with self.sink.transaction() as transaction:
-                transaction.send(self.outbox.messages)
-                fail_point("after_send")
-                transaction.send_offsets(offsets, self.source.membership())
-            outcome = "committed"
-            fail_point("after_commit")
-        except OutcomeUnknownError:
-            outcome = "unknown"
-            self._doubtful = offsets
-            self._block()
-            raise
-        except RetryableError as error:
-            if isinstance(error, MembershipError):
-                outcome = "fenced"
-            if isinstance(error, TooLargeError) and self._is_dead_letter(error.index):  # half an event is none
-                self.outbox.shorten(error.index)
-                self._log.warning("message_shortened", error=str(error))
-            self._block()
-            raise
-        finally:
-            self.telemetry.transaction(outcome, self.clock() - started)
-
-    def _block(self) -> None:
-        """Read nothing more until the outputs we hold are through; ownership is still followed."""
-        self._is_blocked = True
-        self.source.pause([partition for partition, _ in self.partitions.items()])
-
-    def _unblock(self) -> None:
-        if self._is_blocked:
-            self._is_blocked = False
-            self.source.resume([partition for partition, _ in self.partitions.items()])
+    def _is_behind(self) -> bool:
+        """Tell whether more windows wait than one more step may be given: the model is slower than the stream."""
+        return len(self.stages.batcher) > self.stages.batcher.max_size
 
     def _follow(self, poll: Poll, now_ms: int) -> dict[Partition, Sequence[RawRecord]]:
         """Give up what was taken away, take over what was assigned; return the records of all others.
@@ -274,7 +235,13 @@ class Engine:
         for partition in partitions:
             self._forget(partition)
         self.recovery.add(partitions)
-        if not self._is_blocked:
+        if not self.recovery.waiting:
+            return
+        try:
+            self.publisher.settle()  # offsets read while it runs would be taken for its outcome
+        except RetryableError as error:
+            self._log.warning("recovery_waits", error=str(error))
+        if not self.publisher.is_blocked:
             self.recovery.start(self.partitions, now_ms)
 
     def _recover_lost(self, partitions: Sequence[Partition], now_ms: int) -> None:
@@ -373,9 +340,6 @@ class Engine:
         waiting = {records.partitions[index] for index in unknown}
         self.put_off.add({partition: polled.pop(partition)[0].offset for partition in waiting}, error, now_ms)
         return records.take(np.flatnonzero([partition in polled for partition in records.partitions]))
-
-    def _is_dead_letter(self, index: int) -> bool:
-        return self.outbox.messages[index].topic == self.policies.dead_letter_topic
 
     def adopt(self, settings: Settings) -> None:
         """Judge by the threshold and episode settings of these from now on. Only between two steps, after `drain`."""

@@ -1,6 +1,7 @@
 """Messages waiting for their transaction: kept until it is known to be committed.
 
-What a replayed record causes again never gets in: it is filtered here by the offset that caused it.
+What a replayed record causes again never gets in: it is filtered here by the offset that caused it. A transaction
+under way holds the messages that were waiting when it began; those decided since wait behind them.
 """
 
 from __future__ import annotations
@@ -20,34 +21,44 @@ class Outbox:
     def __init__(self, is_suppressed: Callable[[Partition, int], bool]) -> None:
         """Take the rule that says whether outputs of (partition, offset) were published before."""
         self._is_suppressed = is_suppressed
-        self.messages: list[Message] = []
+        self.under_way: list[Message] = []
+        self.waiting: list[Message] = []
 
     def __len__(self) -> int:
-        """Messages waiting."""
-        return len(self.messages)
+        """Messages not known to be committed."""
+        return len(self.under_way) + len(self.waiting)
 
     def add(self, messages: Iterable[Message]) -> int:
         """Take messages in, without those published before; return how many were new."""
-        before = len(self.messages)
-        self.messages += [m for m in messages if not self._is_suppressed(m.partition, m.offset)]
-        return len(self.messages) - before
+        before = len(self.waiting)
+        self.waiting += [m for m in messages if not self._is_suppressed(m.partition, m.offset)]
+        return len(self.waiting) - before
 
-    def clear(self) -> None:
-        """Forget everything: it is committed."""
-        self.messages = []
+    def take(self) -> tuple[Message, ...]:
+        """Return what waits, for a transaction that begins now; none may be under way."""
+        assert not self.under_way
+        self.under_way, self.waiting = self.waiting, []
+        return tuple(self.under_way)
 
-    def shorten(self, index: int) -> None:
-        """Halve the value of a message that its topic refuses for its size, and say so in its headers.
+    def delivered(self) -> None:
+        """Forget what was under way: it is committed."""
+        self.under_way = []
+
+    def failed(self) -> None:
+        """Let what was under way wait again, before what was decided since."""
+        self.under_way, self.waiting = [], self.under_way + self.waiting
+
+    def shorten(self, message: Message) -> None:
+        """Halve the value of a waiting message that its topic refuses for its size, and say so in its headers.
 
         Dead letters can reach that size, since they carry the original and headers of ours; events cannot.
         """
-        message = self.messages[index]
         value = message.value or b""
         headers = tuple(header for header in message.headers if header[0] != TRUNCATED_HEADER)
-        self.messages[index] = replace(
-            message, value=value[: len(value) // 2], headers=(*headers, (TRUNCATED_HEADER, b"true"))
-        )
+        shorter = replace(message, value=value[: len(value) // 2], headers=(*headers, (TRUNCATED_HEADER, b"true")))
+        self.waiting = [shorter if each is message else each for each in self.waiting]
 
     def drop(self, partition: Partition) -> None:
-        """Forget what a partition caused: it is no longer ours."""
-        self.messages = [message for message in self.messages if message.partition != partition]
+        """Forget what a partition caused: it is no longer ours. A transaction under way ends as it may."""
+        self.under_way = [message for message in self.under_way if message.partition != partition]
+        self.waiting = [message for message in self.waiting if message.partition != partition]

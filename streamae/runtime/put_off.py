@@ -1,7 +1,7 @@
 """Partitions put off because the stored state of one of their keys cannot be read now.
 
-Nothing is done with their records: the source goes back to the first of them and pauses, so that what waits stays
-with the broker. All other partitions, whose keys are in memory, go on. This module must not know why a key is new.
+Nothing is done with their records: the source goes back to the first of them and is held back, so that what waits
+stays with the broker. All other partitions, whose keys are in memory, go on. This module must not know why a key is new.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class PutOff:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._since_ms: dict[Partition, int] = {}
-        self._until_ms: dict[Partition, int] = {}  # paused; the others of `_since_ms` are being tried again
+        self._until_ms: dict[Partition, int] = {}  # held back; the others of `_since_ms` are being tried again
         self._log = get_logger()
 
     def __contains__(self, partition: object) -> bool:
@@ -46,15 +46,11 @@ class PutOff:
                     "partition_waits_for_store", topic=partition.topic, partition=partition.index, error=str(error)
                 )
             self._until_ms[partition] = now_ms + RETRY_MS
-        self._source.pause(list(firsts))
 
-    def resume_due(self, now_ms: int) -> None:
-        """Let those go on whose pause is over."""
-        due = [partition for partition, until_ms in self._until_ms.items() if now_ms >= until_ms]
-        if due:
-            self._source.resume(due)
-        for partition in due:
-            del self._until_ms[partition]
+    def waiting(self, now_ms: int) -> set[Partition]:
+        """Return those whose pause is not over: they are to be held back."""
+        self._until_ms = {partition: until for partition, until in self._until_ms.items() if now_ms < until}
+        return set(self._until_ms)
 
     def settle(self, partitions: Collection[Partition], now_ms: int) -> None:
         """Note that the keys of these partitions' records are in memory."""
@@ -66,5 +62,4 @@ class PutOff:
     def abandon(self, partition: Partition) -> None:
         """Forget a partition: it goes on, begins anew, or is no longer ours."""
         self._since_ms.pop(partition, None)
-        if self._until_ms.pop(partition, None) is not None:
-            self._source.resume([partition])  # where it begins anew a pause would stay
+        self._until_ms.pop(partition, None)

@@ -80,11 +80,13 @@ class Policies:
     Attributes:
         poll_timeout_ms: longest wait of one poll.
         commit_interval_ms: longest time outputs wait for their transaction.
+        step_budget_s: time after which a step leaves further windows to the next one.
         dead_letter_topic: where unusable records go.
         dropped: reasons that are only counted.
     """
 
     poll_timeout_ms: int
     commit_interval_ms: int
+    step_budget_s: float
     dead_letter_topic: str
     dropped: frozenset[Reason]

@@ -18,7 +18,8 @@ from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
 from streamae.runtime.partitions import Partitions
 from streamae.runtime.put_off import RETRY_MS
 from streamae.runtime.recovery import Recovery
-from tests.engines import TOPIC, Rig, broker_with, ids, stream
+from tests.engines import TOPIC, WINDOW, Rig, broker_with, ids, settings, stream
+from tests.late import late
 
 P0, P1 = Partition(TOPIC, 0), Partition(TOPIC, 1)
 TURNS = 60
@@ -128,6 +129,40 @@ def test_records_polled_before_a_recovery_are_not_taken_for_what_follows_it() ->
     assert store._waiting["manifest"] == []
     assert ids(rig.events()) == ids(golden().events())
     assert rig.state() == golden().state()
+
+
+def test_a_partition_that_was_held_back_and_then_lost_its_state_is_read_again() -> None:
+    """Reading stops after a failed commit; a partition that has to wait for its recovery just then goes on later."""
+    broker, store = broker_with(stream()), MemoryStore()
+    rig = Rig(broker, store, max_poll_records=20)
+    rig.step(4)
+    broker.fail_at("before_commit", RetryableError("aborted"))
+    turn(rig, 1)
+    store.flush()
+    store.fail_at("manifest", RetryableError("no answer"), times=3)
+    finish(rig)
+    assert store._waiting["manifest"] == []
+    assert rig.engine.source.lag() == {P0: 0, P1: 0}
+    assert ids(rig.events()) == ids(golden().events())
+
+
+def test_a_take_over_waits_for_the_transaction_under_way() -> None:
+    """Offsets read while it runs are older than its outcome: what it publishes would be published again."""
+    broker, store = broker_with(stream(), 1), MemoryStore()
+    broker.create_topic("scores", 1)
+    curve = {"scores_topic": "scores"}
+    first = Rig(broker, store, settings(output=curve))
+    first.step(4)
+    first.engine.drain(first.now_ms + 5)
+    first.engine.close()
+    rarely = settings(output=curve, state={"checkpoint_interval_ms": 1_000})
+    rig = Rig(broker, store, rarely, max_poll_records=1, parts={"run_aside": late(lambda: 3)})
+    rig.step(2)
+    store.flush()
+    turn(rig, 400)
+    finish(rig)
+    points = [record.value for record in broker.records("scores")]
+    assert len(points) == len(set(points)) == 3 * (120 - WINDOW + 1)
 
 
 class Overtaken(MemorySource):
