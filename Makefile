@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 READY := .venv/.installed
 
-.PHONY: help setup system demo test test-fast test-gpu services lint fmt type check cov bench model-check torture torture-quick constraints clean
+.PHONY: help setup system demo test test-fast test-gpu services lint fmt type check cov bench guards model-check torture torture-quick constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ cov: $(READY) system ## branch coverage: the pure core completely, the whole nea
 
 bench: $(READY) ## throughput and latency, with the hardware line
 	$(PY) -m scripts.bench
+
+guards: $(READY) system ## take each guard away and see a test go red, about 10 minutes
+	$(PY) -m scripts.guards
 
 model-check: $(READY) ## a million random schedules of the checkpoint protocol, about 15 minutes
 	$(PY) -m scripts.model_check --schedules 1000000

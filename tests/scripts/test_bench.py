@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from scripts.bench import __main__ as bench
+from scripts.bench import delivery, transactions
 from scripts.bench.embedded import EmbeddedEngine, NullModel
 from scripts.bench.inputs import Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore, resident_bytes
@@ -151,3 +152,29 @@ def test_hardware_line_names_processor_and_threads() -> None:
     line = bench.hardware(3)
     assert "cores" in line
     assert "3 threads" in line
+
+
+def test_quantiles_are_values_that_occurred() -> None:
+    """The median of an even number is the lower one, the share of 1 the largest."""
+    values = [4.0, 1.0, 3.0, 2.0]
+    assert [transactions.quantile(values, share) for share in (0.0, 0.5, 0.95, 1.0)] == [1.0, 2.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize(("in_a_row_ms", "code"), [(29.0, 0), (31.0, 1)])
+def test_slow_transactions_are_a_failure(in_a_row_ms: float, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Either kind counts; the table shows both, and the machine comes first."""
+    figures = transactions.Figures([in_a_row_ms] * 3, [12.0] * 3)
+    assert bench.report_service("a machine", figures) == code
+    printed = capsys.readouterr().out
+    assert printed.startswith("a machine\n")
+    assert ("target met" in printed) == (code == 0)
+    assert f"{in_a_row_ms:.1f}" in printed
+
+
+@pytest.mark.parametrize(("exactly_once", "code"), [(900.0, 0), (800.0, 1)])
+def test_costly_exactly_once_is_a_failure(exactly_once: float, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The median of the pairs counts, with the network; one lucky or unlucky pair does not."""
+    pairs = [delivery.Pair(exactly_once, 1_000.0)] * 2 + [delivery.Pair(1.0, 1_000.0), delivery.Pair(5_000.0, 1_000.0)]
+    findings = delivery.Findings(pairs, [delivery.Pair(10.0, 1_000.0)])
+    assert bench.report_service("a machine", findings) == code
+    assert f"{exactly_once / 1_000:.3f} (0.001..5.000)" in capsys.readouterr().out
