@@ -132,7 +132,7 @@ class Sample(NamedTuple):
     Attributes:
         at_s: monotonic seconds.
         stored: manifest offset by partition; without a manifest the partition is missing.
-        committed: committed offset by partition, 0 = never; missing = a commit is being carried out.
+        committed: committed offset by partition, 0 = never; missing = not known.
     """
 
     at_s: float

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import struct
 import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator
@@ -24,6 +23,7 @@ from scripts.torture.workers import wait_until
 
 READ_TIMEOUT_S = 60.0
 ADMIN_TIMEOUT_S = 10.0
+DECISION_TIMEOUT_S = 30.0  # an open transaction of a dead worker ends after its time limit
 ANSWER_TIMEOUT_S = 0.3  # of the group, when nothing holds it up
 QUIET = {"log_level": 0}
 # Hold names of topic and group, which differ between runs; or change with settings that change no decision.
@@ -178,16 +178,18 @@ class StoredState:
 
 
 class Watch:
-    """Samples where group and store stand, in a thread, for as long as a trial lasts."""
+    """Samples where group and store stand, in a thread, for as long as a trial lasts.
+
+    Offsets are asked by consumers that never join: the admin client of this library crashes when the coordinator of
+    the group is not there yet.
+    """
 
     INTERVAL_S = 0.1
 
     def __init__(self, servers: str, group: str, topic: str, partitions: int, state: StoredState) -> None:
-        # Not an admin client: its request for offsets can abort the whole process when a broker goes meanwhile.
-        self._group = Consumer(
-            {"bootstrap.servers": servers, "group.id": group, "isolation.level": "read_committed", **QUIET}
-        )
         self._places = [At(topic, index) for index in range(partitions)]
+        self._as_written = _asker(servers, group, "read_uncommitted")
+        self._as_decided = _asker(servers, group, "read_committed")
         self._state = state
         self.samples: list[Sample] = []
         self._newest: dict[int, int] = {}
@@ -203,31 +205,15 @@ class Watch:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._group.close()
 
     def committed(self) -> dict[int, int]:
-        """Return the committed offset of each partition, asked now; 0 = never committed.
-
-        A partition whose newest commit is still being carried out (the transaction is decided, its offsets are not
-        written yet) is left out.
+        """Return the committed offset of each partition as it is written now; 0 = never committed.
 
         Raises:
             KafkaException: no answer.
         """
-        try:
-            found = self._group.committed(self._places, timeout=ANSWER_TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError._TIMED_OUT:  # noqa: SLF001 - its public name
-                raise
-            found = [at for place in self._places for at in self._committed_of(place)]
+        found = self._as_written.committed(self._places, timeout=ADMIN_TIMEOUT_S)
         return {at.partition: max(0, at.offset) for at in found if at.error is None}
-
-    def _committed_of(self, place: At) -> list[At]:
-        """Ask for one partition, since one that is not stable holds up the answer for all; empty if this is it."""
-        try:
-            return self._group.committed([place], timeout=ANSWER_TIMEOUT_S)  # type: ignore[no-any-return]  # no types
-        except KafkaException:
-            return []
 
     def newest(self) -> dict[int, int]:
         """Return the newest committed offset seen of each partition."""
@@ -238,10 +224,31 @@ class Watch:
             try:
                 stored = self._state.offsets()
                 committed = self.committed()
+                ahead = [index for index, offset in stored.items() if offset > committed.get(index, offset)]
+                if ahead:
+                    committed |= self._decided(ahead)
                 self.samples.append(Sample(time.monotonic(), stored, committed))
                 self._newest |= committed
-            except (KafkaException, RedisError, TimeoutError, struct.error):
+            except (KafkaException, RedisError, TimeoutError):
                 continue  # a service is away: that may be the fault of this trial
+
+    def _decided(self, partitions: list[int]) -> dict[int, int]:
+        """Return committed offsets once no decided transaction is left to be written, which may take a moment."""
+        found = self._as_decided.committed([self._places[index] for index in partitions], timeout=DECISION_TIMEOUT_S)
+        return {at.partition: max(0, at.offset) for at in found if at.error is None}
+
+
+def _asker(servers: str, group: str, isolation: str) -> Consumer:
+    """Return a consumer that only asks for offsets of a group."""
+    return Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": group,
+            "isolation.level": isolation,
+            "enable.auto.commit": False,
+            **QUIET,
+        }
+    )
 
 
 def _literal(name: str) -> str:

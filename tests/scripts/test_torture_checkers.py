@@ -97,7 +97,7 @@ def test_a_committed_offset_that_goes_back_is_found() -> None:
 
 
 def test_state_ahead_of_the_group_is_found() -> None:
-    """State of records that are not committed shows; where a commit is under way nothing can be said."""
+    """State of records that are not committed shows; where the group did not answer nothing can be said."""
     assert not states_ahead([Sample(0.0, {0: 5}, {0: 5}), Sample(1.0, {0: 7}, {})])
     assert states_ahead([Sample(0.0, {0: 6}, {0: 5})]).counts == {"ahead of the group": 1}
 
