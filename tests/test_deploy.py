@@ -26,7 +26,14 @@ from streamae.config import ServiceSettings, Settings
 from streamae.config_sources import SETTING_NAMES, load_settings
 from streamae.errors import ExitCode
 from streamae.runtime import health, service
-from streamae.runtime.telemetry import CHECKPOINT_OUTCOMES, KEY_STATES, REBALANCES, TRANSACTION_OUTCOMES, Telemetry
+from streamae.runtime.telemetry import (
+    CHECKPOINT_OUTCOMES,
+    KEY_STATES,
+    PARTITION_STATES,
+    REBALANCES,
+    TRANSACTION_OUTCOMES,
+    Telemetry,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -448,8 +455,13 @@ def test_alerts_use_metrics_that_exist(rule: dict[str, Any]) -> None:
     used = set(re.findall(r"\bstreamae_\w+", text))
     assert used <= sample_names()
     assert used or "up{" in rule["expr"]
-    values = {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *REBALANCES, *KEY_STATES, *Reason, *ChangeKind, "streamae"}
-    assert set(re.findall(r"(?:=|=~|!=)\"(\w+)\"", rule["expr"])) <= {str(value) for value in values}
+    values = {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *REBALANCES, *KEY_STATES, *PARTITION_STATES}
+    values |= {*Reason, *ChangeKind, "streamae"}
+    named = {value for text in re.findall(r"=~?\"([\w|]+)\"", rule["expr"]) for value in text.split("|")}
+    assert named <= {str(value) for value in values}
+    assert rule["expr"].count('"') == 2 * len(re.findall(r"=~?\"[\w|]+\"", rule["expr"])), (
+        "a label value went unchecked"
+    )
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
