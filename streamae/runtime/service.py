@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Thread, Timer
 from typing import Any, Protocol
@@ -114,6 +115,7 @@ class Service:
         self._stop = Event()
         self._deadline = Timer(limits.drain_timeout_ms / 1_000, self._drain_too_slow)
         self._wait = wait or self._stop.wait
+        self._pause = wait or time.sleep  # once a stop is asked for
         self._log = logs.get_logger()
         self._engine: Engine | None = None
         self._summary: Mapping[str, Any] | None = None
@@ -269,15 +271,23 @@ class Service:
         return self._summary is not None and bool(self._summary.get("finished"))
 
     def _drain(self) -> ExitCode:
+        """Commit and save what is in hand; for half of the deadline a rebalance or a short outage is waited out."""
         self._notifier.stopping()
         if self._engine is None:
             return ExitCode.OK
-        try:
-            self._engine.drain(self._now_ms())
-        except RetryableError as error:
-            self._log.error("drain_failed", error=str(error))  # nothing is lost: it is read again after the restart
-            return ExitCode.FAILURE
-        return ExitCode.OK
+        give_up_ms = self._now_ms() + self._limits.drain_timeout_ms // 2
+        while True:
+            try:
+                self._engine.drain(self._now_ms())
+            except RetryableError as error:
+                if self._now_ms() >= give_up_ms:
+                    self._log.error("drain_failed", error=str(error))  # nothing is lost: read again after the restart
+                    return ExitCode.FAILURE
+            else:
+                return ExitCode.OK
+            self._pause(FIRST_BACKOFF_S)
+            with suppress(RetryableError):
+                self._engine.step(self._now_ms())  # follows the group; reads nothing while a commit is outstanding
 
     def _drain_too_slow(self) -> None:
         self._log.error("drain_deadline_missed")

@@ -52,8 +52,8 @@ class ScriptedEngine:
     def step(self, now_ms: int) -> None:
         self.world.listen()
         self.calls.append(("step", now_ms))
-        action = self.script.pop(0)
-        if not self.script:
+        action = self.script.pop(0) if self.script else None  # None: the steps between two attempts to drain
+        if not self.script and not self.world.service._stop.is_set():
             self.world.service.signalled(signal.SIGTERM)
         act(action)
 
@@ -220,12 +220,23 @@ class TestStop:
         assert world.engine.names.count("step") == 3
         assert world.line("signal_ignored")["signal"] == "SIGHUP"
 
-    def test_a_drain_that_fails_is_a_failure(self, make: Make) -> None:
-        """A drain that could not commit exits 1, after closing: what it held is read again by the next owner."""
+    def test_a_drain_waits_for_a_rebalance_to_end(self, make: Make) -> None:
+        """Others may leave or join at the same time: the group is followed, and the drain tried again until it works."""
+        world = make()
+        refusals: list[Exception] = [MembershipError("rebalancing"), MembershipError("rebalancing")]
+        world.engine.on_drain = lambda: act(refusals.pop() if refusals else None)
+        assert world.service.run() == 0
+        assert world.engine.names == ["step", "drain", "step", "drain", "step", "drain", "close"]
+        assert "drain_failed" not in world.events()
+
+    def test_a_drain_that_goes_on_failing_is_a_failure(self, make: Make) -> None:
+        """After half of the deadline it exits 1, after closing: what it held is read again by the next owner."""
         world = make()
         world.engine.on_drain = MembershipError("rebalancing")
         assert world.service.run() == 1
-        assert world.engine.names == ["step", "drain", "close"]
+        assert world.engine.names[:3] == ["step", "drain", "step"]
+        assert world.engine.names[-2:] == ["drain", "close"]
+        assert sum(world.waits) == pytest.approx(LIMITS.drain_timeout_ms / 2_000)
         assert world.line("drain_failed")["error"] == "rebalancing"
 
     def test_the_deadline_ends_a_slow_drain(self, make: Make) -> None:
