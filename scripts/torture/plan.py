@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from scripts.torture import controls, suites
 from scripts.torture.bad_input import bad_input
 from scripts.torture.brokers import leaders, one_broker
+from scripts.torture.cardinality import cardinality
 from scripts.torture.context import Context
 from scripts.torture.faults_clocks import clocks
 from scripts.torture.faults_kills import kills, kills_of_the_real_model
+from scripts.torture.faults_operator import operator
 from scripts.torture.faults_redis import redis_faults, store_away
 from scripts.torture.faults_restarts import reloads, restarts
 from scripts.torture.faults_zombies import zombies
@@ -52,8 +54,10 @@ PLAN: tuple[Test, ...] = (
     Test("T6", "Redis restarted, killed, emptied, set back, full, failed over", redis_faults, 125, 20),
     Test("T6b", "Redis away under load, seconds", store_away, 60, 10),
     Test("T9", "bad records among as many good ones", bad_input, 100_000, 10_000),
+    Test("T10", "far more keys than there is room for", cardinality, 5_000_000, 500_000),
     Test("T12", "wall clocks that jump", clocks, 20, 6),
     Test("T15", "settings read again, valid and invalid", reloads, 500, 60),
+    Test("T16", "operators move offsets, delete groups, topics and records", operator, 5, 1),
     Test("T17", "random schedules of the checkpoint protocol", suites.model_check, 1_000_000, 50_000),
     Test("T19", "hazards of the Kafka client, H1 to H10", suites.hazards, 1, 1),
     Test("N1", "no compare-and-set in the store", controls.without_cas, 1, 1, is_control=True),
