@@ -7,6 +7,7 @@ a test noticing, or when its text is no longer there.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ from scripts.guards.table import GUARDS, Guard, problems
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("streamae", "scripts", "tests", "pyproject.toml")
-FAILED = re.compile(r"^FAILED (\S+)", re.MULTILINE)
+FAILED = re.compile(r"^FAILED (\S+)(?: - (.*))?$", re.MULTILINE)
+NOBODY = f"\n{'':16}NOBODY NOTICED"
 TIMEOUT_S = 600.0
 TESTS_FAILED = 1  # pytest's exit code; others mean that no test has judged
 
@@ -32,21 +34,20 @@ class Verdict:
     """How the tests of one guard ended without it.
 
     Attributes:
-        red: tests that failed; none = the guard can go, or nothing was tested.
+        red: tests that failed, and how; none = the guard can go, or nothing was tested.
         output: of the test run, for the reader of a survivor.
     """
 
     guard: Guard
-    red: tuple[str, ...]
+    red: tuple[tuple[str, str], ...]
     output: str
     seconds: float
 
     def row(self) -> str:
         """Return a line of the table."""
-        noticed = ", ".join(test.rpartition("::")[2] for test in self.red) or "NOBODY NOTICED"
-        return (
-            f"{self.guard.name:16}{Path(self.guard.path).name:16}{self.guard.what:52}{noticed} ({self.seconds:.0f} s)"
-        )
+        noticed = "".join(f"\n{'':16}{test.rpartition('::')[2]}: {how[:110]}" for test, how in self.red)
+        took = f"{self.seconds:.0f} s"
+        return f"{self.guard.name:16}{Path(self.guard.path).name:20}{self.guard.what:56}{took:>8}{noticed or NOBODY}"
 
 
 @contextmanager
@@ -66,7 +67,8 @@ def copied_sources() -> Iterator[Path]:
 def run_tests(folder: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run tests on the sources below `folder`."""
     command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=short", "-p", "no:cacheprovider", *tests]
-    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+    wide = os.environ | {"COLUMNS": "300"}  # or the summary leaves out how a test failed
+    return subprocess.run(command, cwd=folder, env=wide, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
 
 
 def judge(folder: Path, guard: Guard) -> Verdict:
@@ -98,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         if plain.returncode != 0:
             print(f"{plain.stdout}{plain.stderr}\nthe tests fail with all guards in place")
             return 1
-        print(f"{'guard':16}{'file':16}{'removed':52}went red")
+        print(f"{'guard':16}{'file':20}{'removed':56}{'took':>8}\n{'':16}test that went red: how")
         for guard in guards:
             verdict = judge(folder, guard)
             print(verdict.row(), flush=True)

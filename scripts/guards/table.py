@@ -10,6 +10,9 @@ from pathlib import Path
 
 SINK, SOURCE = "streamae/connectors/kafka/sink.py", "streamae/connectors/kafka/source.py"
 CHECKPOINT, LOAD = "streamae/connectors/checkpoint.lua", "streamae/connectors/load.lua"
+DELIVERY = "streamae/connectors/kafka/at_least_once.py"
+REPEATED, RIGHTS = "tests/connectors/test_at_least_once.py", "tests/connectors/test_kafka_rights.py"
+PUBLISHER = "streamae/runtime/publisher.py"
 RECOVERY = "streamae/runtime/partitions.py"
 HAZARDS, CONTRACT = "tests/connectors/test_kafka_hazards.py", "tests/connectors/test_store_contract.py"
 
@@ -19,7 +22,7 @@ class Guard:
     """One guard.
 
     Attributes:
-        name: hazard of the Kafka client (H1 to H10), or what the store checks.
+        name: hazard of the Kafka client (H1 to H10), what the store checks, or which promise it keeps.
         what: is removed, in a few words.
         path: file that holds it, from the root of the repository.
         text: occurs there exactly once.
@@ -192,6 +195,54 @@ GUARDS = (
         'raise MembershipError(f"{what}: {error}") from error',
         'raise FatalError(f"{what}: {error}") from error',
         _of(HAZARDS, "test_a_fence_during_a_cooperative_rebalance_is_waited_out"),
+    ),
+    Guard(
+        "H10",
+        "outputs of a refused transaction are kept",
+        PUBLISHER,
+        "        self.outbox.failed()\n",
+        "        self.outbox.delivered()\n",
+        _of("tests/runtime/test_publisher.py", "test_after_a_failure_old_and_new_outputs_go_out_in_order"),
+    ),
+    Guard(
+        "at least once",
+        "confirmation of every record before its offset",
+        DELIVERY,
+        "records.await_all(time.monotonic() + self._options.request_timeout_ms / 1_000)",
+        "pass",
+        _of(REPEATED, "test_offsets_wait_for_every_record"),
+    ),
+    Guard(
+        "at least once",
+        "a look at the membership before anything is sent",
+        DELIVERY,
+        "membership.check_current()  # before",
+        "pass  # before",
+        _of(REPEATED, "test_a_zombie_doubles_nothing_and_moves_no_offset"),
+    ),
+    Guard(
+        "at least once",
+        "another producer after a record failed",
+        DELIVERY,
+        "            producer, self._producer = self._producer, None\n            discard_producer(producer)\n",
+        "",
+        _of(REPEATED, "test_a_refused_record_does_not_stop_the_next_ones"),
+    ),
+    Guard(
+        "refusal",
+        "no start without transactions",
+        SINK,
+        "with transaction_errors(self.transactional_id):",
+        "with suppress(ValueError):",
+        _of(RIGHTS, "test_a_transactional_id_that_is_not_ours_refuses_to_start"),
+    ),
+    Guard(
+        "refusal",
+        "topics kept from us are no idle group",
+        SOURCE,
+        "            self._check_allowed()\n",
+        "            pass\n",
+        _of(RIGHTS, "test_an_input_topic_that_is_not_ours_is_named"),
     ),
     Guard(
         "compare-and-set",

@@ -22,7 +22,7 @@ def test_every_guard_stands_where_the_list_says() -> None:
 
 def test_every_hazard_and_every_check_of_the_store_has_a_guard() -> None:
     """None is forgotten."""
-    assert {guard.name for guard in GUARDS} == HAZARDS | STORE
+    assert {guard.name for guard in GUARDS} >= HAZARDS | STORE
 
 
 def test_a_guard_that_does_not_fit_is_reported() -> None:
