@@ -306,12 +306,12 @@ def test_only_the_clients_error_line_for_that_wait_is_dropped() -> None:
 
 def test_transactions_in_a_row_do_not_wait_for_the_general_backoff(kafka_streams: KafkaStreams, output: str) -> None:
     """H8: the brokers need a few milliseconds to finish a commit; the client would sleep for its whole backoff."""
-    sink = kafka_streams.sink(retry_backoff_ms=700)
+    sink = kafka_streams.sink(retry_backoff_ms=1_000)
     commit(sink, [message(output, b"0")])
     started_s = time.monotonic()
     for number in range(10):
         commit(sink, [message(output, b"%d" % number)])
-    assert time.monotonic() - started_s < 2.5
+    assert time.monotonic() - started_s < 5
 
 
 # H9: the broker checks the member, not the partition.
