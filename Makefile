@@ -65,7 +65,7 @@ torture: $(READY) system ## real workers, Kafka and Redis under hundreds of faul
 	$(PY) -m scripts.torture --full --resume
 
 torture-quick: $(READY) system ## the same with fewer faults, about 15 minutes
-	$(PY) -m scripts.torture --quick
+	$(PY) -m scripts.torture --quick --jobs 2
 
 constraints: $(READY) ## write the versions of .venv to constraints.txt
 	@{ sed -n '/^#/p; /# keep/p' constraints.txt; $(PY) -m pip freeze --exclude-editable | grep '=='; } > .constraints.new

@@ -12,7 +12,10 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from scripts.torture.context import Context, Shared
 from scripts.torture.plan import PLAN, Test
@@ -48,20 +51,56 @@ def verdict_of(test: Test, result: Result) -> str:
     return "passed" if result.is_passed else "failed"
 
 
-def play(tests: Sequence[Test], report: Report, shared: Shared, *, is_quick: bool, seed: int, resumes: bool) -> None:
-    """Run tests one after the other into the report."""
-    code = commit()
-    for test in tests:
-        faults = test.quick if is_quick else test.full
-        former = report.former(test.id, faults, seed, code) if resumes else None
-        if former is None:
-            started = time.monotonic()
-            result = run(test, Context(test.id, faults, seed, is_quick=is_quick, shared=shared))
-            seconds = round(time.monotonic() - started, 1)
-            verdict = verdict_of(test, result)
-            former = Entry(test.id, test.title, faults, seed, code, seconds, verdict, result.figures, result.complaints)
-        report.add(former)
-        print(former.line(), *(f"     {each}" for each in former.complaints), sep="\n", flush=True)
+@dataclass(frozen=True)
+class Session:
+    """One run of the plan.
+
+    Attributes:
+        report: where results go.
+        shared: services of all tests.
+        is_quick: whether the short figures count.
+        seed: of everything random.
+        resumes: whether tests that passed before on the same commit are skipped.
+        jobs: how many tests run side by side.
+    """
+
+    report: Report
+    shared: Shared
+    is_quick: bool = True
+    seed: int = 0
+    resumes: bool = False
+    jobs: int = 1
+
+    def play(self, tests: Sequence[Test]) -> None:
+        """Run the tests that are part of this session; one line each as soon as it is known."""
+        code, lock = commit(), Lock()
+
+        def add(test: Test) -> None:
+            entry = self._entry(test, code)
+            with lock:
+                self.report.add(entry)
+                print(entry.line(), *(f"     {each}" for each in entry.complaints), sep="\n", flush=True)
+
+        chosen = [test for test in tests if self._faults(test) is not None]
+        if self.jobs == 1:
+            for test in chosen:
+                add(test)
+        else:
+            with ThreadPoolExecutor(self.jobs) as pool:
+                list(pool.map(add, chosen))
+
+    def _faults(self, test: Test) -> int | None:
+        return test.quick if self.is_quick else test.full
+
+    def _entry(self, test: Test, code: str) -> Entry:
+        faults = self._faults(test) or 0
+        former = self.report.former(test.id, faults, self.seed, code) if self.resumes else None
+        if former is not None:
+            return former
+        started = time.monotonic()
+        result = run(test, Context(test.id, faults, self.seed, is_quick=self.is_quick, shared=self.shared))
+        seconds, verdict = round(time.monotonic() - started, 1), verdict_of(test, result)
+        return Entry(test.id, test.title, faults, self.seed, code, seconds, verdict, result.figures, result.complaints)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,6 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/torture"), help="for report and logs (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="skip what passed before on this commit")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="tests side by side: most of them mostly wait (%(default)s)"
+    )
     parser.add_argument("--list", action="store_true", help="print the plan and end")
     chosen = parser.parse_args(arguments)
     wanted = [name.strip() for name in chosen.tests.split(",") if name.strip()]
@@ -82,11 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such test: {', '.join(sorted(unknown))}; there are {', '.join(test.id for test in PLAN)}")
     tests = [test for test in PLAN if test.id in wanted or not wanted]
     if chosen.list:
-        print(*(f"{test.id:<4} {test.full:>9,} [{test.quick:,}]  {test.title}" for test in tests), sep="\n")
+        print(*(f"{test.id:<4} {test.full:>9,} [{test.quick or 0:,}]  {test.title}" for test in tests), sep="\n")
         return 0
     report = Report(chosen.out / "torture.json", hardware())
     with Shared(chosen.out.resolve()) as shared:
-        play(tests, report, shared, is_quick=chosen.quick, seed=chosen.seed, resumes=chosen.resume)
+        Session(report, shared, chosen.quick, chosen.seed, chosen.resume, chosen.jobs).play(tests)
     print(f"\n{report.table()}")
     return 0 if all(entry.is_good for entry in report.entries) else 1
 

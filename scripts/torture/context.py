@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import uuid
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ class Shared:
         self.folder = folder
         self._stack = ExitStack()
         self.goldens: dict[Workload, tuple[Golden, Result]] = {}
+        self._lock = threading.RLock()  # tests may run side by side
 
     def __enter__(self) -> Self:
         logging.getLogger("kafka").setLevel(logging.ERROR)
@@ -42,21 +44,32 @@ class Shared:
     def __exit__(self, *_exc_info: object) -> None:
         self._stack.close()
 
-    @cached_property
+    @property
     def kafka(self) -> KafkaBroker:
         """One broker, for tests whose fault spares it."""
+        with self._lock:
+            return self._kafka
+
+    @property
+    def redis(self) -> RedisServer:
+        """One Redis, for tests whose fault spares it."""
+        with self._lock:
+            return self._redis
+
+    @cached_property
+    def _kafka(self) -> KafkaBroker:
         return self._stack.enter_context(KafkaBroker())
 
     @cached_property
-    def redis(self) -> RedisServer:
-        """One Redis, for tests whose fault spares it."""
+    def _redis(self) -> RedisServer:
         return self._stack.enter_context(RedisServer())
 
     def golden(self, workload: Workload) -> tuple[Golden, Result]:
         """Return the undisturbed run of a workload and what the oracle says of it; run it when there is none yet."""
-        if workload not in self.goldens:
-            self.goldens[workload] = self._run_golden(workload)
-        return self.goldens[workload]
+        with self._lock:
+            if workload not in self.goldens:
+                self.goldens[workload] = self._run_golden(workload)
+            return self.goldens[workload]
 
     def _run_golden(self, workload: Workload) -> tuple[Golden, Result]:
         name = f"golden-{uuid.uuid4().hex[:8]}"

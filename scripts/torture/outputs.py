@@ -42,7 +42,7 @@ class Message(NamedTuple):
 
 @functools.cache
 def admin_of(servers: str) -> AdminClient:
-    """Return the admin client of a cluster: one for the whole process, since taking one down may crash it."""
+    """Return the admin client of a cluster: one for the whole process, whose answers can be waited for."""
     return AdminClient({"bootstrap.servers": servers, **QUIET})
 
 

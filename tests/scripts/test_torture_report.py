@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from threading import Barrier
 
 import pytest
 
@@ -102,17 +103,34 @@ def test_a_test_that_breaks_is_a_failed_test(tmp_path: Path, capsys: pytest.Capt
 
     report = Report(tmp_path / "torture.json", "a machine")
     with Shared(tmp_path) as shared:
-        torture.play([plan.Test("X", "breaks", breaks, 2, 1)], report, shared, is_quick=True, seed=5, resumes=False)
+        torture.Session(report, shared, is_quick=True, seed=5).play([plan.Test("X", "breaks", breaks, 2, 1)])
     (entry,) = report.entries
     assert (entry.verdict, entry.faults, entry.seed) == ("failed", 1, 5)
     assert entry.complaints == ["TimedOutError: still waiting for godot after 3 s"]
     assert "X    failed" in capsys.readouterr().out
 
 
+def test_tests_run_side_by_side_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two jobs are two tests at a time, each with a line of its own; what is no part of a quick run is left out."""
+    both = Barrier(2, timeout=30)
+
+    def meets(_: Context) -> Result:
+        both.wait()
+        return Result({"met": 1})
+
+    report = Report(tmp_path / "torture.json", "a machine")
+    tests = [plan.Test(name, "meets", meets, 1, quick) for name, quick in (("A", 1), ("B", 1), ("C", None))]
+    with Shared(tmp_path) as shared:
+        torture.Session(report, shared, jobs=2).play(tests)
+    assert sorted(entry.id for entry in report.entries) == ["A", "B"]
+    assert all(entry.is_good for entry in report.entries)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_the_plan_names_every_test_once() -> None:
     """Ids are what `--tests` and the report go by; a quick run is never longer than a full one."""
     assert len({test.id for test in plan.PLAN}) == len(plan.PLAN)
-    assert all(test.quick <= test.full for test in plan.PLAN)
+    assert all(test.quick is None or test.quick <= test.full for test in plan.PLAN)
     assert sum(test.is_control for test in plan.PLAN) >= 5
 
 
