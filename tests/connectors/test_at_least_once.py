@@ -71,7 +71,7 @@ def test_offsets_wait_for_every_record(
 ) -> None:
     """A record that never arrived is read again: its offset is not committed."""
     recycled: list[str] = []
-    sink = sink_of(kafka_streams, recycled, between.servers, timeout_ms=1_500)
+    sink = sink_of(kafka_streams, recycled, between.servers, timeout_ms=3_000)
     commit(sink, [message(output, b"0")])
     between.on_request(Api.PRODUCE, lose, times=50)
     with pytest.raises(RetryableError, match=output):
@@ -143,7 +143,7 @@ def test_a_commit_without_an_answer_is_not_called_failed(
 ) -> None:
     """It may have happened: asking for the offset first spares everybody a repetition."""
     kafka_streams.create_topic(topic, 1)
-    kafka_streams.options = replace(kafka_streams.options, bootstrap_servers=between.servers, request_timeout_ms=1_500)
+    kafka_streams.options = replace(kafka_streams.options, bootstrap_servers=between.servers, request_timeout_ms=3_000)
     owner = kafka_streams.reader(topic)
     owner.poll_until_owner(1)
     between.on_answer(Api.OFFSET_COMMIT, lose, times=5)

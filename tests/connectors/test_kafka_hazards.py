@@ -99,7 +99,7 @@ def test_a_record_that_never_arrived_is_not_left_out_of_the_commit(
     kafka_streams: KafkaStreams, between: Interceptor, topic: str, output: str, owner: Reader
 ) -> None:
     """H2: the client would commit the offsets without the record, and the input would never be read again."""
-    sink = Intercepted(kafka_streams, between, request_timeout_ms=1_500).sink
+    sink = Intercepted(kafka_streams, between, request_timeout_ms=3_000).sink
     commit(sink, [message(output, b"0")])
     between.on_request(Api.PRODUCE, lose, times=50)
     with pytest.raises(RetryableError, match=output):
@@ -180,7 +180,7 @@ def test_a_commit_without_an_answer_ends_its_producer(
     kafka_streams: KafkaStreams, between: Interceptor, topic: str, output: str, owner: Reader
 ) -> None:
     """H5: nobody knows whether it happened; it did, and asking for the offset tells."""
-    used = Intercepted(kafka_streams, between, request_timeout_ms=1_000)
+    used = Intercepted(kafka_streams, between, request_timeout_ms=3_000)
     between.on_answer(Api.END_TXN, lose)
     with pytest.raises(OutcomeUnknownError):
         commit(used.sink, [message(output, b"1")], {Partition(topic, 0): 7}, owner.source.membership())

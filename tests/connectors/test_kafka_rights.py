@@ -99,7 +99,7 @@ def test_a_coordinator_that_never_comes_is_waited_for_and_named(fresh_name: Call
     """The topic of transactions may still get its replicas: no reason to give up, but one to say what is missing."""
     with KafkaBroker({"transaction.state.log.replication.factor": "3"}) as alone:
         with pytest.raises(RetryableError, match=r"no transaction coordinator.*__transaction_state.*at_least_once"):
-            KafkaSink(KafkaOptions(alone.bootstrap_servers, fresh_name("group"), request_timeout_ms=2_000))
+            KafkaSink(KafkaOptions(alone.bootstrap_servers, fresh_name("group"), request_timeout_ms=3_000))
         kafka_io.create_topics(alone.bootstrap_servers, "out")
         sink = AtLeastOnceSink(KafkaOptions(alone.bootstrap_servers, fresh_name("group"), request_timeout_ms=5_000))
         commit(sink, [message("out", b"1")])
