@@ -31,7 +31,7 @@ STALL_S = 2 * MAX_POLL_S
 HOLDS = {
     "transaction": "before_transaction:0:3",
     "checkpoint": "before_checkpoint:0:0",
-    "stall": f"before_transaction:0:{STALL_S}:stall",
+    "stall": f"before_poll:0:{STALL_S}:stall",
 }
 ARGUMENTS = [argument for hold in HOLDS.values() for argument in ("--hold", hold)]
 CYCLE = ("freeze", "transaction", "freeze", "checkpoint", "transaction", "stall")

@@ -15,6 +15,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from streamae.runtime.engine import Engine
@@ -51,25 +52,28 @@ def arming_signal(number: int) -> int:
 def install(engine: Engine, holds: Sequence[Hold]) -> None:
     """Make the engine stop there. Call from the main thread."""
     for number, hold in enumerate(holds):
-        holder, name = PLACES[hold.place](engine)
-        gate = _Gate(hold)
+        place = PLACES[hold.place]
+        gate = _Gate(hold, partial(place.counts, engine))
         signal.signal(arming_signal(number), gate.arm)
-        setattr(holder, name, gate.before(getattr(holder, name)))
+        holder = place.holder(engine)
+        setattr(holder, place.method, gate.before(getattr(holder, place.method)))
 
 
 class _Gate:
     """Counts passages and stops at the right one."""
 
-    def __init__(self, hold: Hold) -> None:
-        self._hold, self._passed, self._is_armed = hold, 0, False
+    def __init__(self, hold: Hold, counts: Callable[[], object]) -> None:
+        self._hold, self._counts = hold, counts
+        self._passed, self._is_armed = 0, False
 
     def arm(self, *_: object) -> None:
         self._is_armed = True
 
     def before(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def stopping(*arguments: Any, **named: Any) -> Any:
-            self._passed += 1
-            if self._is_armed or self._passed == self._hold.passage:
+            counts = bool(self._counts())
+            self._passed += counts
+            if counts and (self._is_armed or self._passed == self._hold.passage):
                 self._is_armed = False
                 if not self._hold.is_stall:
                     os.kill(os.getpid(), signal.SIGSTOP)
@@ -79,9 +83,21 @@ class _Gate:
         return stopping
 
 
-# The method before which to stop, found in an engine.
-PLACES: dict[str, Callable[[Engine], tuple[Any, str]]] = {
-    "before_transaction": lambda engine: (engine.sink, "transaction"),
-    "before_checkpoint": lambda engine: (engine.states.store, "checkpoint"),
-    "before_load": lambda engine: (engine.states.store, "load"),
+class Place(NamedTuple):
+    """A method of a part of the engine, called by its main thread; `counts` tells which calls are passages."""
+
+    holder: Callable[[Engine], Any]
+    method: str
+    counts: Callable[[Engine], object] = lambda _: True
+
+
+PLACES: dict[str, Place] = {
+    "before_poll": Place(lambda engine: engine.source, "poll"),
+    "before_transaction": Place(
+        lambda engine: engine.publisher,
+        "start",  # before membership is looked at
+        lambda engine: engine.outbox.waiting and engine.partitions.finished(),
+    ),
+    "before_checkpoint": Place(lambda engine: engine.states.store, "checkpoint"),
+    "before_load": Place(lambda engine: engine.states.store, "load"),
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from importlib import resources
 
 import pytest
 
 from scripts.torture import guards
-from scripts.torture.holds import Hold, parsed
+from scripts.torture.holds import PLACES, Hold, arming_signal, install, parsed
+from tests.engines import Rig, broker_with, stream
 
 
 def script(name: str) -> str:
@@ -38,6 +40,23 @@ def test_a_guard_that_moved_is_an_error() -> None:
     """A control that removes nothing would prove nothing."""
     with pytest.raises(guards.GuardNotFoundError, match="no such line"):
         guards.edited("return 1", [("no such line", "")])
+
+
+def test_every_hold_finds_its_method_in_the_engine() -> None:
+    """A stall that is due at the first passage of each place is met by a real engine: none has moved away."""
+    rig = Rig(broker_with(stream()))
+    holds = [Hold(place, 1, 0.0, is_stall=True) for place in PLACES]
+    parts = {place: PLACES[place].holder(rig.engine) for place in PLACES}
+    before = {place: getattr(parts[place], PLACES[place].method) for place in PLACES}
+    handlers = [signal.getsignal(arming_signal(number)) for number in range(len(holds))]
+    try:
+        install(rig.engine, holds)
+        assert all(getattr(parts[place], PLACES[place].method) != before[place] for place in PLACES)
+        rig.run_dry()
+    finally:
+        for number, handler in enumerate(handlers):
+            signal.signal(arming_signal(number), handler)
+    assert rig.state()
 
 
 def test_holds_are_read_from_the_command_line() -> None:
