@@ -470,3 +470,10 @@ def test_alerts_say_what_and_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["alert"].startswith("Streamae")
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_metrics_named_in_the_readme_exist() -> None:
+    """Whoever copies a name from the documentation into a query gets an answer."""
+    named = set(re.findall(r"\bstreamae_\w+", text_of(ROOT / "README.md"))) - {"streamae_"}
+    assert len(named) >= 15
+    assert named <= sample_names()
