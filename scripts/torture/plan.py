@@ -20,6 +20,8 @@ from scripts.torture.faults_redis import redis_faults, store_away
 from scripts.torture.faults_restarts import reloads, restarts
 from scripts.torture.faults_zombies import zombies
 from scripts.torture.golden import golden
+from scripts.torture.network import network
+from scripts.torture.rebalances import rebalances
 from scripts.torture.report import Result
 
 
@@ -53,6 +55,8 @@ PLAN: tuple[Test, ...] = (
     Test("T5", "leaders and coordinators of three brokers killed", leaders, 40, 6),
     Test("T6", "Redis restarted, killed, emptied, set back, full, failed over", redis_faults, 125, 20),
     Test("T6b", "Redis away under load, seconds", store_away, 60, 10),
+    Test("T7", "workers join and leave; two assignors, dynamic and static", rebalances, 300, 40),
+    Test("T8", "slow, cut, silent and unreachable links; lost answers to commits", network, 100, 15),
     Test("T9", "bad records among as many good ones", bad_input, 100_000, 10_000),
     Test("T10", "far more keys than there is room for", cardinality, 5_000_000, 500_000),
     Test("T12", "wall clocks that jump", clocks, 20, 6),
