@@ -202,11 +202,13 @@ def _judge(trial: Trial, mixture: Mixture, clean: Leftovers, counted: float, gro
     left = Leftovers.of(trial)
     letters = outputs.read(trial.setup.checked_servers, trial.setup.dead_topic)
     bad = len(mixture.kinds)
+    shortened = sum(any(name == TRUNCATED_HEADER for name, _ in letter.headers) for letter in letters)
     result = Result({
         "good": mixture.workload.records,
         "bad": bad,
         "kinds": len({letter.kind for letter in mixture.letters.values()}),
         "dead_letters": len(letters),
+        "shortened": shortened,
         "windows": len(left.audit),
         "events": len(left.events),
         "rss_growth_mb": round(growth_bytes / 1e6, 1),
@@ -218,6 +220,7 @@ def _judge(trial: Trial, mixture: Mixture, clean: Leftovers, counted: float, gro
     ):
         result.complaints += differences.complaints()
     result.require(len(mixture.letters) == bad, f"{len(mixture.letters)} bad records were written, not {bad}")
+    result.require(shortened == HUGE_RECORDS, f"{shortened} dead letters were shortened, not {HUGE_RECORDS}")
     result.require(counted == bad, f"the worker counted {counted} dead letters")
     result.require(growth_bytes < MAX_RSS_GROWTH_BYTES, f"the memory grew by {growth_bytes:,} bytes")
     result.require(trial.exit_codes == [0], f"exit codes after SIGTERM: {trial.exit_codes}")

@@ -210,7 +210,7 @@ def _play(context: Context, action: Callable[[Episode], Sections], figures: dict
                 lambda: len(worker.logged(event)) >= WORKLOAD.partitions, f"{event}: {worker.log}", STEP_TIMEOUT_S
             )
             if episode.goes_on:
-                _await_end(trial, _ends(episode.workload, episode.workload.rows))
+                _await_end(after, _ends(episode.workload, episode.workload.rows))
             codes += after.workers.stop()
             ended = trial.workers.unexpected_ends() + after.workers.unexpected_ends()
         lines = worker.logged(event)
@@ -230,9 +230,18 @@ def _play(context: Context, action: Callable[[Episode], Sections], figures: dict
 
 
 def _await_end(trial: Trial, ends: Moved) -> None:
-    """Wait until everything is committed and stored."""
-    wait_until(lambda: trial.watch.committed() == ends, f"{trial.setup.name} committed up to {ends}", STEP_TIMEOUT_S)
-    wait_until(lambda: trial.state.offsets() == ends, f"{trial.setup.name} stored up to {ends}", STEP_TIMEOUT_S)
+    """Wait until everything is committed and stored.
+
+    Raises:
+        TimedOutError: it is not, or the worker has ended.
+    """
+
+    def is_there() -> bool:
+        if ended := trial.workers.unexpected_ends():
+            raise TimedOutError("; ".join(ended))
+        return trial.watch.committed() == ends and trial.state.offsets() == ends
+
+    wait_until(is_there, f"{trial.setup.name} committed and stored up to {ends}", STEP_TIMEOUT_S)
 
 
 def _repeated(what: str, expected: Sequence[Output], found: Sequence[Output]) -> Differences:
