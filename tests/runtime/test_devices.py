@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from streamae.connectors.memory import MemorySink, MemorySource
 from streamae.errors import DeviceError
 from streamae.model.fallback import FallbackRunner
 from streamae.model.runner import Runner
@@ -16,7 +17,7 @@ from streamae.runtime import logs
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.devices import build_runner
 from streamae.runtime.telemetry import Telemetry
-from tests.engines import Rig, broker_with, ids, settings, stream, tiny_bundle
+from tests.engines import TOPIC, Rig, broker_with, ids, settings, stream, tiny_bundle
 
 RECORDS = stream(3, 80, spikes=[(1, 50), (1, 51), (2, 60)])
 
@@ -87,8 +88,9 @@ def test_a_device_that_fails_at_once_shows_in_the_bundles_label() -> None:
     telemetry = Telemetry()
     runner = build_runner(of, tiny_bundle(), telemetry, FailingNetwork(0))
     broker = broker_with([])
-    rig = Rig(broker)
-    parts = Parts(source=rig.engine.source, sink=rig.engine.sink, bundle=tiny_bundle(), runner=runner)
+    parts = Parts(
+        source=MemorySource(broker, "group", (TOPIC,)), sink=MemorySink(broker), bundle=tiny_bundle(), runner=runner
+    )
     build_engine(of, telemetry, parts)
     text = telemetry.render()[0].decode()
     assert 'device="cpu"' in text
