@@ -119,6 +119,12 @@ def cut(_frame: bytes) -> None:
     raise CutError
 
 
+def renamed(old: str, new: str) -> Change:
+    """Return a change that says `new` where the frame says `old`, which is as long."""
+    assert len(old) == len(new)
+    return lambda frame: frame.replace(old.encode(), new.encode())
+
+
 def error_in(topic: str, code: int) -> Change:
     """Return a change that puts an error code into the answer to a Produce request of one batch."""
 

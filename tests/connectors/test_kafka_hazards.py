@@ -23,8 +23,9 @@ from streamae.connectors.kafka import KafkaMembership, KafkaSink, KafkaSource
 from streamae.connectors.kafka.source import QUIET
 from streamae.connectors.protocols import Span
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
-from tests.connectors.interceptor import Api, CutError, Interceptor, error_in, lose
+from tests.connectors.interceptor import Api, CutError, Interceptor, error_in, lose, renamed
 from tests.connectors.streams import KafkaStreams, Reader, commit, is_stable, message, settle
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -50,7 +51,7 @@ def output(kafka_streams: KafkaStreams, topic: str) -> str:
 def owner(kafka_streams: KafkaStreams, topic: str) -> Reader:
     """A source that owns both partitions of an input topic."""
     kafka_streams.create_topic(topic, 2)
-    reader = kafka_streams.reader(topic)
+    reader = kafka_streams.reader(topic, max_poll_interval_ms=60_000, session_timeout_ms=10_000)
     reader.poll_until_owner(2)
     return reader
 
@@ -78,12 +79,13 @@ def test_the_broker_alone_would_accept_a_proof_without_generation(kafka_streams:
     kafka_streams.create_topic(topic, 1)
     zombie = kafka_streams.reader(topic)
     zombie.poll_until_owner(1)
-    kafka_streams.expel(zombie)
+    assert isinstance(zombie.source, KafkaSource)
+    told = zombie.source._consumer.group_metadata
+    wait_until(lambda: told().generation_id < 0, "the zombie to be told that it is none", timeout_s=20)
     owner = kafka_streams.reader(topic)
     owner.poll_until_owner(1)
     commit(kafka_streams.sink(), [], {Partition(topic, 0): 50}, owner.source.membership())
-    assert isinstance(zombie.source, KafkaSource)
-    metadata = zombie.source._consumer.group_metadata()
+    metadata = told()
     assert (metadata.generation_id, metadata.member_id) == (-1, "")
     with pytest.raises(MembershipError, match="generation -1"):
         zombie.source.membership()
@@ -99,9 +101,12 @@ def test_a_record_that_never_arrived_is_not_left_out_of_the_commit(
     kafka_streams: KafkaStreams, between: Interceptor, topic: str, output: str, owner: Reader
 ) -> None:
     """H2: the client would commit the offsets without the record, and the input would never be read again."""
-    sink = Intercepted(kafka_streams, between, request_timeout_ms=3_000).sink
+    sink = Intercepted(kafka_streams, between).sink
     commit(sink, [message(output, b"0")])
-    between.on_request(Api.PRODUCE, lose, times=50)
+    sink._producer._accumulator.config["delivery_timeout_ms"] = 700  # gives up while the commit still waits for it
+    strange = "x" * len(output)  # no such topic: the broker takes nothing, and the client tries again
+    between.on_request(Api.PRODUCE, renamed(output, strange), times=1_000)
+    between.on_answer(Api.PRODUCE, renamed(strange, output), times=1_000)
     with pytest.raises(RetryableError, match=output):
         commit(sink, [message(output, b"1")], {Partition(topic, 0): 7}, owner.source.membership())
     between.forget()
