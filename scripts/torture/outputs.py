@@ -25,7 +25,9 @@ READ_TIMEOUT_S = 60.0
 ADMIN_TIMEOUT_S = 10.0
 DECISION_TIMEOUT_S = 30.0  # an open transaction of a dead worker ends after its time limit
 ANSWER_TIMEOUT_S = 0.3  # of the group, when nothing holds it up
-QUIET = {"log_level": 0}
+# A broker that is stopping may answer that there are none: the client then forgets them all, and by default begins
+# anew from its bootstrap servers only minutes later.
+CLIENT: dict[str, str | int] = {"log_level": 0, "metadata.recovery.rebootstrap.trigger.ms": 1_000}
 # Hold names of topic and group, which differ between runs; or change with settings that change no decision.
 NOT_COMPARED = ("episode_id", "detector", "source", "settings_version")
 
@@ -43,7 +45,7 @@ class Message(NamedTuple):
 @functools.cache
 def admin_of(servers: str) -> AdminClient:
     """Return the admin client of a cluster: one for the whole process, whose answers can be waited for."""
-    return AdminClient({"bootstrap.servers": servers, **QUIET})
+    return AdminClient({"bootstrap.servers": servers, **CLIENT})
 
 
 def create_topics(servers: str, partitions: dict[str, int], replication: int = 1) -> None:
@@ -83,7 +85,7 @@ def read(servers: str, topic: str, isolation: str = "read_committed") -> list[Me
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
-            **QUIET,
+            **CLIENT,
         }
     )
     waiting = set(ends(servers, topic))
@@ -246,7 +248,7 @@ def _asker(servers: str, group: str, isolation: str) -> Consumer:
             "group.id": group,
             "isolation.level": isolation,
             "enable.auto.commit": False,
-            **QUIET,
+            **CLIENT,
         }
     )
 

@@ -10,6 +10,7 @@ import time
 
 from confluent_kafka import Producer
 
+from scripts.torture.outputs import CLIENT
 from scripts.torture.workload import Workload
 
 TICK_S = 0.05
@@ -40,7 +41,7 @@ class PacedProducer:
                 "linger.ms": 5,
                 "message.timeout.ms": 0,  # broker faults may last: never give a record up
                 "queue.buffering.max.messages": 1_000_000,
-                "log_level": 0,
+                **CLIENT,
             }
         )
         self._thread = threading.Thread(target=self._run, name="producer", daemon=True)
