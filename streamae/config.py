@@ -89,6 +89,9 @@ class InputSettings(Section):
     topics: tuple[Name, ...] = Field(("sensors",), description="Input topics.", min_length=1)
     files: tuple[Path, ...] = Field((), description="Files to replay when source is `files`.")
     start: Literal["earliest", "latest"] = Field("earliest", description="Where a group without offsets begins.")
+    on_lost_offsets: Literal["resume", "start"] = Field(
+        "resume", description="The group's offset is gone but state is stored: resume there, or start as a new group."
+    )
     layout: Literal["wide", "long"] = Field(
         "wide", description="wide: all features a record; long: one metric a record."
     )
@@ -223,6 +226,9 @@ class StateSettings(Section):
     key_prefix: Name = Field("sae", description="First part of every Redis key.")
     checkpoint_interval_ms: Millis = Field(5_000, description="Longest time between two checkpoints.")
     checkpoint_max_dirty_keys: Positive = Field(2_000, description="Changed keys that trigger a checkpoint early.")
+    on_loss: Literal["rebuild", "warm_up", "halt"] = Field(
+        "rebuild", description="Stored state is lost: replay records, let keys learn anew, or stop the partition."
+    )
     rebuild_max_records: Annotated[int, Field(ge=0)] = Field(
         100_000, description="Records before the committed offset replayed silently when stored state is lost."
     )

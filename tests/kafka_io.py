@@ -8,7 +8,10 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
+from kafka.errors import TopicAlreadyExistsError
 from kafka.structs import TopicPartition
+
+from tests.waiting import wait_until
 
 Entry = tuple[bytes | None, bytes | None]
 
@@ -22,6 +25,24 @@ def create_topics(servers: str, *names: str, partitions: int = 1, configs: dict[
         )
     finally:
         admin.close()
+
+
+def recreate_topic(servers: str, name: str) -> None:
+    """Delete a topic of one partition and create it again at once, empty."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        admin.delete_topics([name])
+    finally:
+        admin.close()
+    wait_until(lambda: _is_created(servers, name), f"{name} to be created again")
+
+
+def _is_created(servers: str, name: str) -> bool:
+    try:
+        create_topics(servers, name)
+    except TopicAlreadyExistsError:  # its deletion is not through
+        return False
+    return True
 
 
 def produce(servers: str, topic: str, entries: Sequence[Entry], partition: int | None = 0) -> None:

@@ -18,7 +18,7 @@ from scripts.bench.embedded import NullModel, make_engine
 from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
 from streamae.batches import Partition, Record
 from streamae.config import InputSettings
-from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span
+from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span, Stamp
 from streamae.model.bundle import Bundle
 from streamae.runtime import logs
 
@@ -95,11 +95,13 @@ class ForgetfulStore:
         partition: Partition,  # noqa: ARG002 - there is one
         base: int | None,  # noqa: ARG002 - there is one owner
         new: int,
-        fingerprint: str,
+        stamp: Stamp,
         records: Sequence[tuple[bytes, bytes]],  # noqa: ARG002 - forgotten
         deleted: Sequence[bytes] = (),  # noqa: ARG002 - forgotten
+        *,
+        whole: bool = False,  # noqa: ARG002 - forgotten
     ) -> Outcome:
-        self._offset, self._fingerprint = new, fingerprint
+        self._offset, self._fingerprint = new, stamp.fingerprint
         return Outcome.OK
 
     def drop(self, partition: Partition) -> None: ...

@@ -13,10 +13,10 @@ from scripts.model_check.world import FINGERPRINT, PARTITION
 from streamae.batches import Partition
 from streamae.connectors.buckets import bucket_of
 from streamae.connectors.memory_store import MemoryStore
-from streamae.connectors.protocols import Manifest, Outcome, Span
+from streamae.connectors.protocols import Manifest, Outcome, Span, Stamp
 from streamae.runtime.partitions import Plan
 
-NONE, CRASH, ZOMBIES, ROLLBACK, FLUSH, LOST_KEY, MOVED_BACK, ALL = MIXES = (
+NONE, CRASH, ZOMBIES, ROLLBACK, FLUSH, LOST_KEY, MOVED_BACK, LOST_OFFSET, ALL = MIXES = (
     "none",
     "crash",
     "+zombies",
@@ -24,6 +24,7 @@ NONE, CRASH, ZOMBIES, ROLLBACK, FLUSH, LOST_KEY, MOVED_BACK, ALL = MIXES = (
     "+flush",
     "+lost key",
     "+moved back",
+    "+lost offset",
     "all",
 )
 
@@ -55,16 +56,18 @@ class BlindWriteStore(MemoryStore):
         partition: Partition,
         base: int | None,
         new: int,
-        fingerprint: str,
+        stamp: Stamp,
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
+        *,
+        whole: bool = False,
     ) -> Outcome:
         self.reach("before_checkpoint")
         stored = self._stored(partition)
         base = None if stored.manifest is None else new - 1
         if stored.manifest is not None:
             stored.manifest = replace(stored.manifest, offset=new - 1)
-        return super().checkpoint(partition, base, new, fingerprint, records, deleted)
+        return super().checkpoint(partition, base, new, stamp, records, deleted, whole=whole)
 
 
 class UncountedStore(MemoryStore):
@@ -79,12 +82,14 @@ class UncountedStore(MemoryStore):
         partition: Partition,
         base: int | None,
         new: int,
-        fingerprint: str,
+        stamp: Stamp,
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
+        *,
+        whole: bool = False,
     ) -> Outcome:
         self._believe(partition)
-        return super().checkpoint(partition, base, new, fingerprint, records, deleted)
+        return super().checkpoint(partition, base, new, stamp, records, deleted, whole=whole)
 
     def _believe(self, partition: Partition) -> None:
         stored = self._stored(partition)
@@ -134,7 +139,23 @@ class ReadsSpanFirst(Worker):
 class TrustsLostBuckets(Worker):
     """Recovers from the very state that was found incomplete."""
 
-    drops_lost_buckets = False
+    checks_buckets = False
+
+
+class WritesWhatItKnows(Worker):
+    """Writes lost state anew although it never loaded all of it."""
+
+    counts_unread = False
+
+
+class KeepsStateOfTheFuture(Worker):
+    """Starts a group over that lost its offset, on the state that was stored."""
+
+    def _plan(self, span: Span, manifest: Manifest | None) -> Plan:
+        chosen = super()._plan(span, manifest)
+        if manifest is not None and chosen.reason == "offsets_lost":
+            return replace(chosen, base=manifest.offset, drop_stored=False)
+        return chosen
 
 
 class StaysBlocked(Worker):
@@ -201,7 +222,7 @@ class TwoGenerations(Worker):
             for key in self.dirty:
                 slots = [slot for slot in (self._newest(key),) if slot and slot[0] != end] + [(end, self.states[key])]
                 records.append((key, b"".join(bytes((at, len(state))) + state for at, state in slots)))
-            store.checkpoint(PARTITION, None, end, FINGERPRINT, records)
+            store.checkpoint(PARTITION, None, end, Stamp(FINGERPRINT), records)
             self.dirty = {}
         yield from super()._commit()
 
@@ -224,6 +245,8 @@ VARIANTS = (
     Protocol("no generation guard", is_fenced=False, fails_in=(ZOMBIES, ALL)),
     Protocol("offset read before manifest", ReadsSpanFirst, fails_in=(ZOMBIES,)),
     Protocol("recovers from lost buckets", TrustsLostBuckets, fails_in=(LOST_KEY, ALL)),
+    Protocol("writes only what it knows", WritesWhatItKnows, fails_in=(ROLLBACK, FLUSH, LOST_KEY, ALL)),
+    Protocol("keeps state of the future", KeepsStateOfTheFuture, fails_in=(LOST_OFFSET,)),
     Protocol("stays blocked", StaysBlocked, fails_in=(CRASH, ZOMBIES, ALL)),
     Protocol("keeps old doubts", KeepsOldDoubts, fails_in=(CRASH, ZOMBIES)),
     Protocol("forgets doubts", ForgetsDoubts, fails_in=(CRASH, ZOMBIES)),

@@ -14,12 +14,14 @@ from scripts.model_check import protocols
 from scripts.model_check.protocols import Protocol
 from scripts.model_check.worker import Worker
 from scripts.model_check.world import FINGERPRINT, KEYS, PARTITION, World
+from streamae.connectors.protocols import Stamp
 from streamae.errors import RetryableError
+from streamae.runtime.partitions import Policy
 
 RECORDS, WORKERS = 12, 3
 MOVES = 60  # of a schedule, before the faults stop
 PATIENCE = 300  # moves the survivors get to finish; a sound protocol needs fewer than a hundred
-REBUILD_ALL = 10_000
+LOSING = (protocols.LOST_OFFSET, protocols.ALL)  # the mixes in which the group loses its offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ class Run:
         log = [KEYS[choose(len(KEYS))] for _ in range(RECORDS)]
         self.world = World(log, protocol.store(), self._choose, is_fenced=protocol.is_fenced)
         self.world.fails = mix != protocols.NONE
-        self.rebuild_max_records = REBUILD_ALL
+        self.policy = Policy(on_lost_offsets="start" if mix in LOSING and choose(2) else "resume")
         if mix in {protocols.NONE, protocols.CRASH, protocols.ZOMBIES}:
-            self.rebuild_max_records = 0
+            self.policy = Policy(rebuild_max_records=0)
             self.world.group.committed = 0
-            self.world.store.checkpoint(PARTITION, None, 0, FINGERPRINT, [])
+            self.world.store.checkpoint(PARTITION, None, 0, Stamp(FINGERPRINT), [])
         self.workers = [self._started(number) for number in range(WORKERS)]
         self.paused: set[int] = set()
         self.snapshot: dict[Any, Any] = {}
@@ -163,6 +165,13 @@ class Run:
                 self._let_go(number)
             self.world.move_back(self.choose(RECORDS))
 
+    def lose_offset(self) -> None:
+        """Let the group lose its offset, while no process is at work."""
+        if not self.choose(3):
+            for number in range(WORKERS):
+                self._let_go(number)
+            self.world.lose_offset()
+
     def _stumble(self) -> None:
         """Let whoever notices the loss be kept waiting: what loses data is seldom well."""
         if self.choose(2):
@@ -182,12 +191,14 @@ class Run:
             faults += [self.lose_key]
         if mix in {protocols.MOVED_BACK, protocols.ALL}:
             faults += [self.move_back]
+        if mix in LOSING:
+            faults += [self.lose_offset]
         return faults
 
     # Workers.
 
     def _started(self, number: int) -> Worker:
-        return self.protocol.worker(self.world, number, self.rebuild_max_records)
+        return self.protocol.worker(self.world, number, self.policy)
 
     def _replace(self, number: int) -> None:
         self.world.note(f"{number} crashes")

@@ -7,14 +7,15 @@ every record lost or counted twice stays visible.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 
 from scripts.model_check.world import FINGERPRINT, PARTITION, World
 from streamae.batches import Partition
 from streamae.connectors.protocols import Manifest, Message, Outcome, Span
 from streamae.errors import OutcomeUnknownError, RetryableError
 from streamae.runtime.outbox import Outbox
-from streamae.runtime.partitions import Partitions, Plan, plan
+from streamae.runtime.partitions import Partitions, Plan, Policy, plan
 
 BATCH = 4
 
@@ -23,15 +24,16 @@ class Worker:
     """The protocol as built; `protocols` overrides single decisions."""
 
     reads_span_first = False  # of the two reads of a take-over
-    drops_lost_buckets = True  # does not rely again on stored state that turned out to be incomplete
+    checks_buckets = True  # does not go on from stored state that is incomplete
+    counts_unread = True  # writes the store anew only if it knows every key that was stored
     unblocks = True  # goes on when what could not be committed was taken away
     forgets_doubts = True  # with it, the question whether it was committed
     keeps_doubts = True  # asks until it is answered
     mixes_polls = False  # takes what was polled before a recovery for what comes after it
 
-    def __init__(self, world: World, number: int, rebuild_max_records: int) -> None:
+    def __init__(self, world: World, number: int, policy: Policy) -> None:
         """Start a process that owns nothing."""
-        self.world, self.number, self.rebuild_max_records = world, number, rebuild_max_records
+        self.world, self.number, self.policy = world, number, policy
         self.partitions = Partitions()
         self.outbox = Outbox(self.partitions.is_suppressed)
         self.states: dict[bytes, bytes] = {}
@@ -138,29 +140,26 @@ class Worker:
             self.world.note(f"    {self.number} cannot start: {error}")
             return
         self.world.note(f"    {self.number} starts: {chosen}")
-        self.partitions.take(PARTITION, chosen, span.committed)
+        self.partitions.take(PARTITION, chosen, span, manifest)
         self.is_waiting, self.cursor = False, chosen.start
 
     def _plan(self, span: Span, manifest: Manifest | None) -> Plan:
-        return plan(span, manifest, FINGERPRINT, first="earliest", rebuild_max_records=self.rebuild_max_records)
+        if manifest is not None and not self.checks_buckets:
+            manifest = replace(manifest, is_whole=True)
+        return plan(span, manifest, FINGERPRINT, self.policy)
 
     def _admit(self, keys: set[bytes]) -> Generator[None, None, bool]:
         """Mirror `KeyStates.admit`: bring unknown keys in; False when the store holds something else."""
-        unknown = sorted(keys - self.states.keys())
-        base, store = self.partitions[PARTITION].base, self.world.store
-        if base is None or not unknown:
-            return True
-        found = store.load(PARTITION, unknown, base)
-        if found is not None:
-            self.states.update((key, state) for key, state in zip(unknown, found, strict=True) if state is not None)
-            return True
-        if self.drops_lost_buckets:
-            yield
-            manifest = store.manifest(PARTITION)
-            if manifest is not None and manifest.offset == base:  # so a bucket lost keys
-                yield
-                store.drop(PARTITION, manifest.offset)
-        return False
+        unknown, progress = sorted(keys - self.states.keys()), self.partitions[PARTITION]
+        if progress.unread and unknown:
+            found = self.world.store.load(PARTITION, unknown, progress.base)
+            if found is None:
+                return False
+            loaded = {key: state for key, state in zip(unknown, found, strict=True) if state is not None}
+            self.states.update(loaded)
+            progress.unread -= len(loaded)
+        yield from ()
+        return True
 
     def _absorb(self, start: int, stop: int) -> None:
         for offset in range(start, stop):
@@ -217,12 +216,20 @@ class Worker:
         if PARTITION not in self.partitions or self.partitions[PARTITION].position == self.partitions[PARTITION].base:
             return
         yield
-        progress = self.partitions[PARTITION]
-        changed = [(key, self.states[key]) for key in self.dirty]
-        outcome = self.world.store.checkpoint(PARTITION, progress.base, progress.position, FINGERPRINT, changed)
-        self.world.note(f"    {self.number} saves {progress.base} -> {progress.position}: {outcome}")
-        if outcome is Outcome.OK:
-            progress.base, self.dirty = progress.position, {}
-        else:
+        outcome = self._checkpoint(self.dirty, whole=False)
+        if outcome is Outcome.ROLLED_BACK and not (self.partitions[PARTITION].unread and self.counts_unread):
+            yield
+            outcome = self._checkpoint(self.states, whole=True)
+        if outcome is not Outcome.OK:
             self._lose()
             yield from self._start()
+
+    def _checkpoint(self, keys: Iterable[bytes], *, whole: bool) -> Outcome:
+        """Mirror `Checkpointer._call`."""
+        progress, store = self.partitions[PARTITION], self.world.store
+        records, stamp = [(key, self.states[key]) for key in keys], progress.stamp(FINGERPRINT)
+        outcome = store.checkpoint(PARTITION, progress.base, progress.position, stamp, records, whole=whole)
+        self.world.note(f"    {self.number} saves {progress.base} -> {progress.position}, {whole=}: {outcome}")
+        if outcome is Outcome.OK:
+            progress.base, self.dirty = progress.position, {}
+        return outcome

@@ -16,7 +16,7 @@ from streamae.connectors.protocols import Message, Span
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
 
 PARTITION = Partition("input", 0)
-FINGERPRINT = "settings"
+FINGERPRINT, IDENTITY = "settings", "cluster/topic"
 
 
 def keys() -> tuple[bytes, ...]:
@@ -64,6 +64,7 @@ class World:
         self.fails = False  # whether transactions fail now and then
         self.published: list[Message] = []
         self.again: list[int] = [0] * 64  # how often an operator asked for each offset again
+        self.forgotten: int | None = None  # the committed offset that the group has lost
         self.trace: list[str] | None = None
 
     def note(self, line: str) -> None:
@@ -75,7 +76,7 @@ class World:
         """Return the group's offsets; as a broker does, only when no transaction on them is open."""
         if self.group.pending is not None:
             raise RetryableError("a transaction is open")
-        return Span(self.group.committed, 0, len(self.log))
+        return Span(self.group.committed, 0, len(self.log), IDENTITY)
 
     def commit(self, worker: int, generation: int, messages: Sequence[Message], offsets: dict[Partition, int]) -> None:
         """Publish messages with their offset at once, or not, or leave it open which.
@@ -127,6 +128,14 @@ class World:
             self.group.committed = offset
             self.rebalance(self.group.owner)
 
+    def lose_offset(self) -> None:
+        """Lose the committed offset, as a group without members does after a while."""
+        self.decide()
+        if self.group.committed is not None:
+            self.note(f"committed offset {self.group.committed} is lost")
+            self.forgotten, self.group.committed = self.group.committed, None
+            self.rebalance(self.group.owner)
+
     def is_true(self, key: bytes, state: bytes, end: int) -> bool:
         """Tell whether `state` is what every record of `key` below `end` makes, in order, once."""
         return state == bytes([offset for offset in range(end) if self.log[offset] == key])
@@ -143,6 +152,13 @@ class World:
         return any(not self.is_true(m.key or b"", m.value or b"", m.offset + 1) for m in self.published)
 
     def _publish(self, messages: Sequence[Message], offset: int) -> None:
+        if self.group.committed is None and self.forgotten is not None:
+            start = messages[0].offset if messages else offset  # where its owner went on: from there on all is new
+            for asked in range(start, self.forgotten):
+                self.again[asked] += 1
+            for asked in range(self.forgotten, start):  # an operator's wish that was lost with the offset
+                self.again[asked] -= self.again[asked] > 0
+            self.forgotten = None
         self.published += messages
         self.group.committed = offset
         if self.trace is not None:

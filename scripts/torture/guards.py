@@ -13,7 +13,7 @@ from streamae.connectors import redis_store
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
 from streamae.connectors.protocols import Manifest, Span
 from streamae.runtime import recovery
-from streamae.runtime.partitions import Plan, plan
+from streamae.runtime.partitions import Plan, Policy, plan
 
 
 class GuardNotFoundError(RuntimeError):
@@ -21,11 +21,13 @@ class GuardNotFoundError(RuntimeError):
 
 
 NO_CAS = (
-    (r"if base == '' or offset >= new or stored\[2\] ~= fingerprint then return 'stale' end", ""),
-    (r"if offset < tonumber\(base\) then return 'rolled_back' end", ""),
+    (r"if offset >= new or [^\n]* then return 'stale' end", ""),
+    (r"if base == '' then return 'stale' end", ""),
+    (r"return offset < tonumber\(base\) and 'rolled_back'", "return false"),
 )
-NO_COUNT_AT_CHECKPOINT = ((r"if base ~= '' and redis\.call\('HLEN', KEYS\[bucket\]\) ~= [^\n]*then", "if false then"),)
+NO_COUNT_AT_CHECKPOINT = ((r"if not replaces and redis\.call\('HLEN', [^\n]*then return 'rolled_back' end", ""),)
 NO_COUNT_AT_LOAD = ((r"if expected and [^\n]*~= expected then return nil end", ""),)
+NO_COUNT_AT_START = ((r"is_whole = 0", "is_whole = 1"),)
 
 Edits = Sequence[tuple[str, str]]
 
@@ -55,13 +57,15 @@ def _edit_script(name: str, edits: Edits) -> None:
 
 def without_cas() -> None:
     """Checkpoints overwrite whatever offset is stored."""
-    _edit_script("checkpoint.lua", NO_CAS)
+    _edit_script("rules.lua", NO_CAS)
 
 
 def without_key_count() -> None:
     """Nobody counts the keys of a bucket: a lost key looks like a new one."""
     _edit_script("checkpoint.lua", NO_COUNT_AT_CHECKPOINT)
+    _edit_script("switch.lua", NO_COUNT_AT_CHECKPOINT)
     _edit_script("load.lua", NO_COUNT_AT_LOAD)
+    _edit_script("manifest.lua", NO_COUNT_AT_START)
 
 
 def without_generation() -> None:
@@ -76,12 +80,12 @@ def without_generation() -> None:
 def without_future() -> None:
     """Stored state that is ahead of the group is trusted."""
 
-    def trusting(span: Span, manifest: Manifest | None, fingerprint: str, **policy: object) -> Plan:
+    def trusting(span: Span, manifest: Manifest | None, fingerprint: str, policy: Policy) -> Plan:
         if manifest is not None and span.committed is not None and manifest.offset > span.committed:
             return Plan(span.committed, span.committed, manifest.offset, drop_stored=False, reason="clean")
-        return plan(span, manifest, fingerprint, **policy)  # type: ignore[arg-type]  # handed through
+        return plan(span, manifest, fingerprint, policy)
 
-    recovery.plan = trusting  # type: ignore[assignment]  # as above
+    recovery.plan = trusting
 
 
 REMOVALS: dict[str, Callable[[], None]] = {

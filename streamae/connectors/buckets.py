@@ -12,6 +12,8 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 
+from streamae.connectors.protocols import Stamp
+
 BUCKETS = 256
 
 
@@ -25,10 +27,17 @@ def bucket_of(key: bytes) -> int:
 
 
 def digest_of_call(
-    base: int | None, new: int, fingerprint: str, records: Sequence[tuple[bytes, bytes]], deleted: Sequence[bytes]
+    base: int | None,
+    new: int,
+    stamp: Stamp,
+    records: Sequence[tuple[bytes, bytes]],
+    deleted: Sequence[bytes],
+    *,
+    whole: bool = False,
 ) -> bytes:
     """Return 16 bytes that tell a repeated checkpoint call from another one to the same offset."""
-    digest = hashlib.blake2b(f"{base} {new} {len(records)} {fingerprint}".encode(), digest_size=16)
+    facts = f"{base} {new} {whole} {len(records)} {stamp.epoch} {stamp.identity} {stamp.fingerprint}"
+    digest = hashlib.blake2b(facts.encode(), digest_size=16)
     for key, value in records:
         digest.update(b"%d %d " % (len(key), len(value)))
         digest.update(key)

@@ -1,12 +1,18 @@
 #!lua
--- Delete the state of one partition, unless its manifest has moved. Answers 1 when it is gone, 0 when it stays.
+-- Delete the state of one partition, unless its manifest has moved. Answers 'gone', 'stays', or 'again' when another
+-- call is being merged than the caller knows of.
 --
--- KEYS[1]      manifest (see checkpoint.lua)
--- KEYS[2...]   all buckets
+-- KEYS[1]      manifest (see rules.lua)
+-- KEYS[2...]   all buckets, and all side hashes of the call that is being merged, if there is one
 -- ARGV[1]      offset the manifest must stand at, or '' (wherever it stands)
+-- ARGV[2]      digest of the call that is being merged, or ''
 
-local offset = redis.call('HMGET', KEYS[1], 'off')[1]
-if ARGV[1] ~= '' and offset and offset ~= ARGV[1] then return 0 end
+local CHUNK = 256
+local stored = redis.call('HMGET', KEYS[1], 'off', 'stage')
+if ARGV[1] ~= '' and stored[1] and stored[1] ~= ARGV[1] then return 'stays' end
+if (stored[2] or '') ~= ARGV[2] then return 'again' end
 redis.call('DEL', KEYS[1])
-redis.call('UNLINK', unpack(KEYS, 2))
-return 1
+for i = 2, #KEYS, CHUNK do
+    redis.call('UNLINK', unpack(KEYS, i, math.min(i + CHUNK - 1, #KEYS)))
+end
+return 'gone'

@@ -78,6 +78,7 @@ class MemoryBroker(Switches):
         super().__init__()
         self._partitions = partitions
         self._topics: dict[str, list[Log]] = {}
+        self._created: dict[str, int] = {}  # how often each topic was created
         self._groups: dict[str, Group] = {}
         self._member_ids = itertools.count(1)
         self._held_polls = 0
@@ -85,10 +86,24 @@ class MemoryBroker(Switches):
     def create_topic(self, topic: str, partitions: int) -> None:
         """Create a topic, or grow it to `partitions`; groups that read it are rebalanced."""
         logs = self._topics.setdefault(topic, [])
+        self._created.setdefault(topic, 1)
         logs.extend(Log() for _ in range(partitions - len(logs)))
         for group in self._groups.values():
             if any(topic in topics for topics in group.members.values()):
                 self._rebalance(group)
+
+    def recreate(self, topic: str) -> None:
+        """Delete a topic with its records and the offsets groups have committed, and create it again."""
+        partitions = len(self.logs(topic))
+        self._topics[topic] = [Log() for _ in range(partitions)]
+        self._created[topic] += 1
+        for group in self._groups.values():
+            for index in range(partitions):
+                group.committed.pop(Partition(topic, index), None)
+
+    def identity(self, topic: str) -> str:
+        """Return what tells a topic from a former one of its name."""
+        return f"memory/{topic}-{self._created[topic]}"
 
     def produce(
         self,
@@ -234,6 +249,7 @@ class MemorySource:
         self._owned: set[Partition] = set()
         self._positions: dict[Partition, int] = {}  # owned partitions that were started
         self._paused: set[Partition] = set()
+        self._identities: dict[Partition, str] = {}  # as last told by `span`
         self._turn = 0
 
     def poll(self, timeout_ms: int) -> Poll:  # noqa: ARG002 - nothing in memory is worth waiting for
@@ -242,7 +258,8 @@ class MemorySource:
         assigned, revoked = self._follow_group()
         for partition, offset in list(self._positions.items()):
             log = self._broker.log(partition)
-            if not log.first <= offset <= log.end:
+            is_same = self._identities.get(partition) == self._broker.identity(partition.topic)
+            if not (is_same and log.first <= offset <= log.end):
                 del self._positions[partition]
                 assigned.append(partition)
                 revoked.append(partition)
@@ -252,12 +269,14 @@ class MemorySource:
     def span(self, partition: Partition) -> Span:
         """Return committed and kept offsets."""
         log = self._broker.log(partition)
-        return Span(self._broker.committed(self.group, partition), log.first, log.end)
+        self._identities[partition] = identity = self._broker.identity(partition.topic)
+        return Span(self._broker.committed(self.group, partition), log.first, log.end, identity)
 
     def start_at(self, partition: Partition, offset: int) -> None:
         """Deliver from `offset` on; see `Source.start_at`."""
         if partition not in self._owned:
             raise MembershipError(f"{partition} is not owned")
+        self._identities.setdefault(partition, self._broker.identity(partition.topic))
         self._positions[partition] = offset
 
     def pause(self, partitions: Sequence[Partition]) -> None:

@@ -6,11 +6,11 @@ Must not know: a client library, time, or what the bytes mean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
-from streamae.connectors.protocols import Manifest, Outcome
+from streamae.connectors.protocols import Manifest, Outcome, Stamp
 
 
 class Switches:
@@ -72,7 +72,10 @@ class MemoryStore(Switches):
     def manifest(self, partition: Partition) -> Manifest | None:
         """Return the manifest; see `StateStore.manifest`."""
         self.reach("manifest")
-        return self._stored(partition).manifest
+        stored = self._stored(partition)
+        if stored.manifest is None or tuple(map(len, stored.buckets)) == stored.manifest.counts:
+            return stored.manifest
+        return replace(stored.manifest, is_whole=False)
 
     def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
         """Return packed states, checked; see `StateStore.load`."""
@@ -91,21 +94,24 @@ class MemoryStore(Switches):
         partition: Partition,
         base: int | None,
         new: int,
-        fingerprint: str,
+        stamp: Stamp,
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
+        *,
+        whole: bool = False,
     ) -> Outcome:
         """Save changed keys and move the manifest; see `StateStore.checkpoint`."""
         self.reach("before_checkpoint")
-        call = digest_of_call(base, new, fingerprint, records, deleted)
+        call = digest_of_call(base, new, stamp, records, deleted, whole=whole)
         stored = self._stored(partition)
-        outcome = _judge(stored, base, new, fingerprint, call)
+        outcome = _judge(stored, None if whole else base, new, stamp, call, whole=whole)
         touched = {bucket_of(key) for key, _ in records} | {bucket_of(key) for key in deleted}
-        if outcome is None and base is not None and not stored.is_whole(touched):
+        is_replaced = whole or base is None
+        if outcome is None and not is_replaced and not stored.is_whole(touched):
             outcome = Outcome.ROLLED_BACK
         if outcome is not None:
             return outcome
-        if base is None:
+        if is_replaced:
             stored = self._partitions[partition] = _Stored()
         for key in deleted:
             stored.buckets[bucket_of(key)].pop(key, None)
@@ -114,7 +120,7 @@ class MemoryStore(Switches):
         counts = list(stored.manifest.counts) if stored.manifest else [0] * BUCKETS
         for bucket in touched:
             counts[bucket] = len(stored.buckets[bucket])
-        stored.manifest = Manifest(new, fingerprint, tuple(counts))
+        stored.manifest = Manifest(new, stamp.fingerprint, tuple(counts), stamp.epoch, stamp.identity)
         stored.call = call
         self.reach("after_checkpoint")
         return Outcome.OK
@@ -160,13 +166,19 @@ class MemoryStore(Switches):
         return self._partitions[partition]
 
 
-def _judge(stored: _Stored, base: int | None, new: int, fingerprint: str, call: bytes) -> Outcome | None:
+def _judge(stored: _Stored, base: int | None, new: int, stamp: Stamp, call: bytes, *, whole: bool) -> Outcome | None:
     """Return why a checkpoint is answered without being carried out, None when it may be."""
     manifest = stored.manifest
     if manifest is None:
         return None if base is None else Outcome.ROLLED_BACK
     if manifest.offset == new and stored.call == call:
         return Outcome.OK
-    if base is None or manifest.offset >= new or manifest.fingerprint != fingerprint:
+    if manifest.offset >= new or manifest.fingerprint != stamp.fingerprint or manifest.epoch > stamp.epoch:
+        return Outcome.STALE
+    if manifest.identity and stamp.identity and manifest.identity != stamp.identity:
+        return Outcome.STALE
+    if whole:
+        return None
+    if base is None:
         return Outcome.STALE
     return Outcome.ROLLED_BACK if manifest.offset < base else None

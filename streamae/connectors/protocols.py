@@ -31,11 +31,16 @@ class Poll:
 
 
 class Span(NamedTuple):
-    """Offsets of a partition: committed by the group (None = never), and kept by the broker [earliest, end)."""
+    """Offsets of a partition: committed by the group (None = never), and kept by the broker [earliest, end).
+
+    `identity` names the very topic they are offsets of, "<cluster id>/<topic id>": a topic deleted and created again
+    under its name has another one. "" = the connector cannot know.
+    """
 
     committed: int | None
     earliest: int
     end: int
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,26 +162,46 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """Whose state a checkpoint saves.
+
+    Attributes:
+        fingerprint: digest of everything the state's meaning depends on (features, window, rule, format).
+        epoch: counts take-overs: one more than that of the stored state the owner found, 0 if it found none.
+            Only a hint, which sends a former owner away early; what decides is the offset.
+        identity: `Span.identity` of the topic, "" = unknown.
+    """
+
+    fingerprint: str
+    epoch: int = 0
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What the stored state of one partition reflects; `connectors.buckets` says which bucket a key is in.
 
     Attributes:
         offset: the state is exactly the state after every record below this offset.
-        fingerprint: digest of everything the state's meaning depends on (features, window, rule, format).
+        fingerprint, epoch, identity: see `Stamp`.
         counts: number of keys in each of the buckets.
+        is_whole: whether every bucket held so many keys when this was read.
     """
 
     offset: int
     fingerprint: str
     counts: tuple[int, ...]
+    epoch: int = 0
+    identity: str = ""
+    is_whole: bool = True
 
 
 class Outcome(StrEnum):
     """Answer to `StateStore.checkpoint`."""
 
     OK = "ok"
-    STALE = "stale"  # another owner has stored a later offset: drop the partition
-    ROLLED_BACK = "rolled_back"  # the store lost writes we rely on: drop the partition, recover by replay
+    STALE = "stale"  # another owner has stored a later offset, or took over after us: drop the partition
+    ROLLED_BACK = "rolled_back"  # the store lost writes we rely on: save the whole state, or recover by replay
 
 
 class StateStore(Protocol):
@@ -207,15 +232,20 @@ class StateStore(Protocol):
         partition: Partition,
         base: int | None,
         new: int,
-        fingerprint: str,
+        stamp: Stamp,
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
+        *,
+        whole: bool = False,
     ) -> Outcome:
         """Save changed keys and move the manifest from `base` to `new` in one atomic step.
 
-        Accepted only if `base <= stored offset < new`, the stored fingerprint is the same and no touched
-        bucket lost keys; with `base=None` only if there is no manifest, and then whatever stood there before
-        is replaced. Repeating an accepted call (its answer was lost) is answered `OK` again.
+        Accepted only if `base <= stored offset < new` and no touched bucket lost keys; with `base=None` only if there
+        is no manifest, and then whatever stood there before is replaced. With `whole` the records are the entire
+        state: accepted if there is no manifest or `stored offset < new`, and whatever stood there is replaced.
+        Never accepted over another fingerprint, another known identity or a higher epoch.
+
+        Repeating an accepted call (its answer was lost) is answered `OK` again.
 
         Raises:
             RetryableError: no answer in time; the call may or may not have been carried out.

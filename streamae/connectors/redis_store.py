@@ -1,10 +1,16 @@
 """Redis as a `StateStore`: per partition one manifest and 256 buckets, each change one atomic script.
 
 All keys of a partition carry the same hash tag, so a script finds them on one node of a cluster:
-    <prefix>:{<group>:<topic>:<partition>}:m        manifest
-    <prefix>:{<group>:<topic>:<partition>}:b:<i>    bucket i: field = key, value = packed state
+    <prefix>:{<group>:<topic>:<partition>}:m              manifest
+    <prefix>:{<group>:<topic>:<partition>}:b:<i>          bucket i: field = key, value = packed state
+    <prefix>:{<group>:<topic>:<partition>}:s:<call>:<i>   changes of bucket i of a large call, on their way there
 
-The scripts check before they write; see `checkpoint.lua` for the rules. The client's own patience (up to a
+The scripts check before they write; see `rules.lua`. Redis does nothing else while it runs a command, so none may be
+long: a checkpoint of many keys first brings its changes into side hashes of its own, where they mean nothing (and
+expire, if nobody goes on); then one short script checks all that an ordinary call checks, moves the manifest and
+makes the side hashes count; then they are merged into the buckets, a few at a time. From the switch on the call has
+happened: whoever comes next, after a crash too, merges first.
+ The client's own patience (up to a
 minute a call) is replaced by one short wait, one retry of a lost connection, and a breaker: after a failure
 the next calls fail at once for a while, so that a dead Redis never holds up the stream. Every command may run
 twice without harm.
@@ -16,11 +22,11 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -31,12 +37,15 @@ from redis.retry import Retry
 
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
-from streamae.connectors.protocols import Manifest, Outcome
+from streamae.connectors.protocols import Manifest, Outcome, Stamp
+from streamae.connectors.redis_changes import Changes, keys_of_a_call, shared_out
 from streamae.connectors.store_health import Problem, judge
 from streamae.errors import ConfigError, RetryableError
 from streamae.fail_points import fail_point
 
 COUNTS = struct.Struct(f"<{BUCKETS}I")
+STAGE_TTL_MS = 600_000  # after which changes nobody made count are deleted
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +88,44 @@ class RedisStore:
         self._clock = clock
         self._breaker_s = options.breaker_ms / 1_000
         self._closed_until_s = -float("inf")
+        self._largest = 1  # bytes of the largest state read so far
         self._client = _connect(options)
-        self._checkpoint = self._client.register_script(_script("checkpoint.lua"))
-        self._load = self._client.register_script(_script("load.lua"))
-        self._drop = self._client.register_script(_script("drop.lua"))
+        rules, register = _script("rules.lua"), self._client.register_script
+        self._manifest = register(_script("manifest.lua"))
+        self._load = register(_script("load.lua"))
+        self._checkpoint = register(rules + _script("checkpoint.lua"))
+        self._switch = register(rules + _script("switch.lua"))
+        self._merge = register(_script("merge.lua"))
+        self._drop = register(_script("drop.lua"))
 
     def manifest(self, partition: Partition) -> Manifest | None:
         """Return the manifest; see `StateStore.manifest`."""
+        keys = self._keys(partition, range(BUCKETS))
         with self._guarded("manifest"):
-            stored: Any = self._client.hmget(self._manifest_key(partition), ["off", "fp", "n"])
-        offset, fingerprint, counts = stored
+            stored = self._when_merged(partition, lambda: self._manifest(keys=keys), lambda found: found[5] is not None)
+        offset, fingerprint, epoch, identity, counts, _, is_whole = stored
         if offset is None:
             return None
-        return Manifest(int(offset), fingerprint.decode(), COUNTS.unpack(counts))
+        return Manifest(
+            int(offset),
+            fingerprint.decode(),
+            COUNTS.unpack(counts),
+            int(epoch or 0),
+            (identity or b"").decode(),
+            bool(is_whole),
+        )
 
     def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
-        """Return packed states, checked; see `StateStore.load`. About 2,000 keys a call keep the server responsive."""
-        groups: dict[int, list[int]] = {}
-        for position, key in enumerate(keys):
-            groups.setdefault(bucket_of(key), []).append(position)
-        arguments: list[bytes | str | int] = ["" if base is None else base]
-        for bucket, positions in groups.items():
-            arguments += [bucket, len(positions), *(keys[position] for position in positions)]
+        """Return packed states, checked; see `StateStore.load`."""
+        loaded: list[bytes | None] = []
         with self._guarded("load"):
-            values: Any = self._load(keys=self._keys(partition, groups), args=arguments)
-        if values is None:
-            return None
-        loaded: list[bytes | None] = [None] * len(keys)
-        for position, value in zip((at for positions in groups.values() for at in positions), values, strict=True):
-            loaded[position] = value
+            while len(loaded) < len(keys):
+                some = keys[len(loaded) : len(loaded) + keys_of_a_call(self._largest)]
+                found = self._load_some(partition, some, base)
+                if found is None:
+                    return None
+                loaded += found
+                self._largest = max(self._largest, *(len(state or b"") for state in found))
         return loaded
 
     def checkpoint(
@@ -115,36 +133,27 @@ class RedisStore:
         partition: Partition,
         base: int | None,
         new: int,
-        fingerprint: str,
+        stamp: Stamp,
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
+        *,
+        whole: bool = False,
     ) -> Outcome:
-        """Save changed keys and move the manifest; see `StateStore.checkpoint`.
-
-        About 2,000 keys a call keep the server responsive: it does nothing else meanwhile.
-        """
-        sets: dict[int, list[bytes]] = {}
-        deletes: dict[int, list[bytes]] = {}
-        for key, value in records:
-            sets.setdefault(bucket_of(key), []).extend((key, value))
-        for key in deleted:
-            deletes.setdefault(bucket_of(key), []).append(key)
-        buckets = range(BUCKETS) if base is None else sorted(sets.keys() | deletes.keys())
-        call = digest_of_call(base, new, fingerprint, records, deleted)
-        arguments: list[bytes | str | int] = ["" if base is None else base, new, fingerprint, call]
-        for bucket in buckets:
-            to_set, to_delete = sets.get(bucket, []), deletes.get(bucket, [])
-            arguments += [bucket, len(to_set) // 2, len(to_delete), *to_set, *to_delete]
+        """Save changed keys and move the manifest; see `StateStore.checkpoint`."""
+        digest = digest_of_call(base, new, stamp, records, deleted, whole=whole)
+        changes = Changes.of(records, deleted, is_all=whole or base is None)
+        known = "" if base is None else base
+        head = _Head(known, new, stamp.fingerprint, stamp.epoch, stamp.identity, digest, int(whole))
         with self._guarded("checkpoint"):
-            answer: Any = self._checkpoint(keys=self._keys(partition, buckets), args=arguments)
+            save = self._checkpoint_large if changes.is_large else self._checkpoint_small
+            outcome = save(partition, head, changes)
         fail_point("in_checkpoint")
-        return Outcome(answer.decode())
+        return outcome
 
     def drop(self, partition: Partition, at: int | None = None) -> bool:
         """Delete manifest and state; see `StateStore.drop`."""
         with self._guarded("drop"):
-            answer: Any = self._drop(keys=self._keys(partition, range(BUCKETS)), args=["" if at is None else at])
-        return bool(answer)
+            return self._drop_all(partition, "" if at is None else at)
 
     def problems(self) -> Mapping[Problem, str]:
         """Return what is wrong with the server; see `Inspectable.problems`."""
@@ -161,10 +170,100 @@ class RedisStore:
         """Release connections; idempotent."""
         self._client.close()
 
+    def _load_some(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
+        groups: dict[int, list[int]] = {}
+        for position, key in enumerate(keys):
+            groups.setdefault(bucket_of(key), []).append(position)
+        arguments: list[bytes | str | int] = ["" if base is None else base]
+        for bucket, positions in groups.items():
+            arguments += [bucket, len(positions), *(keys[position] for position in positions)]
+        names = self._keys(partition, groups)
+        values = self._when_merged(
+            partition, lambda: self._load(keys=names, args=arguments), lambda found: found == b"merging"
+        )
+        if values is None:
+            return None
+        loaded: list[bytes | None] = [None] * len(keys)
+        for position, value in zip((at for positions in groups.values() for at in positions), values, strict=True):
+            loaded[position] = value
+        return loaded
+
+    def _checkpoint_small(self, partition: Partition, head: _Head, changes: Changes) -> Outcome:
+        keys, arguments = self._keys(partition, changes.buckets), [*head, *changes.arguments()]
+        return Outcome(self._answer(partition, lambda: self._checkpoint(keys=keys, args=arguments)))
+
+    def _checkpoint_large(self, partition: Partition, head: _Head, changes: Changes) -> Outcome:
+        """Bring changes in beside the buckets, make them count at once, then merge them."""
+        digest = head.digest
+        for part in changes.parts():
+            pipeline = self._client.pipeline(transaction=False)
+            for bucket, fields in part.items():
+                name = self._side_key(partition, digest, bucket)
+                pipeline.hset(name, items=fields)
+                pipeline.pexpire(name, STAGE_TTL_MS)
+            pipeline.execute()
+        keys, arguments = [self._manifest_key(partition)], [*head, keys_of_a_call(changes.largest)]
+        for bucket in changes.buckets:
+            keys += [self._bucket_key(partition, bucket), self._side_key(partition, digest, bucket)]
+            arguments += [bucket, changes.size(bucket)]
+        answer = self._answer(partition, lambda: self._switch(keys=keys, args=arguments))
+        if answer == "not_staged":
+            raise RetryableError("Redis checkpoint: a part of it is gone before it was complete")
+        if answer == Outcome.OK and not self._merge_all(partition):
+            return Outcome.ROLLED_BACK
+        return Outcome(answer)
+
+    def _answer(self, partition: Partition, ask: Callable[[], Any]) -> str:
+        return str(self._when_merged(partition, ask, lambda answer: answer == b"merging").decode())
+
+    def _when_merged(self, partition: Partition, ask: Callable[[], Any], is_merging: Callable[[Any], bool]) -> Any:
+        """Return the answer to `ask`, once no changes wait to be merged."""
+        for _ in range(ATTEMPTS):
+            answer = ask()
+            if not is_merging(answer):
+                return answer
+            self._merge_all(partition)
+        raise RetryableError("Redis: another process saves large checkpoints all the time")
+
+    def _merge_all(self, partition: Partition) -> bool:
+        """Merge what a large call has staged, whoever made it; False when some of it is lost, and then all goes."""
+        digest, staged, at_once = self._stage(partition, "stage", "sn", "sk")
+        if digest is None or staged is None or at_once is None:
+            return True
+        for buckets in shared_out(COUNTS.unpack(staged), int(at_once)):
+            keys = [self._manifest_key(partition)]
+            for bucket in buckets:
+                keys += [self._bucket_key(partition, bucket), self._side_key(partition, digest, bucket)]
+            if self._merge(keys=keys, args=[digest, *buckets]) == b"lost":
+                self._drop_all(partition, "")
+                return False
+        return True
+
+    def _drop_all(self, partition: Partition, at: int | str) -> bool:
+        for _ in range(ATTEMPTS):
+            (digest,) = self._stage(partition, "stage")
+            keys = self._keys(partition, range(BUCKETS))
+            if digest is not None:
+                keys += [self._side_key(partition, digest, bucket) for bucket in range(BUCKETS)]
+            answer: Any = self._drop(keys=keys, args=[at, digest or ""])
+            if answer != b"again":
+                return bool(answer == b"gone")
+        raise RetryableError("Redis drop: another process saves large checkpoints all the time")
+
+    def _stage(self, partition: Partition, *fields: str) -> tuple[bytes | None, ...]:
+        found: Any = self._client.hmget(self._manifest_key(partition), list(fields))
+        return tuple(found)
+
     def _manifest_key(self, partition: Partition) -> str:
         return f"{self._prefix}:{{{self._group}:{partition.topic}:{partition.index}}}:m"
 
-    def _keys(self, partition: Partition, buckets: Sequence[int] | dict[int, list[int]]) -> list[str]:
+    def _bucket_key(self, partition: Partition, bucket: int) -> str:
+        return f"{self._manifest_key(partition)[:-1]}b:{bucket}"
+
+    def _side_key(self, partition: Partition, digest: bytes, bucket: int) -> str:
+        return f"{self._manifest_key(partition)[:-1]}s:{digest.hex()}:{bucket}"
+
+    def _keys(self, partition: Partition, buckets: Iterable[int]) -> list[str]:
         """Return the keys of the manifest and of these buckets, in this order."""
         manifest = self._manifest_key(partition)
         return [manifest, *(f"{manifest[:-1]}b:{bucket}" for bucket in buckets)]
@@ -186,6 +285,18 @@ class RedisStore:
         except RedisError as error:
             self._client.connection_pool.disconnect()  # a demoted server refuses writes for ever: look it up again
             raise RetryableError(f"Redis {what}: {error}") from error
+
+
+class _Head(NamedTuple):
+    """What `rules.lua` takes."""
+
+    base: int | str
+    new: int
+    fingerprint: str
+    epoch: int
+    identity: str
+    digest: bytes
+    whole: int
 
 
 def _connect(options: RedisOptions) -> Redis:

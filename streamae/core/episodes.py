@@ -96,6 +96,11 @@ class Episodes:
             },
         )
 
+    def is_open(self, slots: Slots) -> Flags:
+        """Tell which of `slots` have an episode that is open."""
+        found: Flags = self.columns["open"][slots] > 0
+        return found
+
     def open_count(self, slots: Slots) -> int:
         """Episodes open now among `slots`."""
         return int(self.columns["open"][slots].sum())

@@ -1,18 +1,18 @@
 """Which key lives in which slot: the only place where keys are bytes and slots are handed out.
 
 A key belongs to a partition: the same bytes in two partitions are two keys. Capacity is hard: when all slots are
-taken, the longest idle key goes, if it has been idle long enough in the event time of its own partition;
-otherwise a new key is refused. Knows neither what the slots hold nor where state is stored.
+taken, the longest idle key goes, if it has been idle long enough in the event time of its own partition and is not
+held (an open episode must not vanish with its key); otherwise a new key is refused. Knows neither what the slots hold nor where state is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import numpy as np
 
-from streamae.batches import Ints, Partition, Slots
+from streamae.batches import Flags, Ints, Partition, Slots
 
 NO_SLOT = -1
 
@@ -23,9 +23,15 @@ class KeyTable:
     Mutated by the engine's thread only; does not survive a restart (keys come back from the state store).
     """
 
-    def __init__(self, capacity: int, idle_ms: int) -> None:
-        """Prepare for `capacity` keys, of which those idle for `idle_ms` of event time may be evicted."""
-        self.capacity, self.idle_ms = capacity, idle_ms
+    def __init__(self, capacity: int, idle_ms: int, is_held: Callable[[Slots], Flags] | None = None) -> None:
+        """Prepare for `capacity` keys.
+
+        Args:
+            capacity: hard limit.
+            idle_ms: event time without a record after which a key may be evicted.
+            is_held: tells which of some slots must stay all the same; None = none.
+        """
+        self.capacity, self.idle_ms, self._is_held = capacity, idle_ms, is_held
         self.keys: list[bytes] = [b""] * capacity
         self.owners: list[Partition | None] = [None] * capacity
         self._tables: dict[Partition, dict[bytes, int]] = {}
@@ -127,6 +133,10 @@ class KeyTable:
         """Return all used slots."""
         return np.flatnonzero(self._used).astype(np.int32)
 
+    def owned(self, partition: Partition) -> Slots:
+        """Return the used slots of a partition."""
+        return np.flatnonzero(self._owner_numbers == self._numbers.get(partition, -2)).astype(np.int32)
+
     def _evict(self, wanted: int) -> Slots:
         """Free up to `wanted` slots of clean keys idle for long enough, longest idle first.
 
@@ -136,6 +146,8 @@ class KeyTable:
             return np.zeros(0, dtype=np.int32)
         clean = np.flatnonzero(self._used & ~self._dirty)
         idle = clean[self._newest_ms[self._owner_numbers[clean]] - self._seen_ms[clean] >= self.idle_ms]
+        if self._is_held is not None:
+            idle = idle[~self._is_held(idle.astype(np.int32))]
         slots = idle[np.argsort(self._seen_ms[idle], kind="stable")[:wanted]].astype(np.int32)
         for slot in slots:
             partition = self.owners[slot]

@@ -32,7 +32,7 @@ from streamae.runtime.devices import build_runner
 from streamae.runtime.engine import Engine
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
-from streamae.runtime.partitions import Partitions
+from streamae.runtime.partitions import Partitions, Policy
 from streamae.runtime.publisher import Publisher, RunAside
 from streamae.runtime.recovery import Recovery
 from streamae.runtime.stages import Observer, Policies, Stages, Tuning, WindowModel
@@ -74,7 +74,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, telemetry))
     log = get_logger()
     states = KeyStates(
-        KeyTable(settings.limits.max_keys, settings.limits.key_idle_ms),
+        KeyTable(settings.limits.max_keys, settings.limits.key_idle_ms, stages.episodes.is_open),
         (stages.grid.columns, stages.windows.columns, stages.decision.columns, stages.episodes.columns),
         parts.store or edges.build_store(settings),
         telemetry.evicted,
@@ -87,13 +87,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     partitions = Partitions()
     telemetry.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
     log.info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
-    recovery = Recovery(
-        source,
-        states.store,
-        state,
-        first=settings.input.start,
-        rebuild_max_records=settings.state.rebuild_max_records,
-    )
+    recovery = Recovery(source, states.store, state, build_policy(settings), telemetry)
     sink = parts.sink or edges.build_sink(settings, telemetry.producer_recycled)
     return Engine(
         source,
@@ -190,6 +184,16 @@ def missing_policy(settings: Settings, bundle: Bundle) -> Missing:
     constant = settings.window.missing_constant
     constants = bundle.scaling.means if constant is None else np.full(len(bundle.features), constant)
     return Missing(np.array([policy == "previous" for policy in policies]), constants.astype(np.float32))
+
+
+def build_policy(settings: Settings) -> Policy:
+    """Pick out of the settings what to do where offsets or state are missing."""
+    return Policy(
+        first=settings.input.start,
+        on_lost_offsets=settings.input.on_lost_offsets,
+        on_loss=settings.state.on_loss,
+        rebuild_max_records=settings.state.rebuild_max_records,
+    )
 
 
 def build_policies(settings: Settings) -> Policies:

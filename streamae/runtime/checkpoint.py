@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from streamae.batches import Partition
+from streamae.batches import Partition, Slots
 from streamae.connectors.protocols import Outcome
 from streamae.errors import RetryableError
 from streamae.fail_points import fail_point
@@ -50,12 +50,18 @@ class Checkpointer:
         self._log = get_logger()
 
     def is_due(self, now_ms: int) -> bool:
-        """Tell whether it is time, by interval or by number of changed keys; a failing store is left in peace."""
+        """Tell whether it is time, by interval, by number of changed keys, or because nothing is stored yet.
+
+        A failing store is left in peace for an interval.
+        """
         if self._last_ms is None:
             self._last_ms = now_ms
         if now_ms - self._last_ms >= self.interval_ms:
             return True
-        return self.failing_since_ms is None and self.states.table.dirty_count() >= self.max_dirty_keys
+        if self.failing_since_ms is not None:
+            return False
+        is_new = any(progress.base is None for _, progress in self.partitions.items())
+        return is_new or self.states.table.dirty_count() >= self.max_dirty_keys
 
     def save(self, now_ms: int) -> list[Partition]:
         """Save all changed keys of all partitions at their committed position.
@@ -88,12 +94,40 @@ class Checkpointer:
 
     def _save_one(self, partition: Partition, progress: Progress, now_ms: int) -> Outcome | None:
         """Save one partition; None when the store did not answer."""
+        if not progress.is_gone:
+            outcome = self._call(partition, progress, self.states.table.dirty(partition), now_ms)
+            if outcome is not Outcome.ROLLED_BACK or progress.unread:
+                return outcome
+            self.telemetry.rolled_back()
+            progress.is_gone = True
+        slots = self.states.table.owned(partition)  # every key there is: what was lost is here
+        outcome = self._call(partition, progress, slots, now_ms, whole=True)
+        progress.is_gone = outcome is None
+        self._log.warning(
+            "state_written_anew",
+            topic=partition.topic,
+            partition=partition.index,
+            keys=len(slots),
+            offset=progress.position,
+            outcome=outcome or "no answer",
+        )
+        return outcome
+
+    def _call(
+        self, partition: Partition, progress: Progress, slots: Slots, now_ms: int, *, whole: bool = False
+    ) -> Outcome | None:
+        """Send these keys to the store, as all there are if `whole`; None when it did not answer."""
         table = self.states.table
-        slots, deleted = table.dirty(partition), table.deleted(partition)
-        started = self.clock()
+        deleted, started = table.deleted(partition), self.clock()
         try:
             outcome = self.states.store.checkpoint(
-                partition, progress.base, progress.position, self.fingerprint, self.states.pack(slots), deleted
+                partition,
+                progress.base,
+                progress.position,
+                progress.stamp(self.fingerprint),
+                self.states.pack(slots),
+                () if whole else deleted,
+                whole=whole,
             )
         except RetryableError as error:
             self.failing_since_ms = now_ms if self.failing_since_ms is None else self.failing_since_ms

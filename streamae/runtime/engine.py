@@ -149,6 +149,7 @@ class Engine:
             "partitions": len(self.partitions),
             "replaying": self.partitions.replaying(),
             "recovering": len(self.recovery.waiting),
+            "halted": len(self.recovery.halted),
             "joined": self._is_member(),
             "keys": len(self.states.table),
             "waiting_windows": len(self.stages.batcher),
@@ -266,11 +267,11 @@ class Engine:
         Partitions whose stored state was lost leave `polled`: they start again from their recovery plan.
         """
         try:
-            admission = self.states.admit(records, self.partitions.bases())
+            admission = self.states.admit(records, self.partitions)
         except RetryableError as error:
             self.telemetry.store_error()
             records = self._without_unknown(records, polled, error, now_ms)
-            admission = self.states.admit(records, self.partitions.bases())  # all in memory: the store is not asked
+            admission = self.states.admit(records, self.partitions)  # all in memory: the store is not asked
         self.put_off.settle(polled.keys(), now_ms)
         for partition in admission.lost:
             del polled[partition]
@@ -337,7 +338,7 @@ class Engine:
     ) -> RecordBatch:
         """Put partitions off that have keys whose state cannot be read now; return the records of the others."""
         unknown = np.flatnonzero(self.states.table.lookup(records.partitions, records.keys) == NO_SLOT)
-        waiting = {records.partitions[index] for index in unknown}
+        waiting = {records.partitions[index] for index in unknown if self.partitions[records.partitions[index]].unread}
         self.put_off.add({partition: polled.pop(partition)[0].offset for partition in waiting}, error, now_ms)
         return records.take(np.flatnonzero([partition in polled for partition in records.partitions]))
 

@@ -2,12 +2,12 @@
 
 State of a key is loaded when its first record since assignment arrives, for all new keys of a poll in few calls,
 so that taking a partition over costs nothing up front. Each load is checked against the manifest the engine
-relies on. Knows neither records' values nor offsets' meaning beyond handing them to the store.
+relies on; once every stored key was loaded, the store is not asked any more. Knows neither records' values nor offsets' meaning beyond handing them to the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from streamae.connectors.protocols import StateStore
 from streamae.core.columns import Columns
 from streamae.core.key_table import NO_SLOT, KeyTable
 from streamae.errors import FatalError
+from streamae.runtime.partitions import Partitions, Progress
 
 LOAD_CHUNK_KEYS = 2_000  # bounds how long one load blocks the store
 
@@ -64,12 +65,12 @@ class KeyStates:
         """Text that changes whenever packed state changes its form."""
         return "|".join(part.layout for part in self.parts)
 
-    def admit(self, records: RecordBatch, bases: Mapping[Partition, int | None]) -> Admission:
+    def admit(self, records: RecordBatch, partitions: Partitions) -> Admission:
         """Find or make the slot of each record's key, loading stored state of keys seen for the first time.
 
         Args:
             records: N records.
-            bases: manifest offset relied on, for each partition of the batch.
+            partitions: progress of each partition of the batch; what is left to load of it is kept up to date.
 
         Raises:
             RetryableError: the store cannot be reached; keys of partitions before the failing one stay admitted,
@@ -85,7 +86,7 @@ class KeyStates:
             partition
             for partition, firsts in unknown.items()
             if not self._bring_in(
-                partition, list(firsts), bases[partition], int(records.event_times_ms[list(firsts.values())].max())
+                partition, list(firsts), partitions[partition], int(records.event_times_ms[list(firsts.values())].max())
             )
         }
         if unknown:
@@ -107,11 +108,11 @@ class KeyStates:
         """Forget a partition's keys; return the slots they had."""
         return self.table.release(partition)
 
-    def _bring_in(self, partition: Partition, keys: list[bytes], base: int | None, now_event_ms: int) -> bool:
+    def _bring_in(self, partition: Partition, keys: list[bytes], progress: Progress, now_event_ms: int) -> bool:
         """Admit new keys of one partition; False when the store no longer holds what we rely on."""
         for start in range(0, len(keys), LOAD_CHUNK_KEYS):
             chunk = keys[start : start + LOAD_CHUNK_KEYS]
-            found = self._load(partition, chunk, base)
+            found = self._load(partition, chunk, progress)
             if found is None:
                 return False
             for key in chunk:
@@ -121,12 +122,15 @@ class KeyStates:
             if len(evicted):
                 self._on_evicted(len(evicted))
             self._fill(slots, found)
+            progress.unread -= sum(
+                state is not None and slot != NO_SLOT for state, slot in zip(found, slots, strict=True)
+            )
         return True
 
-    def _load(self, partition: Partition, keys: list[bytes], base: int | None) -> list[bytes | None] | None:
-        if base is None:  # nothing stored that counts
+    def _load(self, partition: Partition, keys: list[bytes], progress: Progress) -> list[bytes | None] | None:
+        if progress.unread == 0:  # nothing stored that memory does not know
             return [None] * len(keys)
-        found = self.store.load(partition, keys, base)
+        found = self.store.load(partition, keys, progress.base)
         if found is None:
             return None
         gone = set(self.table.deleted(partition))  # evicted, but not yet deleted in the store

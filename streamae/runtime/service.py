@@ -67,7 +67,8 @@ class Engine(Protocol):
     def summary(self) -> Mapping[str, Any]:
         """What the engine says of itself; cheap.
 
-        Always there: `partitions` owned, `replaying` of these (rebuilding state silently), `keys` (counts),
+        Always there: `partitions` owned, `replaying` of these (rebuilding state silently), `halted` (not started,
+        since their state is lost), `keys` (counts),
         `joined` (bool, a member of the group, perhaps with no partition), `store_failing_since_ms` (on the
         engine's clock, or None). `finished` is true once an input that has an end has reached it.
         """
@@ -189,6 +190,8 @@ class Service:
             return reasons or ["starting"]
         if not summary["joined"] and summary["partitions"] == 0:
             reasons.append("not a member of the consumer group yet")
+        if summary["halted"]:
+            reasons.append(f"partitions halted: {summary['halted']}, their state is lost and state.on_loss is halt")
         since_ms = summary["store_failing_since_ms"]
         if since_ms is not None and now_ms - since_ms > grace_ms:
             reasons.append(f"state not saved for {(now_ms - since_ms) // 1_000} s")

@@ -25,6 +25,7 @@ from prometheus_client import (
 from streamae import __version__
 from streamae.batches import ChangeKind, Partition, Reason
 from streamae.connectors.store_health import Problem
+from streamae.runtime.partitions import REASONS
 
 TRANSACTION_OUTCOMES = ("committed", "aborted", "fenced", "unknown")
 RECYCLE_REASONS = ("aborted", "late", "unknown", "connection")
@@ -93,9 +94,12 @@ class Telemetry:
         self._split_keys = self._counter("split_keys_total", "Keys seen in more than one partition.")
         self._store_errors = self._counter("store_errors_total", "Failed calls to the state store.")
         self._store_problems = self._gauge("store_problems", "What the state store's own report says.", ["problem"])
+        self._rollbacks = self._counter("state_store_rollbacks_total", "Times the store had lost state relied on.")
+        self._starts = self._counter("partition_starts_total", "Partitions taken over, by what was found.", ["reason"])
         self._rebalances = self._counter("rebalanced_partitions_total", "Partitions gained and lost.", ["kind"])
         self._partitions = self._gauge("partition_state", "Partitions assigned to this process.", ["state"])
         _start(self._checkpoints, CHECKPOINT_OUTCOMES)
+        _start(self._starts, tuple(REASONS))
         _start(self._rebalances, REBALANCES)
         _start(self._keys, KEY_STATES)
         _start(self._store_problems, Problem)
@@ -217,6 +221,14 @@ class Telemetry:
         """Set which problems the state store has now."""
         for problem in Problem:
             self._store_problems.labels(problem).set(problem in found)
+
+    def rolled_back(self) -> None:
+        """Count one loss of stored state that was noticed."""
+        self._rollbacks.inc()
+
+    def partition_started(self, reason: str) -> None:
+        """Count one partition taken over; `reason` is one of `partitions.REASONS`."""
+        self._starts.labels(_known(reason, tuple(REASONS))).inc()
 
     def rebalance(self, kind: str, partitions: int) -> None:
         """Count partitions gained or lost; `kind` is one of `REBALANCES`."""

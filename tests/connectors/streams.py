@@ -149,6 +149,10 @@ class Streams(ABC):
         """Delete records below `offset`."""
 
     @abstractmethod
+    def recreate(self, topic: str, entries: Sequence[Entry] = ()) -> None:
+        """Delete a topic of one partition and create it again, with these (key, value) pairs."""
+
+    @abstractmethod
     def expel(self, reader: Reader) -> None:
         """Make the group drop this member; it does not poll any more until told."""
 
@@ -181,6 +185,10 @@ class MemoryStreams(Streams):
 
     def delete_before(self, partition: Partition, offset: int) -> None:
         self.broker.delete_before(partition, offset)
+
+    def recreate(self, topic: str, entries: Sequence[Entry] = ()) -> None:
+        self.broker.recreate(topic)
+        self.produce(topic, entries)
 
     def expel(self, reader: Reader) -> None:
         assert isinstance(reader.source, MemorySource)
@@ -228,6 +236,10 @@ class KafkaStreams(Streams):
 
     def delete_before(self, partition: Partition, offset: int) -> None:
         kafka_io.delete_before(self.servers, partition.topic, partition.index, offset)
+
+    def recreate(self, topic: str, entries: Sequence[Entry] = ()) -> None:
+        kafka_io.recreate_topic(self.servers, topic)
+        self.produce(topic, entries)
 
     def expel(self, reader: Reader) -> None:
         """Stop its polls: after `max_poll_interval_ms` the client leaves the group by itself."""

@@ -11,7 +11,7 @@ from redis import Redis
 from scripts.services import RedisServer
 from scripts.services.process import free_port
 from streamae.batches import Partition
-from streamae.connectors.protocols import Outcome
+from streamae.connectors.protocols import Outcome, Stamp
 from streamae.connectors.redis_store import RedisOptions, RedisStore
 from streamae.errors import ConfigError, RetryableError
 from tests.conftest import start_or_skip
@@ -52,7 +52,7 @@ def own_server() -> Iterator[RedisServer]:
 @pytest.mark.integration
 def test_keys_are_named_as_documented_and_share_a_slot(in_redis: InRedis) -> None:
     """Operators find state by name, and a cluster can run the scripts."""
-    in_redis.open().checkpoint(HERE, None, 10, "fp", [(b"a", b"1")])
+    in_redis.open().checkpoint(HERE, None, 10, Stamp("fp"), [(b"a", b"1")])
     prefix = in_redis.prefix
     assert sorted(in_redis.keys()) == [
         f"{prefix}:{{group:topic:3}}:b:67".encode(),
@@ -66,7 +66,7 @@ def test_keys_are_named_as_documented_and_share_a_slot(in_redis: InRedis) -> Non
 def test_drop_leaves_no_key(in_redis: InRedis) -> None:
     """A rebuilt partition does not leak the memory of its former state."""
     store = in_redis.open()
-    store.checkpoint(HERE, None, 10, "fp", [(b"%d" % number, b"s") for number in range(1_000)])
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"%d" % number, b"s") for number in range(1_000)])
     store.drop(HERE)
     assert in_redis.keys() == []
 
@@ -75,10 +75,10 @@ def test_drop_leaves_no_key(in_redis: InRedis) -> None:
 def test_scripts_survive_a_script_flush(in_redis: InRedis) -> None:
     """A restarted or failed-over server does not know the scripts; the call loads them again."""
     store = in_redis.open()
-    store.checkpoint(HERE, None, 10, "fp", [(b"a", b"1")])
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"a", b"1")])
     in_redis.raw.script_flush()
     assert store.load(HERE, [b"a"], base=10) == [b"1"]
-    assert store.checkpoint(HERE, 10, 20, "fp", []) is Outcome.OK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), []) is Outcome.OK
 
 
 @pytest.mark.integration
@@ -86,13 +86,13 @@ def test_a_full_server_refuses_a_checkpoint_as_a_whole(own_server: RedisServer) 
     """Out of memory must not leave half a checkpoint: reads go on, and the manifest still fits the keys."""
     in_redis = InRedis(own_server.url, "sae")
     store = in_redis.open()
-    store.checkpoint(HERE, None, 10, "fp", [(b"a", b"1"), (b"b", b"2")])
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"a", b"1"), (b"b", b"2")])
     in_redis.raw.config_set("maxmemory", "1mb")
     with pytest.raises(RetryableError, match="memory"):
-        store.checkpoint(HERE, 10, 20, "fp", [(b"c", b"3")], deleted=[b"a"])
+        store.checkpoint(HERE, 10, 20, Stamp("fp"), [(b"c", b"3")], deleted=[b"a"])
     assert store.load(HERE, [b"a", b"b", b"c"], base=10) == [b"1", b"2", None]
     in_redis.raw.config_set("maxmemory", "0")
-    assert store.checkpoint(HERE, 10, 20, "fp", [(b"c", b"3")], deleted=[b"a"]) is Outcome.OK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [(b"c", b"3")], deleted=[b"a"]) is Outcome.OK
     in_redis.close()
 
 
@@ -101,9 +101,10 @@ def test_an_acl_user_needs_nothing_outside_the_prefix(own_server: RedisServer) -
     """The server may be shared: our user sees only our keys, and a wrong password is told as such."""
     admin = Redis.from_url(own_server.url)
     commands = ["+evalsha", "+script|load", "+hmget", "+hset", "+hdel", "+hlen", "+del", "+unlink"]
+    commands += ["+hgetall", "+pexpire", "+persist"]
     admin.acl_setuser("streamae", enabled=True, passwords=["+secret"], keys=["sae:*"], commands=commands)
     store = RedisStore(RedisOptions(own_server.url, "streamae", "secret"), "sae", "group")
-    assert store.checkpoint(HERE, None, 10, "fp", [(b"a", b"1")], deleted=[b"x"]) is Outcome.OK
+    assert store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"a", b"1")], deleted=[b"x"]) is Outcome.OK
     assert store.load(HERE, [b"a"], base=10) == [b"1"]
     assert store.manifest(HERE) is not None
     store.drop(HERE)
@@ -122,7 +123,7 @@ def test_what_was_answered_survives_a_power_cut(own_server: RedisServer) -> None
     """With an append-only file a checkpoint is there again, whole, and the store reconnects by itself."""
     store = RedisStore(RedisOptions(own_server.url, breaker_ms=1), "sae", "group")
     records = [(b"key-%d" % number, b"state") for number in range(2_000)]
-    assert store.checkpoint(HERE, None, 10, "fp", records) is Outcome.OK
+    assert store.checkpoint(HERE, None, 10, Stamp("fp"), records) is Outcome.OK
     own_server.kill()
     with pytest.raises(RetryableError):
         store.manifest(HERE)

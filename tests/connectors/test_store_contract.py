@@ -6,7 +6,7 @@ import pytest
 
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of
-from streamae.connectors.protocols import Manifest, Outcome
+from streamae.connectors.protocols import Manifest, Outcome, Stamp
 from tests.connectors.stores import Store
 
 HERE = Partition("topic", 3)
@@ -33,7 +33,7 @@ def test_an_empty_store_has_nothing(stores: Store) -> None:
 
 def test_what_was_saved_is_loaded_in_the_order_asked(stores: Store) -> None:
     """Another process gets every byte back, and None for keys nobody has saved."""
-    assert stores.open().checkpoint(HERE, None, 10, "fp", states("a", "b", "c")) is Outcome.OK
+    assert stores.open().checkpoint(HERE, None, 10, Stamp("fp"), states("a", "b", "c")) is Outcome.OK
     loaded = stores.open().load(HERE, [b"c", b"unknown", b"a", b"b", b"a"], base=10)
     assert loaded == [b"state of c", None, b"state of a", b"state of b", b"state of a"]
 
@@ -41,7 +41,7 @@ def test_what_was_saved_is_loaded_in_the_order_asked(stores: Store) -> None:
 def test_the_manifest_says_what_is_stored(stores: Store) -> None:
     """Offset and fingerprint decide recovery, counts tell a loss."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp-ü", states("a", "b"))
+    store.checkpoint(HERE, None, 10, Stamp("fp-ü"), states("a", "b"))
     counts = [0] * BUCKETS
     for key in (b"a", b"b"):
         counts[bucket_of(key)] += 1
@@ -51,8 +51,11 @@ def test_the_manifest_says_what_is_stored(stores: Store) -> None:
 def test_a_checkpoint_changes_only_its_keys(stores: Store) -> None:
     """Only dirty keys travel; the others keep their state."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a", "b", "c"))
-    assert store.checkpoint(HERE, 10, 20, "fp", states("b", "d", suffix="!"), deleted=[b"c", b"never"]) is Outcome.OK
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a", "b", "c"))
+    assert (
+        store.checkpoint(HERE, 10, 20, Stamp("fp"), states("b", "d", suffix="!"), deleted=[b"c", b"never"])
+        is Outcome.OK
+    )
     assert store.load(HERE, [b"a", b"b", b"c", b"d"], base=20) == [b"state of a", b"state of b!", None, b"state of d!"]
     manifest = store.manifest(HERE)
     assert manifest is not None
@@ -62,16 +65,16 @@ def test_a_checkpoint_changes_only_its_keys(stores: Store) -> None:
 def test_a_checkpoint_without_keys_moves_the_manifest(stores: Store) -> None:
     """A quiet partition makes progress too, and its replay stays short."""
     store = stores.open()
-    assert store.checkpoint(HERE, None, 10, "fp", []) is Outcome.OK
-    assert store.checkpoint(HERE, 10, 11, "fp", []) is Outcome.OK
+    assert store.checkpoint(HERE, None, 10, Stamp("fp"), []) is Outcome.OK
+    assert store.checkpoint(HERE, 10, 11, Stamp("fp"), []) is Outcome.OK
     assert store.load(HERE, [], base=11) == []
 
 
 def test_partitions_and_groups_do_not_touch(stores: Store) -> None:
     """The same key in another partition or group is another key."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
-    store.checkpoint(ELSEWHERE, None, 99, "fp", states("a", suffix=" elsewhere"))
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
+    store.checkpoint(ELSEWHERE, None, 99, Stamp("fp"), states("a", suffix=" elsewhere"))
     store.drop(ELSEWHERE)
     assert store.load(HERE, [b"a"], base=10) == [b"state of a"]
     assert store.manifest(ELSEWHERE) is None
@@ -81,9 +84,9 @@ def test_partitions_and_groups_do_not_touch(stores: Store) -> None:
 def test_keys_and_states_are_any_bytes(stores: Store, key: bytes) -> None:
     """Keys come from producers and are never decoded."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", [(key, b"\x00\xff\r\n" + key)])
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [(key, b"\x00\xff\r\n" + key)])
     assert store.load(HERE, [key], base=10) == [b"\x00\xff\r\n" + key]
-    assert store.checkpoint(HERE, 10, 20, "fp", [], deleted=[key]) is Outcome.OK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [], deleted=[key]) is Outcome.OK
     assert store.load(HERE, [key], base=20) == [None]
 
 
@@ -92,9 +95,9 @@ def test_five_thousand_keys_in_one_call(stores: Store) -> None:
     store = stores.open()
     crowded = same_bucket(300)
     records = [(key, b"s" * 200 + key) for key in [*crowded, *(b"key-%d" % number for number in range(4_700))]]
-    assert store.checkpoint(HERE, None, 10, "fp", records) is Outcome.OK
+    assert store.checkpoint(HERE, None, 10, Stamp("fp"), records) is Outcome.OK
     assert store.load(HERE, [key for key, _ in records], base=10) == [state for _, state in records]
-    assert store.checkpoint(HERE, 10, 20, "fp", [], deleted=[key for key, _ in records]) is Outcome.OK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [], deleted=[key for key, _ in records]) is Outcome.OK
     assert store.manifest(HERE) == Manifest(20, "fp", (0,) * BUCKETS)
 
 
@@ -104,12 +107,12 @@ def test_more_keys_of_one_bucket_than_a_command_takes(stores: Store) -> None:
     crowded = same_bucket(380)
     for round_ in range(4):
         records = [(b"%d" % round_ + key, key) for key in crowded]
-        assert store.checkpoint(HERE, round_ * 10 or None, round_ * 10 + 10, "fp", records) is Outcome.OK
+        assert store.checkpoint(HERE, round_ * 10 or None, round_ * 10 + 10, Stamp("fp"), records) is Outcome.OK
     everything = [(key, b"x") for key in (b"q%d" % number for number in range(400_000)) if bucket_of(key) == 7][:1_500]
-    assert store.checkpoint(HERE, 40, 50, "fp", everything) is Outcome.OK
+    assert store.checkpoint(HERE, 40, 50, Stamp("fp"), everything) is Outcome.OK
     keys = [key for key, _ in everything]
     assert store.load(HERE, keys, base=50) == [b"x"] * len(keys)
-    assert store.checkpoint(HERE, 50, 60, "fp", [], deleted=keys) is Outcome.OK
+    assert store.checkpoint(HERE, 50, 60, Stamp("fp"), [], deleted=keys) is Outcome.OK
 
 
 # Who may move the manifest.
@@ -118,43 +121,43 @@ def test_more_keys_of_one_bucket_than_a_command_takes(stores: Store) -> None:
 def test_a_zombie_is_stale(stores: Store) -> None:
     """The former owner comes late with an older offset: its state must not overwrite the new owner's."""
     former, owner = stores.open(), stores.open()
-    former.checkpoint(HERE, None, 10, "fp", states("a"))
-    assert owner.checkpoint(HERE, 10, 30, "fp", states("a", suffix=" new")) is Outcome.OK
-    assert former.checkpoint(HERE, 10, 20, "fp", states("a", suffix=" zombie")) is Outcome.STALE
-    assert former.checkpoint(HERE, 10, 30, "fp", states("a", suffix=" zombie")) is Outcome.STALE
+    former.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
+    assert owner.checkpoint(HERE, 10, 30, Stamp("fp"), states("a", suffix=" new")) is Outcome.OK
+    assert former.checkpoint(HERE, 10, 20, Stamp("fp"), states("a", suffix=" zombie")) is Outcome.STALE
+    assert former.checkpoint(HERE, 10, 30, Stamp("fp"), states("a", suffix=" zombie")) is Outcome.STALE
     assert owner.load(HERE, [b"a"], base=30) == [b"state of a new"]
 
 
 def test_a_fresh_start_does_not_overwrite_a_manifest(stores: Store) -> None:
     """Who believes there is nothing is wrong when there is something."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
-    assert store.checkpoint(HERE, None, 20, "fp", states("b")) is Outcome.STALE
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
+    assert store.checkpoint(HERE, None, 20, Stamp("fp"), states("b")) is Outcome.STALE
     assert store.load(HERE, [b"a", b"b"], base=10) == [b"state of a", None]
 
 
 def test_state_of_another_meaning_is_stale(stores: Store) -> None:
     """Two releases in a rolling update never mix their states."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "old model", states("a"))
-    assert store.checkpoint(HERE, 10, 20, "new model", states("a")) is Outcome.STALE
+    store.checkpoint(HERE, None, 10, Stamp("old model"), states("a"))
+    assert store.checkpoint(HERE, 10, 20, Stamp("new model"), states("a")) is Outcome.STALE
 
 
 def test_the_manifest_never_goes_back(stores: Store) -> None:
     """Neither to an older offset nor to the same one with other content."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
-    assert store.checkpoint(HERE, 10, 10, "fp", states("b")) is Outcome.STALE
-    assert store.checkpoint(HERE, 5, 9, "fp", states("b")) is Outcome.STALE
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
+    assert store.checkpoint(HERE, 10, 10, Stamp("fp"), states("b")) is Outcome.STALE
+    assert store.checkpoint(HERE, 5, 9, Stamp("fp"), states("b")) is Outcome.STALE
     assert store.load(HERE, [b"b"], base=10) == [None]
 
 
 def test_a_later_base_of_our_own_is_accepted(stores: Store) -> None:
     """A call whose answer was lost, then another that holds its keys too: the second one counts."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
-    store.checkpoint(HERE, 10, 20, "fp", states("b"))  # its answer got lost: the caller still stands at 10
-    assert store.checkpoint(HERE, 10, 30, "fp", states("b", "c", suffix="!")) is Outcome.OK
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
+    store.checkpoint(HERE, 10, 20, Stamp("fp"), states("b"))  # its answer got lost: the caller still stands at 10
+    assert store.checkpoint(HERE, 10, 30, Stamp("fp"), states("b", "c", suffix="!")) is Outcome.OK
     assert store.load(HERE, [b"a", b"b", b"c"], base=30) == [b"state of a", b"state of b!", b"state of c!"]
 
 
@@ -163,9 +166,9 @@ def test_a_repeated_call_is_answered_as_the_first(stores: Store, base: int | Non
     """After a lost answer the same call is sent again, also by the client itself, and is no conflict."""
     store = stores.open()
     if base is not None:
-        store.checkpoint(HERE, None, base, "fp", states("a"))
+        store.checkpoint(HERE, None, base, Stamp("fp"), states("a"))
     for _ in range(3):
-        assert store.checkpoint(HERE, base, 20, "fp", states("b"), deleted=[b"a"]) is Outcome.OK
+        assert store.checkpoint(HERE, base, 20, Stamp("fp"), states("b"), deleted=[b"a"]) is Outcome.OK
     assert store.load(HERE, [b"a", b"b"], base=20) == [None, b"state of b"]
 
 
@@ -175,54 +178,54 @@ def test_a_repeated_call_is_answered_as_the_first(stores: Store, base: int | Non
 def test_a_lost_manifest_is_noticed(stores: Store) -> None:
     """A live owner's next write, and every read, must not build on nothing."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
     stores.lose_manifest(HERE)
     assert store.load(HERE, [b"a"], base=10) is None
-    assert store.checkpoint(HERE, 10, 20, "fp", states("a")) is Outcome.ROLLED_BACK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), states("a")) is Outcome.ROLLED_BACK
 
 
 def test_a_flushed_store_is_noticed(stores: Store) -> None:
     """FLUSHALL looks like a first start to everyone but the owner."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
     stores.flush()
     assert store.manifest(HERE) is None
     assert store.load(HERE, [b"a"], base=10) is None
-    assert store.checkpoint(HERE, 10, 20, "fp", states("a")) is Outcome.ROLLED_BACK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), states("a")) is Outcome.ROLLED_BACK
 
 
 def test_a_lost_key_is_noticed(stores: Store) -> None:
     """An evicted key looks like a new one; the count of its bucket does not."""
     store = stores.open()
     lost, other = same_bucket(2)
-    store.checkpoint(HERE, None, 10, "fp", [(lost, b"1"), (other, b"2"), *states("a")])
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [(lost, b"1"), (other, b"2"), *states("a")])
     stores.lose_key(HERE, lost)
     assert store.load(HERE, [lost], base=10) is None
     assert store.load(HERE, [other], base=10) is None
-    assert store.checkpoint(HERE, 10, 20, "fp", [(other, b"3")]) is Outcome.ROLLED_BACK
-    assert store.checkpoint(HERE, 10, 20, "fp", [], deleted=[other]) is Outcome.ROLLED_BACK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [(other, b"3")]) is Outcome.ROLLED_BACK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [], deleted=[other]) is Outcome.ROLLED_BACK
     assert store.load(HERE, [b"a"], base=10) == [b"state of a"], "buckets that are whole may be read"
 
 
 def test_an_older_store_is_noticed(stores: Store) -> None:
     """A fail-over to a replica that lagged behind goes back under a live owner."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
     stores.remember(HERE)
-    store.checkpoint(HERE, 10, 20, "fp", states("a", suffix="!"))
+    store.checkpoint(HERE, 10, 20, Stamp("fp"), states("a", suffix="!"))
     stores.go_back(HERE)
     assert store.load(HERE, [b"a"], base=20) is None
-    assert store.checkpoint(HERE, 20, 30, "fp", states("b")) is Outcome.ROLLED_BACK
+    assert store.checkpoint(HERE, 20, 30, Stamp("fp"), states("b")) is Outcome.ROLLED_BACK
 
 
 def test_a_refused_call_changes_nothing(stores: Store) -> None:
     """Everything is checked before anything is written."""
     store = stores.open()
     lost, other = same_bucket(2)
-    store.checkpoint(HERE, None, 10, "fp", [(lost, b"1"), (other, b"2"), *states("a", "b")])
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [(lost, b"1"), (other, b"2"), *states("a", "b")])
     stores.lose_key(HERE, lost)
     before = store.manifest(HERE)
-    store.checkpoint(HERE, 10, 20, "fp", [*states("a", "new", suffix="!"), (other, b"3")], deleted=[b"b"])
+    store.checkpoint(HERE, 10, 20, Stamp("fp"), [*states("a", "new", suffix="!"), (other, b"3")], deleted=[b"b"])
     assert store.manifest(HERE) == before
     assert store.load(HERE, [b"a", b"b", b"new"], base=10) == [b"state of a", b"state of b", None]
 
@@ -230,8 +233,8 @@ def test_a_refused_call_changes_nothing(stores: Store) -> None:
 def test_loading_after_another_owner_moved_on_gives_nothing(stores: Store) -> None:
     """A lazy read by a former owner would mix two offsets."""
     former, owner = stores.open(), stores.open()
-    former.checkpoint(HERE, None, 10, "fp", states("a"))
-    owner.checkpoint(HERE, 10, 20, "fp", states("b"))
+    former.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
+    owner.checkpoint(HERE, 10, 20, Stamp("fp"), states("b"))
     assert former.load(HERE, [b"a"], base=10) is None
     assert former.load(HERE, [b"a"], base=None) is None
 
@@ -242,16 +245,16 @@ def test_loading_after_another_owner_moved_on_gives_nothing(stores: Store) -> No
 def test_starting_over_replaces_what_an_earlier_try_left(stores: Store) -> None:
     """Keys without a manifest (a crash while dropping, an eviction) must not come back to life."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("old", "a"))
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("old", "a"))
     stores.lose_manifest(HERE)
-    assert store.checkpoint(HERE, None, 20, "fp", states("a", suffix="!")) is Outcome.OK
+    assert store.checkpoint(HERE, None, 20, Stamp("fp"), states("a", suffix="!")) is Outcome.OK
     assert store.load(HERE, [b"old", b"a"], base=20) == [None, b"state of a!"]
 
 
 def test_keys_without_a_manifest_are_not_read(stores: Store) -> None:
     """Before the first checkpoint of a rebuild every key is new."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
     stores.lose_manifest(HERE)
     assert store.load(HERE, [b"a"], base=None) == [None]
 
@@ -259,19 +262,19 @@ def test_keys_without_a_manifest_are_not_read(stores: Store) -> None:
 def test_drop_deletes_everything_and_twice_is_fine(stores: Store) -> None:
     """A rebuild starts from nothing, also when it is tried again."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a", "b"))
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a", "b"))
     store.drop(HERE)
     store.drop(HERE)
     assert store.manifest(HERE) is None
-    assert store.checkpoint(HERE, None, 5, "fp", states("b")) is Outcome.OK
+    assert store.checkpoint(HERE, None, 5, Stamp("fp"), states("b")) is Outcome.OK
     assert store.load(HERE, [b"a", b"b"], base=5) == [None, b"state of b"]
 
 
 def test_drop_spares_state_that_has_moved(stores: Store) -> None:
     """An owner that was asleep since it looked must not throw its successor's state away."""
     store = stores.open()
-    store.checkpoint(HERE, None, 10, "fp", states("a"))
-    store.checkpoint(HERE, 10, 20, "fp", states("a"))
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
+    store.checkpoint(HERE, 10, 20, Stamp("fp"), states("a"))
     assert store.drop(HERE, 10) is False
     assert store.load(HERE, [b"a"], base=20) == [b"state of a"]
     assert store.drop(HERE, 20) is True

@@ -485,6 +485,7 @@ def test_open_count_counts_only_the_given_slots() -> None:
     advance(episodes, [*steps([LOUD] * 2, slot=1), *steps([LOUD] * 2, slot=3), *steps([QUIET] * 2, slot=0)])
     assert episodes.open_count(slots_of(0, 1)) == 1
     assert episodes.open_count(every_slot()) == 2
+    assert episodes.is_open(slots_of(0, 1, 3)).tolist() == [False, True, True]
 
 
 def test_a_closed_episode_leaves_the_state_of_a_new_key() -> None:

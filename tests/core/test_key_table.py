@@ -172,6 +172,21 @@ def test_a_changed_key_is_never_evicted() -> None:
     assert find(subject, [b"d"]) == [NO_SLOT]
 
 
+def test_a_held_key_is_never_evicted() -> None:
+    """Whoever knows that a key is in the middle of something has a word; the next in line goes instead."""
+    held = {0}
+    subject = KeyTable(2, IDLE_MS, lambda slots: np.isin(slots, list(held)))
+    a, _ = admit(subject, [b"a", b"b"])
+    held = {a}
+    late_ms = START_MS + 10 * IDLE_MS
+    slots, evicted = subject.admit(ONE, [b"c", b"d"], late_ms)
+    assert (slots >= 0).tolist() == [True, False]
+    assert find(subject, [b"a"]) == [a]
+    held = set()
+    assert len(evicted) == 1
+    assert subject.admit(ONE, [b"e"], late_ms)[1].tolist() == [a]
+
+
 def test_free_slots_are_used_before_anyone_is_evicted() -> None:
     """Nobody goes while there is room."""
     subject = table()

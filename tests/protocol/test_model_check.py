@@ -136,7 +136,7 @@ class Schedules(RuleBasedStateMachine):
     mixes = MIXES
     run_: Run | None = None
 
-    @initialize(mix=st.integers(0, 7), data=st.data())
+    @initialize(mix=st.integers(0, len(MIXES) - 1), data=st.data())
     def begin(self, mix: int, data: st.DataObject) -> None:
         self.run_ = Run(self.protocol, self.mixes[mix % len(self.mixes)], choices(data))
 

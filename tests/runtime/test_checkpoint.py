@@ -7,13 +7,13 @@ import pytest
 
 from streamae.batches import Partition
 from streamae.connectors.memory_store import MemoryStore
-from streamae.connectors.protocols import Span
+from streamae.connectors.protocols import Span, Stamp
 from streamae.core.columns import Columns, Field
 from streamae.core.key_table import KeyTable
 from streamae.errors import RetryableError
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.key_states import KeyStates
-from streamae.runtime.partitions import Partitions, plan
+from streamae.runtime.partitions import Partitions, Policy, plan
 from streamae.runtime.telemetry import Telemetry
 
 P0, P1 = Partition("sensors", 0), Partition("sensors", 1)
@@ -29,8 +29,8 @@ class Bench:
         states = KeyStates(self.table, (self.columns,), self.store, lambda n: None, lambda key, partition: None)
         self.partitions = Partitions()
         for partition in partitions:
-            chosen = plan(Span(None, 0, 0), None, "f", first="earliest", rebuild_max_records=0)
-            self.partitions.take(partition, chosen, None)
+            span = Span(None, 0, 0)
+            self.partitions.take(partition, plan(span, None, "f", Policy()), span, None)
         self.telemetry = Telemetry(clock=lambda: 0.0)
         self.saver = Checkpointer(
             states, self.partitions, "f", self.telemetry, interval_ms=1_000, max_dirty_keys=max_dirty_keys
@@ -48,9 +48,21 @@ class Bench:
         self.partitions[partition].position = position
 
 
+def test_it_is_due_at_once_while_nothing_is_stored() -> None:
+    """A group that crashes right after its first commit finds state, and nobody is told of a loss."""
+    bench = Bench((P0, P1))
+    assert bench.saver.is_due(1)
+    bench.saver.save(1)
+    assert not bench.saver.is_due(2)
+    bench.partitions[P1].base = None
+    bench.saver.failing_since_ms = 1
+    assert not bench.saver.is_due(2), "a failing store is left in peace"
+
+
 def test_it_is_due_by_interval() -> None:
     """The first look starts the clock; then every interval."""
     bench = Bench()
+    bench.saver.save(5_000)
     assert not bench.saver.is_due(5_000)
     assert not bench.saver.is_due(5_999)
     assert bench.saver.is_due(6_000)
@@ -61,6 +73,7 @@ def test_it_is_due_by_interval() -> None:
 def test_many_changed_keys_are_saved_early() -> None:
     """The store is never asked to take more at once than it can without blocking others."""
     bench = Bench(max_dirty_keys=3)
+    bench.saver.save(0)
     bench.change(2, 2)
     assert not bench.saver.is_due(1)
     bench.change(3, 3)
@@ -134,10 +147,8 @@ def test_a_lost_answer_is_no_loss() -> None:
     assert bench.partitions[P0].base == 50
 
 
-@pytest.mark.parametrize("loss", ["flush", "older"])
-def test_a_store_that_went_back_is_reported(loss: str) -> None:
-    """Emptied or restored from an older copy: the partition must be recovered, its old base never trusted."""
-    bench = Bench()
+def lose(bench: Bench, loss: str) -> None:
+    """Save at 30 and at 40, lose what is stored in one of three ways, and change keys up to 50."""
     bench.change(3, 30)
     bench.saver.save(0)
     older = bench.store.snapshot()
@@ -145,11 +156,70 @@ def test_a_store_that_went_back_is_reported(loss: str) -> None:
     bench.saver.save(1)
     if loss == "flush":
         bench.store.flush()
-    else:
+    elif loss == "older":
         bench.store.restore(older)
-    bench.change(3, 50)
+    else:
+        bench.store.lose_keys(P0, [b"1"])
+    bench.change(2, 50)
+
+
+LOSSES = pytest.mark.parametrize("loss", ["flush", "older", "a key"])
+
+
+@LOSSES
+def test_a_store_that_went_back_is_reported(loss: str) -> None:
+    """Where stored keys were never loaded: the partition must be recovered, its old base never trusted."""
+    bench = Bench()
+    lose(bench, loss)
+    bench.partitions[P0].unread = 1
     assert bench.saver.save(2) == [P0]
     assert bench.partitions[P0].base == 40
+    assert rollbacks(bench) == 0, "the recovery counts it"
+
+
+@LOSSES
+def test_what_the_store_lost_is_written_anew_from_memory(loss: str) -> None:
+    """Where memory knows every key nothing is lost: one checkpoint of all keys, changed or not."""
+    bench = Bench()
+    lose(bench, loss)
+    assert bench.saver.save(2) == []
+    assert bench.partitions[P0].base == 50
+    assert bench.table.dirty_count() == 0
+    assert rollbacks(bench) == 1
+    assert bench.store.load(P0, [b"0", b"1", b"2"], 50) == [b"\3" + bytes(7), b"\3" + bytes(7), b"\2" + bytes(7)]
+    bench.change(3, 60)
+    assert bench.saver.save(3) == []
+    assert rollbacks(bench) == 1
+
+
+def test_writing_anew_is_tried_again() -> None:
+    """A store that lost its data may well be silent next: nothing is forgotten, and the whole is sent again."""
+    bench = Bench()
+    lose(bench, "flush")
+    bench.store.fail_at("after_checkpoint", RetryableError("answer lost"))  # the first call is refused before that
+    assert bench.saver.save(2) == []
+    assert bench.saver.failing_since_ms == 2
+    assert bench.table.dirty_count() == 2
+    assert bench.saver.save(3) == []
+    assert bench.partitions[P0].base == 50
+    assert rollbacks(bench) == 1
+
+
+def rollbacks(bench: Bench) -> float:
+    """Return how many losses were counted."""
+    lines = bench.telemetry.render()[0].decode().splitlines()
+    return float(next(line for line in lines if line.startswith("streamae_state_store_rollbacks_total ")).split()[-1])
+
+
+def test_a_later_owner_ends_the_writing_anew() -> None:
+    """A former owner whose base is gone must not replace what its successor has stored since."""
+    bench = Bench()
+    lose(bench, "flush")
+    bench.store.checkpoint(P0, None, 20, Stamp("f", epoch=1), [])
+    assert bench.saver.save(2) == [P0]
+    manifest = bench.store.manifest(P0)
+    assert manifest is not None
+    assert (manifest.offset, manifest.epoch) == (20, 1)
 
 
 def test_another_owner_ahead_is_reported() -> None:
@@ -157,7 +227,7 @@ def test_another_owner_ahead_is_reported() -> None:
     bench = Bench()
     bench.change(3, 30)
     bench.saver.save(0)
-    bench.store.checkpoint(P0, 30, 60, "f", [])
+    bench.store.checkpoint(P0, 30, 60, Stamp("f"), [])
     bench.change(3, 50)
     assert bench.saver.save(1) == [P0]
     manifest = bench.store.manifest(P0)
@@ -172,6 +242,7 @@ def test_one_lost_partition_does_not_stop_the_others() -> None:
     bench.change(2, 10, P1)
     bench.saver.save(0)
     bench.store.lose_manifest(P0)
+    bench.partitions[P0].unread = 1
     bench.change(2, 20)
     bench.change(2, 20, P1)
     assert bench.saver.save(1) == [P0]

@@ -7,11 +7,12 @@ import pytest
 
 from streamae.batches import Partition, RecordBatch
 from streamae.connectors.memory_store import MemoryStore
-from streamae.connectors.protocols import Outcome
+from streamae.connectors.protocols import Manifest, Outcome, Span, Stamp
 from streamae.core.columns import Columns, Field
 from streamae.core.key_table import NO_SLOT, KeyTable
 from streamae.errors import FatalError, RetryableError
 from streamae.runtime.key_states import KeyStates
+from streamae.runtime.partitions import Partitions, Plan
 
 P0, P1 = Partition("sensors", 0), Partition("sensors", 1)
 
@@ -34,7 +35,15 @@ class Bench:
 
     def admit(self, *keys: bytes, partition: Partition = P0, base: int | None = None, time_ms: int = 0) -> list[int]:
         """Admit one record of each key; return the slots."""
-        return self.states.admit(batch(keys, partition, time_ms), {partition: base}).slots.tolist()
+        return self.states.admit(batch(keys, partition, time_ms), owning(partition, base)).slots.tolist()
+
+
+def owning(partition: Partition, base: int | None) -> Partitions:
+    """Return progress on state stored at `base`, of which much is left to load."""
+    partitions = Partitions()
+    found = None if base is None else Manifest(base, "f", (1_000_000,))
+    partitions.take(partition, Plan(0, 0, base, False, "clean"), Span(0, 0, 0), found)
+    return partitions
 
 
 def batch(keys: tuple[bytes, ...], partition: Partition = P0, time_ms: int = 0) -> RecordBatch:
@@ -55,7 +64,7 @@ def saved(bench: Bench, key: bytes, a: int, new: int = 10) -> None:
     (slot,) = bench.admit(key)
     bench.parts[0]["a"][slot] = a
     packed = bench.states.pack(np.array([slot], dtype=np.int32))
-    assert bench.store.checkpoint(P0, None, new, "f", packed) is Outcome.OK
+    assert bench.store.checkpoint(P0, None, new, Stamp("f"), packed) is Outcome.OK
 
 
 def test_a_new_key_starts_with_initial_state() -> None:
@@ -95,12 +104,38 @@ def test_without_stored_state_the_store_is_not_asked() -> None:
     assert bench.admit(b"one")[0] >= 0
 
 
+def test_once_every_stored_key_was_loaded_the_store_is_not_asked() -> None:
+    """Memory then knows more than the store: what it does not know is new, and a loss cannot mislead it."""
+    before = Bench()
+    saved(before, b"one", 42)
+    after, partitions = Bench(store=before.store), owning(P0, 10)
+    partitions[P0].unread = 1
+    after.states.admit(batch((b"new",)), partitions)
+    assert partitions[P0].unread == 1, "a new key is not one of those stored"
+    after.states.admit(batch((b"one",)), partitions)
+    assert partitions[P0].unread == 0
+    before.store.flush()
+    admission = after.states.admit(batch((b"other",)), partitions)
+    assert admission.lost == frozenset()
+    assert after.parts[0]["a"][admission.slots].tolist() == [7]
+
+
+def test_a_stored_key_without_room_stays_unread() -> None:
+    """Only keys that memory has got are known: one refused for lack of room is loaded when there is some."""
+    before = Bench()
+    saved(before, b"one", 42)
+    after, partitions = Bench(capacity=1, store=before.store), owning(P0, 10)
+    partitions[P0].unread = 1
+    after.states.admit(batch((b"new", b"one")), partitions)
+    assert partitions[P0].unread == 1
+
+
 def test_state_that_moved_is_not_used() -> None:
     """When the manifest is no longer where we believe, the partition is reported lost and gets no slots."""
     before = Bench()
     saved(before, b"one", 42, new=20)
     after = Bench(store=before.store)
-    admission = after.states.admit(batch((b"one",)), {P0: 10})
+    admission = after.states.admit(batch((b"one",)), owning(P0, 10))
     assert admission.lost == {P0}
     assert admission.slots.tolist() == [NO_SLOT]
     assert not admission.refused.any()
@@ -121,7 +156,7 @@ def test_a_silent_store_changes_nothing() -> None:
 def test_keys_beyond_the_cap_are_refused() -> None:
     """A full table refuses new keys and says which records that concerns."""
     bench = Bench(capacity=2)
-    admission = bench.states.admit(batch((b"a", b"b", b"c", b"a", b"c")), {P0: None})
+    admission = bench.states.admit(batch((b"a", b"b", b"c", b"a", b"c")), owning(P0, None))
     assert admission.refused.tolist() == [False, False, True, False, True]
 
 
@@ -141,7 +176,7 @@ def test_a_key_of_this_very_batch_is_not_evicted_for_another() -> None:
     """An idle key that comes back together with a new one keeps its slot and its state."""
     bench = Bench(capacity=1, idle_ms=100)
     saved(bench, b"one", 42)
-    admission = bench.states.admit(batch((b"new", b"one"), time_ms=1_000), {P0: 10})
+    admission = bench.states.admit(batch((b"new", b"one"), time_ms=1_000), owning(P0, 10))
     assert admission.refused.tolist() == [True, False]
     assert bench.evicted == []
     assert bench.parts[0]["a"][admission.slots[1]] == 42
@@ -151,7 +186,7 @@ def test_a_partition_that_lags_loses_no_key_to_one_that_is_ahead() -> None:
     """Idle means idle in the event time of the key's own partition."""
     bench = Bench(capacity=1, idle_ms=100)
     bench.admit(b"one", time_ms=1_000)
-    admission = bench.states.admit(batch((b"two",), P1, time_ms=9_000), {P1: None})
+    admission = bench.states.admit(batch((b"two",), P1, time_ms=9_000), owning(P1, None))
     assert admission.refused.tolist() == [True]
 
 
@@ -166,7 +201,7 @@ def test_a_key_in_two_partitions_is_reported_once_per_partition() -> None:
 def test_damaged_state_ends_the_process() -> None:
     """Bytes of another length cannot be state of ours: going on would score garbage."""
     bench = Bench()
-    bench.store.checkpoint(P0, None, 10, "f", [(b"one", b"short")])
+    bench.store.checkpoint(P0, None, 10, Stamp("f"), [(b"one", b"short")])
     with pytest.raises(FatalError, match="5"):
         bench.admit(b"one", base=10)
 
@@ -186,7 +221,7 @@ def test_many_keys_come_in_chunks() -> None:
     before = Bench(capacity=5_000)
     slots = np.array(before.admit(*(b"%d" % n for n in range(4_500))), dtype=np.int32)
     before.parts[0]["a"][slots] = np.arange(4_500)
-    before.store.checkpoint(P0, None, 10, "f", before.states.pack(slots))
+    before.store.checkpoint(P0, None, 10, Stamp("f"), before.states.pack(slots))
     after = Bench(capacity=5_000, store=before.store)
     again = np.array(after.admit(*(b"%d" % n for n in range(4_500)), base=10), dtype=np.int32)
     assert after.parts[0]["a"][again].tolist() == list(range(4_500))

@@ -2,46 +2,129 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamae.batches import Partition
-from streamae.connectors.protocols import Manifest, Span
-from streamae.runtime.partitions import Partitions, Plan, plan
+from streamae.connectors.protocols import Manifest, Span, Stamp
+from streamae.runtime.partitions import LOUD, REASONS, Partitions, Plan, Policy, plan
 
 P0, P1 = Partition("sensors", 0), Partition("sensors", 1)
 
 
-def planned(span: Span, manifest: Manifest | None, first: str = "earliest", rebuild: int = 30) -> Plan:
+def planned(span: Span, manifest: Manifest | None, **policy: Any) -> Plan:
     """Plan with the fingerprint "mine"."""
-    return plan(span, manifest, "mine", first=first, rebuild_max_records=rebuild)
+    return plan(span, manifest, "mine", Policy(**{"rebuild_max_records": 30} | policy))
 
 
-def stored(offset: int, fingerprint: str = "mine") -> Manifest:
-    """Return a manifest; the counts are the store's business."""
-    return Manifest(offset, fingerprint, ())
+def stored(offset: int, fingerprint: str = "mine", **more: Any) -> Manifest:
+    """Return a manifest of two keys."""
+    return Manifest(offset, fingerprint, (1, 1), **more)
 
 
 @pytest.mark.parametrize(
     ("span", "manifest", "expected"),
     [
         (Span(None, 5, 100), None, Plan(5, 5, None, False, "first")),
-        (Span(None, 5, 100), stored(50), Plan(5, 5, None, True, "first")),
+        (Span(None, 5, 100), stored(50), Plan(5, 5, None, True, "offsets_lost")),
         (Span(80, 0, 100), stored(80), Plan(80, 80, 80, False, "clean")),
         (Span(80, 0, 100), stored(60), Plan(60, 80, 60, False, "replay")),
         (Span(80, 0, 100), None, Plan(50, 80, None, False, "no_state")),
         (Span(80, 70, 100), None, Plan(70, 80, None, False, "no_state")),
         (Span(80, 0, 100), stored(60, "theirs"), Plan(50, 80, None, True, "other_settings")),
         (Span(80, 0, 100), stored(90), Plan(50, 80, None, True, "moved_back")),
-        (Span(80, 70, 100), stored(60), Plan(70, 80, None, True, "no_state")),
+        (Span(80, 70, 100), stored(60), Plan(70, 80, None, True, "state_expired")),
         (Span(80, 90, 100), stored(80), Plan(90, 90, None, True, "expired")),
+        (Span(80, 0, 100), stored(60, is_whole=False), Plan(50, 80, None, True, "incomplete")),
+        (Span(80, 0, 100), stored(49), Plan(49, 80, 49, False, "long_replay")),
+        (Span(80, 0, 100), stored(50), Plan(50, 80, 50, False, "replay")),
         (Span(80, 0, 20), stored(80), Plan(0, 0, None, True, "recreated")),
+        (Span(80, 0, 20), None, Plan(0, 0, None, False, "recreated")),
+        (Span(80, 0, 20, "c/new"), None, Plan(0, 0, None, False, "recreated")),
+        (Span(80, 0, 100, "c/t"), stored(60), Plan(60, 80, 60, False, "replay")),
+        (Span(80, 0, 100), stored(60, identity="c/t"), Plan(60, 80, 60, False, "replay")),
+        (Span(80, 0, 100, "c/t"), stored(60, identity="c/t"), Plan(60, 80, 60, False, "replay")),
+        (Span(80, 0, 100, "c/new"), stored(60, identity="c/t"), Plan(50, 80, None, True, "recreated")),
+        (Span(80, 90, 100, "c/new"), stored(60, identity="c/t"), Plan(90, 90, None, True, "recreated")),
+        (Span(80, 0, 20, "c/new"), stored(10, identity="c/t"), Plan(0, 0, None, True, "recreated")),
+        (Span(None, 0, 20, "c/new"), stored(10, identity="c/t"), Plan(0, 0, None, True, "recreated")),
+        (Span(80, 0, 70, "c/t"), stored(60, identity="c/t"), Plan(60, 70, 60, False, "truncated")),
+        (Span(80, 0, 70, "c/t"), stored(75, identity="c/t"), Plan(40, 70, None, True, "truncated")),
+        (Span(None, 5, 100, "c/t"), stored(50, identity="c/t"), Plan(50, 50, 50, False, "offsets_lost")),
+        (Span(None, 5, 100, "c/t"), stored(50), Plan(5, 5, None, True, "offsets_lost")),
+        (Span(None, 5, 100, "c/t"), stored(4, identity="c/t"), Plan(5, 5, None, True, "offsets_lost")),
+        (Span(None, 5, 40, "c/t"), stored(50, identity="c/t"), Plan(5, 5, None, True, "offsets_lost")),
+        (Span(None, 5, 100, "c/t"), stored(50, "theirs", identity="c/t"), Plan(5, 5, None, True, "offsets_lost")),
+        (
+            Span(None, 5, 100, "c/t"),
+            stored(50, identity="c/t", is_whole=False),
+            Plan(5, 5, None, True, "offsets_lost"),
+        ),
     ],
 )
 def test_every_case_of_recovery(span: Span, manifest: Manifest | None, expected: Plan) -> None:
     """Each combination of offsets and stored state has one stated answer."""
     assert planned(span, manifest) == expected
+
+
+def test_a_group_that_lost_its_offset_may_start_anew() -> None:
+    """With `on_lost_offsets = start` stored state does not hold a group back that was deleted on purpose."""
+    kept = stored(50, identity="c/t")
+    assert planned(Span(None, 5, 100, "c/t"), kept, on_lost_offsets="start") == Plan(5, 5, None, True, "offsets_lost")
+
+
+LOST = [
+    (Span(80, 0, 100), None),
+    (Span(80, 0, 100), stored(60, "theirs")),
+    (Span(80, 0, 100), stored(60, is_whole=False)),
+    (Span(80, 0, 100), stored(90)),
+    (Span(80, 70, 100), stored(60)),
+    (Span(80, 90, 100), stored(80)),
+    (Span(80, 0, 70, "c/t"), stored(75, identity="c/t")),
+]
+
+
+@pytest.mark.parametrize(("span", "manifest"), LOST)
+def test_a_loss_may_be_answered_by_warming_up(span: Span, manifest: Manifest | None) -> None:
+    """`warm_up` replays nothing: keys learn again from where the stream goes on."""
+    rebuilt, warm = planned(span, manifest), planned(span, manifest, on_loss="warm_up")
+    assert warm == replace(rebuilt, start=rebuilt.replay_until)
+    assert warm.base is None
+
+
+@pytest.mark.parametrize(("span", "manifest"), LOST)
+def test_a_loss_may_be_answered_by_halting(span: Span, manifest: Manifest | None) -> None:
+    """`halt` starts nothing and deletes nothing: what is stored may still be repaired."""
+    halted = planned(span, manifest, on_loss="halt")
+    assert halted.is_halted
+    assert not halted.drop_stored
+    assert halted.reason == planned(span, manifest).reason
+
+
+@pytest.mark.parametrize(
+    ("span", "manifest"),
+    [
+        (Span(None, 0, 100), None),
+        (Span(80, 0, 100), stored(80)),
+        (Span(80, 0, 100), stored(60)),
+        (Span(80, 0, 70, "c/t"), stored(60, identity="c/t")),
+        (Span(None, 0, 100, "c/t"), stored(60, identity="c/t")),
+        (Span(5, 0, 100, "c/new"), stored(60, identity="c/t")),
+    ],
+)
+def test_what_is_no_loss_never_halts(span: Span, manifest: Manifest | None) -> None:
+    """A first start, sound state, and another topic go on under every policy."""
+    plans = {planned(span, manifest, on_loss=policy).is_halted for policy in ("rebuild", "warm_up", "halt")}
+    assert plans == {False}
+
+
+def test_whoever_starts_otherwise_than_by_the_book_says_so() -> None:
+    """Every reason but the three of ordinary life is loud, and has a meaning to tell."""
+    assert set(REASONS) - LOUD == {"first", "clean", "replay"}
 
 
 def test_a_new_group_may_begin_at_the_end() -> None:
@@ -52,23 +135,44 @@ def test_a_new_group_may_begin_at_the_end() -> None:
 
 def test_rebuilding_can_be_switched_off() -> None:
     """With a budget of 0 records lost state is not rebuilt: the stream goes on at once, keys learn anew."""
-    assert planned(Span(80, 0, 100), None, rebuild=0) == Plan(80, 80, None, False, "no_state")
+    assert planned(Span(80, 0, 100), None, rebuild_max_records=0) == Plan(80, 80, None, False, "no_state")
+
+
+IDENTITIES = st.sampled_from(["", "c/t", "c/new"])
 
 
 @given(
     committed=st.none() | st.integers(0, 120),
     earliest=st.integers(0, 100),
     kept=st.integers(0, 100),
-    manifest=st.none() | st.builds(stored, st.integers(0, 150), st.sampled_from(["mine", "theirs"])),
-    rebuild=st.integers(0, 200),
+    identity=IDENTITIES,
+    manifest=st.none()
+    | st.builds(
+        stored,
+        st.integers(0, 150),
+        st.sampled_from(["mine", "theirs"]),
+        identity=IDENTITIES,
+        is_whole=st.booleans(),
+    ),
+    policy=st.builds(
+        Policy,
+        on_lost_offsets=st.sampled_from(["resume", "start"]),
+        on_loss=st.sampled_from(["rebuild", "warm_up", "halt"]),
+        rebuild_max_records=st.integers(0, 200),
+    ),
 )
 def test_no_record_is_skipped_and_nothing_is_published_twice(
-    committed: int | None, earliest: int, kept: int, manifest: Manifest | None, rebuild: int
+    committed: int | None, earliest: int, kept: int, identity: str, manifest: Manifest | None, policy: Policy
 ) -> None:
     """Whatever is found: reading starts at or before what must be processed next, inside what the broker has,
     outputs below the committed offset stay suppressed, and stored state is used only at its very own offset."""
-    span = Span(committed, earliest, earliest + kept)
-    chosen = planned(span, manifest, rebuild=rebuild)
+    span = Span(committed, earliest, earliest + kept, identity)
+    chosen = plan(span, manifest, "mine", policy)
+    assert chosen.reason in REASONS
+    assert chosen.is_halted <= (policy.on_loss == "halt")
+    if chosen.is_halted:
+        assert not chosen.drop_stored
+        return
     assert earliest <= chosen.start <= span.end
     assert chosen.start <= chosen.replay_until
     if committed is not None and earliest <= committed <= span.end:
@@ -77,15 +181,17 @@ def test_no_record_is_skipped_and_nothing_is_published_twice(
         assert manifest is not None
         assert chosen.base == manifest.offset == chosen.start
         assert manifest.fingerprint == "mine"
+        assert manifest.is_whole
+        assert "" in {manifest.identity, identity} or manifest.identity == identity
         assert not chosen.drop_stored
     if manifest is not None:
         assert (chosen.base is None) == chosen.drop_stored
 
 
-def taken(plan_: Plan, committed: int | None) -> Partitions:
+def taken(plan_: Plan, committed: int | None, manifest: Manifest | None = None) -> Partitions:
     """Return partitions of which P0 was taken over."""
     partitions = Partitions()
-    partitions.take(P0, plan_, committed)
+    partitions.take(P0, plan_, Span(committed, 0, 100, "cluster/topic"), manifest)
     return partitions
 
 
@@ -122,12 +228,23 @@ def test_a_first_start_commits_its_offset_even_without_records() -> None:
     assert partitions.finished() == {}
 
 
+def test_a_take_over_remembers_what_goes_with_the_state() -> None:
+    """Each take-over is one epoch further; what is stored and was not loaded yet is counted."""
+    progress = taken(Plan(60, 60, 60, False, "clean"), 60, stored(60, epoch=4))[P0]
+    assert progress.stamp("mine") == Stamp("mine", 5, "cluster/topic")
+    assert progress.unread == 2
+    progress = taken(Plan(30, 60, None, True, "incomplete"), 60, stored(60, epoch=4, is_whole=False))[P0]
+    assert (progress.epoch, progress.unread) == (5, 0)
+    progress = taken(Plan(0, 0, None, False, "first"), None)[P0]
+    assert (progress.epoch, progress.unread) == (0, 0)
+
+
 def test_dropping_forgets_everything() -> None:
     """A partition that is gone has no base, no position and nothing to commit."""
     partitions = taken(Plan(60, 60, 60, False, "clean"), 60)
-    assert partitions.bases() == {P0: 60}
     partitions.drop(P0)
     partitions.drop(P0)
     assert P0 not in partitions
     assert len(partitions) == 0
-    assert partitions.bases() == partitions.finished() == {}
+    assert partitions.items() == []
+    assert partitions.finished() == {}

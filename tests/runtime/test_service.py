@@ -33,7 +33,7 @@ from streamae.runtime.service import (
 from streamae.runtime.telemetry import Telemetry
 
 LIMITS = Limits(drain_timeout_ms=20_000, stall_timeout_ms=60_000, store_grace_ms=30_000)
-JOINED = {"partitions": 2, "replaying": 0, "keys": 7, "joined": True, "store_failing_since_ms": None}
+JOINED = {"partitions": 2, "replaying": 0, "halted": 0, "keys": 7, "joined": True, "store_failing_since_ms": None}
 
 Action = Callable[[], None] | Exception | None
 
@@ -413,6 +413,7 @@ class TestHealth:
             ({"partitions": 0, "joined": False}, ["not a member of the consumer group yet"]),
             ({"partitions": 0, "joined": True}, []),
             ({"partitions": 3, "joined": False}, []),
+            ({"halted": 2}, ["partitions halted: 2, their state is lost and state.on_loss is halt"]),
             ({"replaying": 2}, []),
             ({"store_failing_since_ms": 4_000}, []),
             ({"store_failing_since_ms": -24_999}, []),

@@ -74,7 +74,7 @@ class Engine:
     def close(self): say("closed")
     def report(self): pass
     def summary(self):
-        return dict(partitions=1, replaying=0, keys=0, joined=True, store_failing_since_ms=None)
+        return dict(partitions=1, replaying=0, halted=0, keys=0, joined=True, store_failing_since_ms=None)
 
 sys.exit(serve(loaded, lambda telemetry: Engine()))
 """

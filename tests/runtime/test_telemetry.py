@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 import streamae
 from streamae.batches import ChangeKind, Partition, Reason
 from streamae.connectors.store_health import Problem
+from streamae.runtime.partitions import REASONS
 from streamae.runtime.telemetry import (
     CHECKPOINT_OUTCOMES,
     DROP_REASONS,
@@ -72,6 +73,8 @@ def exercised() -> Telemetry:
     telemetry.evicted(1)
     telemetry.split_key()
     telemetry.store_error()
+    telemetry.rolled_back()
+    telemetry.partition_started("clean")
     telemetry.rebalance("assigned", 2)
     telemetry.retried()
     telemetry.progressed()
@@ -100,7 +103,7 @@ def test_names_follow_the_convention() -> None:
 def test_labels_come_from_closed_sets() -> None:
     """No label can grow with the data: a key never becomes a series."""
     allowed = {
-        "reason": {*Reason, *RECYCLE_REASONS},
+        "reason": {*Reason, *RECYCLE_REASONS, *REASONS},
         "kind": {*ChangeKind, *REBALANCES},
         "outcome": {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *RELOAD_OUTCOMES},
         "state": {*KEY_STATES, *PARTITION_STATES},

@@ -21,9 +21,11 @@ def script(name: str) -> str:
 @pytest.mark.parametrize(
     ("name", "edits"),
     [
-        ("checkpoint.lua", guards.NO_CAS),
+        ("rules.lua", guards.NO_CAS),
         ("checkpoint.lua", guards.NO_COUNT_AT_CHECKPOINT),
+        ("switch.lua", guards.NO_COUNT_AT_CHECKPOINT),
         ("load.lua", guards.NO_COUNT_AT_LOAD),
+        ("manifest.lua", guards.NO_COUNT_AT_START),
     ],
 )
 def test_every_guard_of_the_scripts_is_found(name: str, edits: guards.Edits) -> None:

@@ -54,6 +54,8 @@ QUIET = _ExpectedErrors()
 # coordinator yet, topics whose metadata is on its way.
 ALARMING = ("kafka.net.selector", "kafka.coordinator", "kafka.coordinator.assignors.sticky.sticky_assignor")
 
+METADATA_AGE_MS = 10_000  # how long a topic that was deleted and created again at once goes unnoticed, at most
+
 
 ASSIGNORS = {"cooperative_sticky": CooperativeStickyAssignor, "range": RangePartitionAssignor}
 
@@ -172,6 +174,9 @@ class KafkaSource:
         self._owned: set[Partition] = set()
         self._started: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._topic_ids: dict[Partition, Any] = {}  # of the topics partitions were planned in; see `span`
+        self._is_metadata_old = True
+        self._misplaced: set[Partition] = set()  # whose committed offset is one of a former topic
         self._is_closed = False
         logging.getLogger("kafka.coordinator.consumer").addFilter(QUIET)
         for name in ALARMING:
@@ -195,6 +200,7 @@ class KafkaSource:
                 max_poll_records=options.max_poll_records,
                 fetch_max_bytes=options.fetch_max_bytes,
                 max_partition_fetch_bytes=options.fetch_max_bytes,
+                metadata_max_age_ms=METADATA_AGE_MS,
                 fetch_max_wait_ms=min(500, options.request_timeout_ms // 2),
             )
         self._changes = _OwnershipChanges(self._consumer)
@@ -212,12 +218,17 @@ class KafkaSource:
                 self._plan_anew(error.args[0])
             except LogTruncationError as error:  # records we have read are gone: unclean leader election
                 self._plan_anew(error.divergent_offsets)
+        self._notice_other_topics()
         assigned, revoked = self._changes.take()
+        self._is_metadata_old = self._is_metadata_old or bool(assigned)
         self._owned = self._owned.difference(revoked).union(assigned)
         self._started.difference_update(revoked, assigned)
         self._paused.difference_update(revoked)
         if not self._owned:
             self._check_allowed()
+        for partition in set(revoked).difference(assigned):
+            self._topic_ids.pop(partition, None)
+            self._misplaced.discard(partition)
         records = {Partition(*partition): batch for partition, batch in fetched.items()}
         return Poll(records, assigned, revoked)
 
@@ -226,10 +237,11 @@ class KafkaSource:
         at = TopicPartition(*partition)
         timeout_ms = self._options.request_timeout_ms
         with client_errors(f"offsets of {partition}"):
+            identity = self._identity(partition)
             committed = self._consumer.committed(at, timeout_ms=timeout_ms)
             earliest = self._consumer.beginning_offsets([at], timeout_ms=timeout_ms)[at]
             end = self._consumer.end_offsets([at], timeout_ms=timeout_ms)[at]
-        return Span(committed, earliest, end)
+        return Span(None if partition in self._misplaced else committed, earliest, end, identity)
 
     def start_at(self, partition: Partition, offset: int) -> None:
         """Deliver from `offset` on; see `Source.start_at`."""
@@ -239,6 +251,7 @@ class KafkaSource:
         except ValueError as error:
             raise MembershipError(f"{partition} is not owned") from error
         self._started.add(partition)
+        self._misplaced.discard(partition)
         if partition not in self._paused:
             self._consumer.resume(at)
 
@@ -292,6 +305,37 @@ class KafkaSource:
             self._is_closed = True
             with suppress(KafkaError, OSError):
                 self._consumer.close(autocommit=False, timeout_ms=CLOSE_TIMEOUT_MS)
+
+    def _identity(self, partition: Partition) -> str:
+        """Return "<cluster id>/<topic id>" as of the last assignment or later, "" where brokers are too old to tell."""
+        consumer = self._consumer
+        if self._is_metadata_old:
+            update = consumer._cluster.request_update()  # noqa: SLF001 - nothing public asks for our topics only
+            consumer._net.run(consumer._manager.wait_for, update, self._options.request_timeout_ms)  # noqa: SLF001
+            self._is_metadata_old = False
+        self._notice_other_topics()
+        self._topic_ids[partition] = topic_id = self._topic_id(partition.topic)
+        cluster_id = consumer._cluster.cluster_id  # noqa: SLF001 - as above
+        return f"{cluster_id}/{topic_id}" if cluster_id and topic_id else ""
+
+    def _topic_id(self, topic: str) -> Any:
+        """Return the id of a topic as the client knows it, None if it does not."""
+        found = self._consumer._cluster.topic_id(topic)  # noqa: SLF001 - nothing public tells
+        return found if found is not None and found.int else None  # 0: the broker knows no ids
+
+    def _notice_other_topics(self) -> None:
+        """Plan partitions anew whose topic was deleted and created again.
+
+        The client does not notice: it reads on in the new topic at its place in the former one, and what was
+        committed meanwhile means nothing either.
+        """
+        ids = {partition: self._topic_id(partition.topic) for partition in self._topic_ids}
+        other = {
+            partition for partition, found in ids.items() if found and self._topic_ids[partition] not in {None, found}
+        }
+        self._topic_ids.update((partition, ids[partition]) for partition in other)
+        self._misplaced |= other
+        self._plan_anew(self._still_assigned(self._started & other))
 
     def _keep_join(self) -> None:
         """See a join through that takes longer than one poll.

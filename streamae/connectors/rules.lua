@@ -1,0 +1,46 @@
+#!lua
+-- Put in front of checkpoint.lua and switch.lua: may this call be carried out? Nothing is written here.
+-- (The first line makes Redis refuse the whole script when memory is full, instead of stopping it half way.)
+--
+-- KEYS[1]      manifest: hash of off (offset), fp (fingerprint), ep (epoch), id (identity), call (digest of the call),
+--              n (counts), and while a large call is being merged stage (its digest), sn (what is staged) and sk (how
+--              many changes to merge in one command)
+-- ARGV[1..7]   base offset or '' (there must be no manifest), new offset, fingerprint, epoch, identity, digest of this
+--              call, '1' if it brings the whole state
+--
+-- n and sn are one little-endian uint32 a bucket: how many keys it holds, how many changes of it are staged.
+
+local BUCKETS, CHUNK = 256, 1000
+local base, new, call, is_whole = ARGV[1], tonumber(ARGV[2]), ARGV[6], ARGV[7] == '1'
+local replaces = is_whole or base == ''
+local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'call', 'n', 'stage')
+local offset, counts = stored[1] and tonumber(stored[1]), stored[6]
+
+local function refusal()
+    if not offset then return base ~= '' and not is_whole and 'rolled_back' end
+    if offset == new and stored[5] == call then return 'ok' end
+    if stored[7] then return 'merging' end
+    local is_elsewhere = stored[4] and stored[4] ~= '' and ARGV[5] ~= '' and stored[4] ~= ARGV[5]
+    local is_later = stored[3] and tonumber(stored[3]) > tonumber(ARGV[4])
+    if offset >= new or stored[2] ~= ARGV[3] or is_elsewhere or is_later then return 'stale' end
+    if is_whole then return false end
+    if base == '' then return 'stale' end
+    return offset < tonumber(base) and 'rolled_back'
+end
+
+local function unpacked(text, index)
+    return struct.unpack('<I4', text, index * 4 + 1)
+end
+
+local function move_manifest(packed)
+    redis.call('HSET', KEYS[1], 'off', ARGV[2], 'fp', ARGV[3], 'ep', ARGV[4], 'id', ARGV[5], 'call', call,
+        'n', table.concat(packed, '', 0, BUCKETS - 1))
+end
+
+local answer = refusal()
+if answer then return answer end
+if replaces then counts = string.rep('\0', BUCKETS * 4) end
+local packed = {}
+for index = 0, BUCKETS - 1 do
+    packed[index] = string.sub(counts, index * 4 + 1, index * 4 + 4)
+end
