@@ -195,6 +195,8 @@ class RedisStore:
     def _checkpoint_large(self, partition: Partition, head: _Head, changes: Changes) -> Outcome:
         """Bring changes in beside the buckets, make them count at once, then merge them."""
         digest = head.digest
+        if self._fields(partition, "call") == (digest,):  # its answer was lost: nothing is to be brought in again
+            return Outcome.OK if self._merge_all(partition) else Outcome.ROLLED_BACK
         for part in changes.parts():
             pipeline = self._client.pipeline(transaction=False)
             for bucket, fields in part.items():
@@ -227,7 +229,7 @@ class RedisStore:
 
     def _merge_all(self, partition: Partition) -> bool:
         """Merge what a large call has staged, whoever made it; False when some of it is lost, and then all goes."""
-        digest, staged, at_once = self._stage(partition, "stage", "sn", "sk")
+        digest, staged, at_once = self._fields(partition, "stage", "sn", "sk")
         if digest is None or staged is None or at_once is None:
             return True
         for buckets in shared_out(COUNTS.unpack(staged), int(at_once)):
@@ -241,7 +243,7 @@ class RedisStore:
 
     def _drop_all(self, partition: Partition, at: int | str) -> bool:
         for _ in range(ATTEMPTS):
-            (digest,) = self._stage(partition, "stage")
+            (digest,) = self._fields(partition, "stage")
             keys = self._keys(partition, range(BUCKETS))
             if digest is not None:
                 keys += [self._side_key(partition, digest, bucket) for bucket in range(BUCKETS)]
@@ -250,7 +252,7 @@ class RedisStore:
                 return bool(answer == b"gone")
         raise RetryableError("Redis drop: another process saves large checkpoints all the time")
 
-    def _stage(self, partition: Partition, *fields: str) -> tuple[bytes | None, ...]:
+    def _fields(self, partition: Partition, *fields: str) -> tuple[bytes | None, ...]:
         found: Any = self._client.hmget(self._manifest_key(partition), list(fields))
         return tuple(found)
 

@@ -46,6 +46,8 @@ def test_the_manifest_says_what_is_stored(stores: Store) -> None:
     for key in (b"a", b"b"):
         counts[bucket_of(key)] += 1
     assert store.manifest(HERE) == Manifest(10, "fp-ü", tuple(counts))
+    store.checkpoint(HERE, 10, 20, Stamp("fp-ü", 7, "cluster/tøpic"), [])
+    assert store.manifest(HERE) == Manifest(20, "fp-ü", tuple(counts), 7, "cluster/tøpic")
 
 
 def test_a_checkpoint_changes_only_its_keys(stores: Store) -> None:
@@ -172,7 +174,164 @@ def test_a_repeated_call_is_answered_as_the_first(stores: Store, base: int | Non
     assert store.load(HERE, [b"a", b"b"], base=20) == [None, b"state of b"]
 
 
+# Epochs and identities.
+
+
+def test_whoever_took_over_later_may_write_a_former_owner_may_not(stores: Store) -> None:
+    """The epoch sends a zombie away before its offset does; among equals the offset decides."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp", 3), states("a"))
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp", 2), states("a", suffix="!")) is Outcome.STALE
+    assert store.load(HERE, [b"a"], base=10) == [b"state of a"]
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp", 3), states("b")) is Outcome.OK
+    assert store.checkpoint(HERE, 20, 30, Stamp("fp", 5), states("c")) is Outcome.OK
+    assert store.checkpoint(HERE, 30, 30, Stamp("fp", 9), states("c")) is Outcome.STALE
+    manifest = store.manifest(HERE)
+    assert manifest is not None
+    assert (manifest.offset, manifest.epoch) == (30, 5)
+
+
+def test_a_repeated_call_is_answered_even_if_a_later_owner_has_come(stores: Store) -> None:
+    """What was accepted stays accepted; only another call is judged."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp", 3), states("a"))
+    assert store.checkpoint(HERE, None, 10, Stamp("fp", 3), states("a")) is Outcome.OK
+    assert store.checkpoint(HERE, None, 10, Stamp("fp", 4), states("a")) is Outcome.STALE
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_state_of_another_topic_is_not_written_over(stores: Store, whole: bool) -> None:
+    """Offsets of a topic that was deleted and created again do not compare with those of the former one."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp", 0, "c/new"), states("a"))
+    assert store.checkpoint(HERE, 5, 20, Stamp("fp", 0, "c/old"), states("b"), whole=whole) is Outcome.STALE
+    assert store.checkpoint(HERE, 15, 20, Stamp("fp", 0, "c/old"), states("b"), whole=whole) is Outcome.STALE
+    assert store.load(HERE, [b"a", b"b"], base=10) == [b"state of a", None]
+
+
+@pytest.mark.parametrize(("stored", "ours"), [("", "c/t"), ("c/t", ""), ("c/t", "c/t"), ("", "")])
+def test_an_unknown_identity_is_no_other_one(stores: Store, stored: str, ours: str) -> None:
+    """Brokers that do not tell, and state from before there were identities, stay usable."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp", 0, stored), states("a"))
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp", 0, ours), states("b")) is Outcome.OK
+    manifest = store.manifest(HERE)
+    assert manifest is not None
+    assert manifest.identity == ours
+
+
+# The whole state at once.
+
+
+def test_a_whole_state_replaces_what_is_left(stores: Store) -> None:
+    """An owner that knows every key mends whatever the store has lost."""
+    store = stores.open()
+    lost, other = same_bucket(2)
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [(lost, b"1"), (other, b"2"), *states("gone")])
+    stores.lose_key(HERE, lost)
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [(other, b"3")]) is Outcome.ROLLED_BACK
+    whole = [(lost, b"4"), (other, b"3"), *states("a")]
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), whole, whole=True) is Outcome.OK
+    assert store.load(HERE, [lost, other, b"a", b"gone"], base=20) == [b"4", b"3", b"state of a", None]
+    manifest = store.manifest(HERE)
+    assert manifest is not None
+    assert (sum(manifest.counts), manifest.is_whole) == (3, True)
+
+
+@pytest.mark.parametrize("base", [None, 10])
+def test_a_whole_state_needs_no_manifest(stores: Store, base: int | None) -> None:
+    """After a FLUSHALL, with or without keys left over, and whatever the owner relied on."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a", "old"))
+    stores.lose_manifest(HERE)
+    for _ in range(2):  # its answer may get lost
+        assert store.checkpoint(HERE, base, 20, Stamp("fp"), states("a", suffix="!"), whole=True) is Outcome.OK
+    assert store.load(HERE, [b"a", b"old"], base=20) == [b"state of a!", None]
+
+
+def test_a_whole_state_goes_over_an_older_one(stores: Store) -> None:
+    """A store that went back holds a manifest below our base."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a"))
+    assert store.checkpoint(HERE, 40, 50, Stamp("fp"), states("b"), whole=True) is Outcome.OK
+    assert store.load(HERE, [b"a", b"b"], base=50) == [None, b"state of b"]
+
+
+@pytest.mark.parametrize("stamp", [Stamp("fp", 1), Stamp("other", 2)])
+@pytest.mark.parametrize("new", [20, 30, 40])
+def test_a_whole_state_respects_other_owners(stores: Store, stamp: Stamp, new: int) -> None:
+    """A former owner must not replace what its successor has stored: neither later offsets nor later epochs."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 30, Stamp("fp", 2), states("a"))
+    assert store.checkpoint(HERE, 10, new, stamp, states("b"), whole=True) is Outcome.STALE
+    assert store.load(HERE, [b"a", b"b"], base=30) == [b"state of a", None]
+
+
+# Many keys at once.
+
+MANY = [(b"key-%d" % number, b"%d" % number * 7) for number in range(5_000)]
+
+
+def test_many_keys_are_saved_like_few(stores: Store) -> None:
+    """However a store cuts a large call: what it answers, keeps, counts and deletes is that of one call."""
+    store = stores.open()
+    assert store.checkpoint(HERE, None, 10, Stamp("fp"), MANY) is Outcome.OK
+    changed = [(key, value + b"!") for key, value in MANY[:3_000]]
+    deleted = [key for key, _ in MANY[3_500:]]
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [*changed, *states("new")], deleted) is Outcome.OK
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [*changed, *states("new")], deleted) is Outcome.OK
+    expected = [value + b"!" for _, value in MANY[:3_000]] + [value for _, value in MANY[3_000:3_500]] + [None] * 1_500
+    assert stores.open().load(HERE, [key for key, _ in MANY], base=20) == expected
+    manifest = store.manifest(HERE)
+    assert manifest is not None
+    assert (sum(manifest.counts), manifest.is_whole) == (3_501, True)
+    assert store.checkpoint(HERE, 20, 30, Stamp("fp"), states("new", suffix="!")) is Outcome.OK
+
+
+def test_many_keys_replace_what_is_stored(stores: Store) -> None:
+    """A whole state is seldom small."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("old"))
+    assert store.checkpoint(HERE, 5, 20, Stamp("fp"), MANY, whole=True) is Outcome.OK
+    assert store.load(HERE, [b"old", MANY[-1][0]], base=20) == [None, MANY[-1][1]]
+    stores.lose_manifest(HERE)
+    assert store.checkpoint(HERE, None, 30, Stamp("fp"), MANY[1:]) is Outcome.OK
+    assert store.load(HERE, [MANY[0][0], MANY[1][0]], base=30) == [None, MANY[1][1]]
+
+
+def test_many_keys_are_refused_like_few(stores: Store) -> None:
+    """Every rule holds for large calls too, and a refused one changes nothing."""
+    store = stores.open()
+    lost, other = same_bucket(2)
+    store.checkpoint(HERE, None, 10, Stamp("fp", 1), [(lost, b"1"), (other, b"2")])
+    few = store.manifest(HERE)
+    refused = [
+        store.checkpoint(HERE, None, 20, Stamp("fp", 1), MANY),
+        store.checkpoint(HERE, 10, 10, Stamp("fp", 1), MANY),
+        store.checkpoint(HERE, 10, 20, Stamp("fp", 0), MANY),
+        store.checkpoint(HERE, 10, 20, Stamp("fq", 1), MANY),
+        store.checkpoint(HERE, 15, 20, Stamp("fp", 1), MANY),
+    ]
+    assert refused == [Outcome.STALE] * 4 + [Outcome.ROLLED_BACK]
+    assert store.manifest(HERE) == few
+    stores.lose_key(HERE, lost)
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp", 1), [*MANY, (other, b"3")]) is Outcome.ROLLED_BACK
+    manifest = store.manifest(HERE)
+    assert manifest is not None
+    assert (manifest.offset, manifest.is_whole) == (10, False)
+
+
 # The store lost something.
+
+
+def test_a_manifest_tells_whether_its_buckets_are_whole(stores: Store) -> None:
+    """A new owner learns of a loss before it relies on anything."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp"), states("a", "b"))
+    stores.lose_key(HERE, b"a")
+    manifest = store.manifest(HERE)
+    assert manifest is not None
+    assert not manifest.is_whole
 
 
 def test_a_lost_manifest_is_noticed(stores: Store) -> None:
