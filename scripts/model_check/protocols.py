@@ -164,10 +164,10 @@ class StaysBlocked(Worker):
     unblocks = False
 
 
-class KeepsOldDoubts(Worker):
-    """Asks whether a transaction of an earlier ownership was committed, and believes the answer for a new one."""
+class SavesBesideATransaction(Worker):
+    """Saves state whose outputs are not known to be committed."""
 
-    forgets_doubts = False
+    settles_to_save = False
 
 
 class ForgetsDoubts(Worker):
@@ -242,15 +242,17 @@ VARIANTS = (
     Protocol("no key count", store=UncountedStore, fails_in=(LOST_KEY, ALL)),
     Protocol("no read check", store=UncheckedReadStore, fails_in=(ROLLBACK, FLUSH, LOST_KEY, ALL)),
     Protocol("no future check", TrustsTheFuture, fails_in=(MOVED_BACK, ALL)),
-    Protocol("no generation guard", is_fenced=False, fails_in=(ZOMBIES, ALL)),
+    Protocol("no generation guard", is_fenced=False, fails_in=(NONE, ZOMBIES, ALL)),
     Protocol("offset read before manifest", ReadsSpanFirst, fails_in=(ZOMBIES,)),
     Protocol("recovers from lost buckets", TrustsLostBuckets, fails_in=(LOST_KEY, ALL)),
     Protocol("writes only what it knows", WritesWhatItKnows, fails_in=(ROLLBACK, FLUSH, LOST_KEY, ALL)),
     Protocol("keeps state of the future", KeepsStateOfTheFuture, fails_in=(LOST_OFFSET,)),
-    Protocol("stays blocked", StaysBlocked, fails_in=(CRASH, ZOMBIES, ALL)),
-    Protocol("keeps old doubts", KeepsOldDoubts, fails_in=(CRASH, ZOMBIES)),
+    Protocol("stays blocked", StaysBlocked, fails_in=(NONE, CRASH, ZOMBIES, ALL)),
+    Protocol("saves beside a transaction", SavesBesideATransaction, fails_in=(NONE, CRASH, ZOMBIES)),
     Protocol("forgets doubts", ForgetsDoubts, fails_in=(CRASH, ZOMBIES)),
     Protocol("mixes polls", MixesPolls, fails_in=(FLUSH,)),
-    Protocol("saves before it commits", SavesFirst, fails_in=(CRASH, ZOMBIES, ALL)),
-    Protocol("two generations", TwoGenerations, TwoGenerationStore, fails_in=(ZOMBIES, ROLLBACK, FLUSH, LOST_KEY, ALL)),
+    Protocol("saves before it commits", SavesFirst, fails_in=(NONE, CRASH, ZOMBIES, ALL)),
+    Protocol(
+        "two generations", TwoGenerations, TwoGenerationStore, fails_in=(NONE, ZOMBIES, ROLLBACK, FLUSH, LOST_KEY, ALL)
+    ),
 )

@@ -8,7 +8,7 @@ every record lost or counted twice stays visible.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from scripts.model_check.world import FINGERPRINT, PARTITION, World
 from streamae.batches import Partition
@@ -20,6 +20,18 @@ from streamae.runtime.partitions import Partitions, Plan, Policy, plan
 BATCH = 4
 
 
+@dataclass(slots=True)
+class Flight:
+    """A transaction that runs beside its process: it ends when the world lets it, or when somebody waits for it."""
+
+    messages: tuple[Message, ...]
+    offsets: dict[Partition, int]
+    generation: int
+    has_landed: bool = False
+    error: RetryableError | None = None
+    is_doubtful: bool = False
+
+
 class Worker:
     """The protocol as built; `protocols` overrides single decisions."""
 
@@ -27,8 +39,8 @@ class Worker:
     checks_buckets = True  # does not go on from stored state that is incomplete
     counts_unread = True  # writes the store anew only if it knows every key that was stored
     unblocks = True  # goes on when what could not be committed was taken away
-    forgets_doubts = True  # with it, the question whether it was committed
     keeps_doubts = True  # asks until it is answered
+    settles_to_save = True  # knows how its transaction ended before it saves state
     mixes_polls = False  # takes what was polled before a recovery for what comes after it
 
     def __init__(self, world: World, number: int, policy: Policy) -> None:
@@ -40,12 +52,14 @@ class Worker:
         self.dirty: dict[bytes, None] = {}  # an ordered set
         self.generation, self.claim = 0, 0
         self.is_owner = self.is_waiting = self.is_blocked = self.is_polling = False
-        self.doubtful: dict[Partition, int] = {}
+        self.flight: Flight | None = None
         self.cursor: int | None = None  # where the source reads on, also while a recovery waits
         self.turns = self._run()
 
     def move(self) -> None:
         """Go on to the next point where others may come in between."""
+        if not self.world.choose(8):
+            self._land()
         next(self.turns)
 
     def is_done(self) -> bool:
@@ -68,6 +82,8 @@ class Worker:
 
     def _step(self) -> Iterator[None]:
         """Mirror `Engine.step`."""
+        if self.flight is not None and self.flight.has_landed and not self.flight.is_doubtful:
+            yield from self._settle()
         self._follow()
         was_running = PARTITION in self.partitions
         start, stop = self._poll()
@@ -118,6 +134,11 @@ class Worker:
 
     def _start(self) -> Iterator[None]:
         """Mirror `Recovery.start`."""
+        if self.is_waiting:
+            try:
+                yield from self._settle()
+            except RetryableError as error:
+                self.world.note(f"    {self.number} cannot start yet: {error}")
         if not self.is_waiting or self.is_blocked:
             return
         try:
@@ -172,43 +193,70 @@ class Worker:
 
     def _commit(self) -> Iterator[None]:
         """Mirror `Engine.commit`."""
-        offsets = self.partitions.finished()
-        if offsets or self.outbox.messages:
-            yield
-            yield from self._publish(offsets)
-        elif self.unblocks:
-            self.is_blocked = False
-            if self.forgets_doubts:
-                self.doubtful = {}
+        yield from self._settle()
+        yield
+        self._begin()
+        if self.is_blocked:
+            yield from self._settle()
         if self.world.choose(2):
+            if self.settles_to_save:
+                yield from self._settle()
             yield from self._save()
 
-    def _publish(self, offsets: dict[Partition, int]) -> Iterator[None]:
-        """Mirror `Engine._publish`."""
-        if not self._was_committed():
-            yield
-            self.doubtful = offsets
-            try:
-                self.world.commit(self.number, self.generation, self.outbox.messages, offsets)
-            except OutcomeUnknownError:
-                self.is_blocked = True
-                raise
-            except RetryableError:
-                self.doubtful, self.is_blocked = {}, True
-                raise
-        self.doubtful = {}
-        self.outbox.clear()
-        self.partitions.commit(offsets)
-        self.is_blocked = False
+    def _begin(self) -> None:
+        """Mirror `Publisher.start`."""
+        if self.flight is not None:
+            return
+        offsets = self.partitions.finished()
+        if offsets or self.outbox.waiting:
+            self.flight = Flight(self.outbox.take(), offsets, self.generation)
+        elif self.unblocks:
+            self.is_blocked = False
 
-    def _was_committed(self) -> bool:
-        """Mirror `Engine._was_committed_after_all`; as long as nobody answers, the question stays."""
-        ours = {partition: offset for partition, offset in self.doubtful.items() if partition in self.partitions}
+    def _land(self) -> None:
+        """Let the transaction under way end, if it has not."""
+        flight = self.flight
+        if flight is None or flight.has_landed:
+            return
+        flight.has_landed = True
+        try:
+            self.world.commit(self.number, flight.generation, flight.messages, flight.offsets)
+        except RetryableError as error:
+            flight.error = error
+
+    def _settle(self) -> Iterator[None]:
+        """Mirror `Publisher.settle`."""
+        flight = self.flight
+        if flight is None:
+            return
+        if flight.is_doubtful:
+            was_committed = self._was_committed(flight)
+        else:
+            yield
+            self._land()
+            if isinstance(flight.error, OutcomeUnknownError):
+                self.is_blocked = flight.is_doubtful = True
+                raise flight.error
+            was_committed = flight.error is None
+        self.flight = None
+        if was_committed:
+            self.outbox.delivered()
+            self.partitions.commit({at: offset for at, offset in flight.offsets.items() if at in self.partitions})
+            self.is_blocked = False
+        else:
+            self.outbox.failed()
+            self.is_blocked = True
+        if flight.error is not None and not flight.is_doubtful:
+            raise flight.error
+
+    def _was_committed(self, flight: Flight) -> bool:
+        """Mirror `Publisher._was_committed`; as long as nobody answers, the question stays."""
+        ours = {at: offset for at, offset in flight.offsets.items() if at in self.partitions}
         try:
             return bool(ours) and self.world.span().committed in ours.values()
         except RetryableError:
             if not self.keeps_doubts:
-                self.doubtful = {}
+                return False
             raise
 
     def _save(self) -> Iterator[None]:

@@ -41,7 +41,7 @@ def test_the_protocol_as_built_survives(played: list[Cell], mix: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_a_protocol_without_one_of_the_guards_fails(played: list[Cell], variant: Protocol) -> None:
-    """Each guard is needed, and the check sees what happens without it; without a fault every variant is sound."""
+    """Each guard is needed, and the check sees what happens without it, and only then."""
     mine = {cell.mix: cell for cell in played if cell.protocol is variant}
     assert set(mine) == {NONE, *variant.fails_in}
     assert [cell.complaint for cell in mine.values() if cell.complaint] == []
@@ -188,7 +188,7 @@ def test_hypothesis_finds_nothing_either() -> None:
     run_state_machine_as_test(machine(AS_BUILT), settings=BOUNDED)
 
 
-@pytest.mark.parametrize("name", ["forgets doubts", "stays blocked", "no key count", "two generations"])
+@pytest.mark.parametrize("name", ["forgets doubts", "stays blocked", "saves before it commits", "two generations"])
 def test_hypothesis_is_not_blind(name: str) -> None:
     """The state machine finds what is wrong with a protocol that lacks a guard."""
     with pytest.raises(AssertionError):

@@ -179,18 +179,18 @@ def test_an_event_too_large_for_its_topic_waits_whole() -> None:
     """Half an event is none: it is neither shortened nor skipped, nothing is read meanwhile, and it comes out unchanged."""
     golden = run(stream())
     rig = Rig(broker_with(stream()), settings=settings(output={"commit_interval_ms": 40}))
-    while not rig.engine.outbox.messages:
+    while not rig.engine.outbox.waiting:
         rig.step()
     rig.broker.fail_at("after_send", TooLargeError("1,300 bytes, allowed are 1,000", 0), times=1_000)
     rig.now_ms += 40
     with pytest.raises(TooLargeError):
         rig.step()
-    waiting = list(rig.engine.outbox.messages)
+    waiting = list(rig.engine.outbox.waiting)
     before = [progress.position for _, progress in rig.engine.partitions.items()]
     for _ in range(20):
         with pytest.raises(TooLargeError):
             rig.step()
-    assert rig.engine.outbox.messages == waiting
+    assert rig.engine.outbox.waiting == waiting
     assert [progress.position for _, progress in rig.engine.partitions.items()] == before
     assert rig.engine.summary()["commit_blocked"]
     rig.engine.report()
