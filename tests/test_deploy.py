@@ -26,6 +26,7 @@ from streamae.config import ServiceSettings, Settings
 from streamae.config_sources import SETTING_NAMES, load_settings
 from streamae.errors import ExitCode
 from streamae.runtime import health, service
+from streamae.runtime.partitions import REASONS
 from streamae.runtime.telemetry import (
     CHECKPOINT_OUTCOMES,
     KEY_STATES,
@@ -455,7 +456,7 @@ def test_alerts_use_metrics_that_exist(rule: dict[str, Any]) -> None:
     used = set(re.findall(r"\bstreamae_\w+", text))
     assert used <= sample_names()
     assert used or "up{" in rule["expr"]
-    values = {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *REBALANCES, *KEY_STATES, *PARTITION_STATES}
+    values = {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *REBALANCES, *KEY_STATES, *PARTITION_STATES, *REASONS}
     values |= {*Reason, *ChangeKind, "streamae"}
     named = {value for text in re.findall(r"=~?\"([\w|]+)\"", rule["expr"]) for value in text.split("|")}
     assert named <= {str(value) for value in values}

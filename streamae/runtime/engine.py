@@ -163,9 +163,9 @@ class Engine:
         """Refresh the gauges that cost something to compute."""
         self.telemetry.lag(self.source.lag())
         self.telemetry.keys(gauges.key_states(self.stages, self.states))
-        loading = len(self.recovery.waiting)
-        is_blocked = self.publisher.is_blocked
-        self.telemetry.partitions(gauges.partition_states(self.partitions, loading, self.put_off, is_blocked))
+        halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
+        loading = len(self.recovery.waiting) - halted
+        self.telemetry.partitions(gauges.partition_states(self.partitions, loading, halted, self.put_off, is_blocked))
         self.telemetry.committed({partition: progress.committed for partition, progress in self.partitions.items()})
         if self._look_around is not None:
             self._look_around()

@@ -28,13 +28,14 @@ def key_states(stages: Stages, states: KeyStates) -> dict[str, int]:
 
 
 def partition_states(
-    partitions: Partitions, loading: int, put_off: Container[Partition], is_blocked: bool
+    partitions: Partitions, loading: int, halted: int, put_off: Container[Partition], is_blocked: bool
 ) -> dict[str, int]:
     """Return the number of partitions by state, one of `telemetry.PARTITION_STATES`.
 
     Args:
         partitions: owned and recovered ones.
         loading: owned ones that are not recovered yet.
+        halted: owned ones that are not recovered by policy.
         put_off: those of `partitions` that wait for the store.
         is_blocked: all of them wait for a commit.
     """
@@ -44,4 +45,8 @@ def partition_states(
             return "paused"
         return "replaying" if progress.is_replaying else "running"
 
-    return {"loading": loading, **Counter(state(partition, progress) for partition, progress in partitions.items())}
+    return {
+        "loading": loading,
+        "halted": halted,
+        **Counter(state(partition, progress) for partition, progress in partitions.items()),
+    }

@@ -140,7 +140,10 @@ def test_halting_waits_for_somebody() -> None:
     rig, kept = lost("halt")
     published, committed = len(rig.events()), rig.broker.committed("group", P0)
     rig.step(20)
+    rig.engine.report()
     assert rig.engine.summary()["halted"] == 1
+    assert b'streamae_partition_state{state="halted"} 1.0' in rig.telemetry.render()[0]
+    assert b'streamae_partition_state{state="loading"} 0.0' in rig.telemetry.render()[0]
     assert (len(rig.events()), rig.broker.committed("group", P0)) == (published, committed)
     rig.store.restore(kept)
     rig.now_ms += HALT_RETRY_MS
