@@ -10,6 +10,7 @@ from pathlib import Path
 
 SINK, SOURCE = "streamae/connectors/kafka/sink.py", "streamae/connectors/kafka/source.py"
 CHECKPOINT, LOAD = "streamae/connectors/checkpoint.lua", "streamae/connectors/load.lua"
+RULES = "streamae/connectors/rules.lua"
 DELIVERY = "streamae/connectors/kafka/at_least_once.py"
 REPEATED, RIGHTS = "tests/connectors/test_at_least_once.py", "tests/connectors/test_kafka_rights.py"
 PUBLISHER = "streamae/runtime/publisher.py"
@@ -247,26 +248,50 @@ GUARDS = (
     Guard(
         "compare-and-set",
         "only forward: a later offset stays",
-        CHECKPOINT,
-        "if base == '' or offset >= new or stored[2] ~= fingerprint then return 'stale' end",
-        "if base == '' or stored[2] ~= fingerprint then return 'stale' end",
+        RULES,
+        "if offset >= new or stored[2]",
+        "if stored[2]",
         _of(CONTRACT, "test_a_zombie_is_stale", "test_the_manifest_never_goes_back"),
     ),
     Guard(
         "compare-and-set",
         "only on the offset relied on",
-        CHECKPOINT,
-        "if offset < tonumber(base) then return 'rolled_back' end",
-        "",
+        RULES,
+        "return offset < tonumber(base) and 'rolled_back'",
+        "return false",
         _of(CONTRACT, "test_an_older_store_is_noticed"),
+    ),
+    Guard(
+        "compare-and-set",
+        "not over the state of a later owner",
+        RULES,
+        " or is_later then",
+        " then",
+        _of(CONTRACT, "test_whoever_took_over_later_may_write_a_former_owner_may_not"),
+    ),
+    Guard(
+        "compare-and-set",
+        "not over the state of another topic",
+        RULES,
+        " or is_elsewhere or",
+        " or",
+        _of(CONTRACT, "test_state_of_another_topic_is_not_written_over"),
     ),
     Guard(
         "key count",
         "counting the keys of a bucket before saving",
         CHECKPOINT,
-        "if base ~= '' and redis.call('HLEN', KEYS[bucket]) ~= struct.unpack('<I4', counts, index * 4 + 1) then",
+        "if not replaces and redis.call('HLEN', KEYS[bucket]) ~= unpacked(counts, index) then",
         "if false then",
         _of(CONTRACT, "test_a_lost_key_is_noticed"),
+    ),
+    Guard(
+        "key count",
+        "counting the keys of a bucket before a large save",
+        "streamae/connectors/switch.lua",
+        "if not replaces and redis.call('HLEN', group.bucket) ~= unpacked(counts, group.index) then",
+        "if false then",
+        _of(CONTRACT, "test_many_keys_are_refused_like_few"),
     ),
     Guard(
         "key count",
@@ -287,9 +312,9 @@ GUARDS = (
     Guard(
         "fingerprint",
         "state of another meaning is not overwritten",
-        CHECKPOINT,
-        "if base == '' or offset >= new or stored[2] ~= fingerprint then return 'stale' end",
-        "if base == '' or offset >= new then return 'stale' end",
+        RULES,
+        " or stored[2] ~= ARGV[3] or",
+        " or",
         _of(CONTRACT, "test_state_of_another_meaning_is_stale"),
     ),
     Guard(
@@ -304,7 +329,7 @@ GUARDS = (
         "future check",
         "state ahead of the group's offset is not gone on from",
         RECOVERY,
-        "    if manifest.offset > committed:\n",
+        "    if manifest.offset > target:\n",
         "    if manifest.offset > manifest.offset:\n",
         _of("tests/runtime/test_partitions.py", "test_every_case_of_recovery"),
     ),
