@@ -228,6 +228,7 @@ class Watch:
                 committed = self.committed()
                 ahead = [index for index, offset in stored.items() if offset > committed.get(index, offset)]
                 if ahead:
+                    committed = {index: offset for index, offset in committed.items() if index not in ahead}
                     committed |= self._decided(ahead)
                 self.samples.append(Sample(time.monotonic(), stored, committed))
                 self._newest |= committed
@@ -235,7 +236,10 @@ class Watch:
                 continue  # a service is away: that may be the fault of this trial
 
     def _decided(self, partitions: list[int]) -> dict[int, int]:
-        """Return committed offsets once no decided transaction is left to be written, which may take a moment."""
+        """Return committed offsets once no decided transaction is left to be written, which may take a moment.
+
+        Those that stay undecided are left out: the next sample asks again.
+        """
         found = self._as_decided.committed([self._places[index] for index in partitions], timeout=DECISION_TIMEOUT_S)
         return {at.partition: max(0, at.offset) for at in found if at.error is None}
 
