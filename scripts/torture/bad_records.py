@@ -7,6 +7,7 @@ Must not know: how records are decoded.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import struct
@@ -19,7 +20,7 @@ from scripts.torture.workload import FEATURES, STEP_MS
 
 REJECTED_IF_MISSING = FEATURES[-1]  # window.missing_overrides of the workers: this feature has the policy `reject`
 MAX_RECORD_BYTES, MAX_KEY_BYTES = 262_144, 256  # input.max_record_bytes and max_key_bytes of the workers
-HUGE_BYTES = 10_000_000
+HUGE_BYTES = 10_000_000  # at least
 DAY_MS = 86_400_000
 
 Entry = tuple[bytes | None, bytes | None]  # key and value
@@ -101,6 +102,11 @@ def _around(before: bytes = b"", after: bytes = b"", encoding: str = "utf-8") ->
 def _padded(size: int) -> Make:
     """Return a good record blown up by a field nobody asked for to more than `size` bytes."""
     return lambda place, _random: place.text(note="x" * size).encode()
+
+
+def _incompressible(size: int) -> Make:
+    """Return a good record blown up by more than `size` bytes that no compression makes much smaller."""
+    return lambda place, random: place.text(note=base64.b64encode(random.randbytes(size)).decode()).encode()
 
 
 def _binary(_place: Place, random: Random) -> bytes:
@@ -186,7 +192,9 @@ WRONG_SIZES = [
 ]
 
 KINDS = [*NOT_JSON, *WRONG_VALUES, *WRONG_TIMES, *WRONG_SIZES]
-HUGE = Kind("10 MB", "too_large", _padded(HUGE_BYTES))  # a few of these a run, whatever the number of the others
+HUGE = Kind(
+    "10 MB", "too_large", _incompressible(HUGE_BYTES)
+)  # a few of these a run, whatever the number of the others
 
 WRONG_ARRAYS = [  # for records whose features are one array, in a field of this name
     Kind("array too short", "wrong_length", _set("values", [1.0])),
