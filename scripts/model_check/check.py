@@ -54,8 +54,10 @@ def cells(schedules: int) -> list[Cell]:
     """Share the schedules out: every mix for the protocol as built; for a variant those that break it, and none."""
     variants = [(variant, mix) for variant in VARIANTS for mix in MIXES if mix in {NONE, *variant.fails_in}]
     as_built = int(schedules * SHARE_AS_BUILT) // len(MIXES)
-    each = (schedules - as_built * len(MIXES)) // len(variants)
-    return [Cell(AS_BUILT, mix, as_built) for mix in MIXES] + [Cell(*variant, each) for variant in variants]
+    share = (schedules - as_built * len(MIXES)) // sum(variant.weight for variant, _ in variants)
+    return [Cell(AS_BUILT, mix, as_built) for mix in MIXES] + [
+        Cell(variant, mix, share * variant.weight) for variant, mix in variants
+    ]
 
 
 def run(schedules: int, seed: int, progress: Callable[[int, int], None] = lambda _done, _total: None) -> list[Cell]:

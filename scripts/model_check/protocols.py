@@ -39,6 +39,7 @@ class Protocol:
         store: its store.
         is_fenced: whether the group refuses commits without a current generation.
         fails_in: fault mixes in which it is known to break; empty = never may.
+        weight: shares of the schedules; more than one for what breaks seldom.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Protocol:
     store: type[MemoryStore] = MemoryStore
     is_fenced: bool = True
     fails_in: tuple[str, ...] = ()
+    weight: int = 1
 
 
 class BlindWriteStore(MemoryStore):
@@ -243,9 +245,9 @@ VARIANTS = (
     Protocol("no read check", store=UncheckedReadStore, fails_in=(ROLLBACK, FLUSH, LOST_KEY, ALL)),
     Protocol("no future check", TrustsTheFuture, fails_in=(MOVED_BACK, ALL)),
     Protocol("no generation guard", is_fenced=False, fails_in=(NONE, ZOMBIES, ALL)),
-    Protocol("offset read before manifest", ReadsSpanFirst, fails_in=(ZOMBIES,)),
+    Protocol("offset read before manifest", ReadsSpanFirst, fails_in=(ZOMBIES,), weight=2),
     Protocol("recovers from lost buckets", TrustsLostBuckets, fails_in=(LOST_KEY, ALL)),
-    Protocol("writes only what it knows", WritesWhatItKnows, fails_in=(ROLLBACK, FLUSH, LOST_KEY, ALL)),
+    Protocol("writes only what it knows", WritesWhatItKnows, fails_in=(FLUSH, LOST_KEY), weight=3),
     Protocol("keeps state of the future", KeepsStateOfTheFuture, fails_in=(LOST_OFFSET,)),
     Protocol("stays blocked", StaysBlocked, fails_in=(NONE, CRASH, ZOMBIES, ALL)),
     Protocol("saves beside a transaction", SavesBesideATransaction, fails_in=(NONE, CRASH, ZOMBIES)),

@@ -13,12 +13,13 @@ from typing import Any
 from scripts.model_check import protocols
 from scripts.model_check.protocols import Protocol
 from scripts.model_check.worker import Worker
-from scripts.model_check.world import FINGERPRINT, KEYS, PARTITION, World
+from scripts.model_check.world import FINGERPRINT, IDENTITY, KEYS, PARTITION, World
 from streamae.connectors.protocols import Stamp
 from streamae.errors import RetryableError
 from streamae.runtime.partitions import Policy
 
 RECORDS, WORKERS = 12, 3
+GHOST = b"ghost"
 MOVES = 60  # of a schedule, before the faults stop
 PATIENCE = 300  # moves the survivors get to finish; a sound protocol needs fewer than a hundred
 LOSING = (protocols.LOST_OFFSET, protocols.ALL)  # the mixes in which the group loses its offset
@@ -45,7 +46,7 @@ class Run:
 
         Where no fault loses stored or committed data, no state may ever be rebuilt: rebuilding is forbidden there,
         so that a protocol which throws sound state away is caught. The stored state then begins as empty, not as
-        missing.
+        missing. In every other schedule a key is stored that is not heard of again: then no process ever knows all.
         """
         self.protocol, self.mix, self.choose = protocol, mix, choose
         self.is_calm = False
@@ -53,10 +54,13 @@ class Run:
         self.world = World(log, protocol.store(), self._choose, is_fenced=protocol.is_fenced)
         self.world.fails = mix != protocols.NONE
         self.policy = Policy(on_lost_offsets="start" if mix in LOSING and choose(2) else "resume")
-        if mix in {protocols.NONE, protocols.CRASH, protocols.ZOMBIES}:
+        is_haunted, is_sound = choose(2), mix in {protocols.NONE, protocols.CRASH, protocols.ZOMBIES}
+        if is_sound:
             self.policy = Policy(rebuild_max_records=0)
+        if is_sound or is_haunted:
             self.world.group.committed = 0
-            self.world.store.checkpoint(PARTITION, None, 0, Stamp(FINGERPRINT), [])
+            ghosts = [(GHOST, b"")] if is_haunted else []
+            self.world.store.checkpoint(PARTITION, None, 0, Stamp(FINGERPRINT, identity=IDENTITY), ghosts)
         self.workers = [self._started(number) for number in range(WORKERS)]
         self.paused: set[int] = set()
         self.snapshot: dict[Any, Any] = {}

@@ -102,7 +102,7 @@ def test_schedules_are_shared_out_completely() -> None:
     """The figure asked for is the figure played, but for the remainders, and most go to the protocol as built."""
     for asked in (10_000, SCHEDULES, 1_000_000):
         shared = cells(asked)
-        assert asked - len(shared) < sum(cell.schedules for cell in shared) <= asked
+        assert asked - 2 * len(shared) < sum(cell.schedules for cell in shared) <= asked
         assert sum(cell.schedules for cell in shared if cell.protocol is AS_BUILT) > asked / 2
 
 
