@@ -90,7 +90,7 @@ def lost_buckets(context: Context, arguments: Sequence[str]) -> Result:
         trial.workers.start(0)
         trial.finish()
         result = trial.judge()
-        noticed = trial.workers.logged("state_lost") + trial.workers.logged("state_store_rollback")
+        noticed = trial.workers.logged("state_lost") + trial.workers.logged("partition_started", reason="incomplete")
     result.require(noticed or arguments, "no loss was noticed")
     return result
 
