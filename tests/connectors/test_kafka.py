@@ -145,6 +145,22 @@ def test_a_message_too_large_is_named_and_nothing_is_committed(kafka_streams: Ka
 
 
 @pytest.mark.integration
+def test_the_message_too_large_is_named_among_those_it_takes_down(kafka_streams: KafkaStreams, topic: str) -> None:
+    """All records of its transaction fail with it: blaming another one would send the same again for ever."""
+    reader = owner_of(kafka_streams, topic)
+    narrow, wide = f"{topic}-narrow", f"{topic}-wide"
+    kafka_io.create_topics(kafka_streams.servers, narrow, configs={"max.message.bytes": "2000"})
+    kafka_io.create_topics(kafka_streams.servers, wide)
+    noise = random.Random(0)
+    bulk = [message(wide, noise.randbytes(100_000)) for _ in range(60)]
+    messages = [*bulk[:3], message(narrow, noise.randbytes(10_000)), *bulk[3:]]
+    with pytest.raises(TooLargeError) as caught:
+        commit(kafka_streams.sink(), messages, {Partition(topic, 0): 7}, reader.source.membership())
+    assert caught.value.index == 3
+    assert (kafka_streams.read(wide), kafka_streams.committed(topic)) == ([], None)
+
+
+@pytest.mark.integration
 def test_a_missing_output_topic_aborts_and_may_be_retried(kafka_streams: KafkaStreams, topic: str) -> None:
     """The operator creates the topic, the same batch goes through."""
     reader = owner_of(kafka_streams, topic)

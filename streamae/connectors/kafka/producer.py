@@ -85,8 +85,12 @@ class Sends:
         for message in messages:
             value = message.value if message.value is not None or message.key is not None else b""
             headers = [(name, b"" if content is None else content) for name, content in message.headers]
-            with self._explained(message.topic, len(self._sent)):
-                sent = self._producer.send(message.topic, value, message.key, headers)
+            try:
+                with self._explained(message.topic, len(self._sent)):
+                    sent = self._producer.send(message.topic, value, message.key, headers)
+            except RetryableError:
+                self._tell_culprit()
+                raise
             self._sent.append((message.topic, sent))
 
     def await_all(self, deadline_s: float) -> None:
@@ -100,8 +104,23 @@ class Sends:
             RetryableError: a record failed or was not confirmed in time.
         """
         for index, (topic, sent) in enumerate(self._sent):
-            with self._explained(topic, index):
-                sent.get(max(0.0, deadline_s - time.monotonic()))
+            try:
+                with self._explained(topic, index):
+                    sent.get(max(0.0, deadline_s - time.monotonic()))
+            except RetryableError:
+                self._tell_culprit()
+                raise
+
+    def _tell_culprit(self) -> None:
+        """Raise for the message that is too large, if there is one.
+
+        It takes all others of its transaction down with it, and one of those may be the first to be looked at: were
+        it blamed, nobody would shorten the right one, and all of them would be sent again for ever.
+        """
+        for index, (topic, sent) in enumerate(self._sent):
+            if sent.failed() and isinstance(sent.exception, MessageSizeTooLargeError):
+                with self._explained(topic, index):
+                    sent.get(0)
 
     @contextmanager
     def _explained(self, topic: str, index: int) -> Iterator[None]:
