@@ -13,7 +13,8 @@ from streamae.batches import Floats, Series
 from streamae.config import TrainSettings, WindowSettings
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DataError
-from streamae.model.autoencoder import Autoencoder, Cell
+from streamae.model.architecture import Cell
+from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.runner import Runner
 from streamae.model.training import TrainOptions, losses, train
