@@ -13,7 +13,20 @@ from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
 from streamae.runtime import gauges
 from streamae.runtime.put_off import RETRY_MS
-from tests.engines import DEAD, FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, header, ids, settings, stream
+from tests.engines import (
+    DEAD,
+    FEATURES,
+    START_MS,
+    STEP_MS,
+    TOPIC,
+    WINDOW,
+    Rig,
+    broker_with,
+    header,
+    ids,
+    settings,
+    stream,
+)
 
 
 def run(records: list[tuple[bytes, bytes]], partitions: int = 2, polls: int = 40, **sections: Any) -> Rig:
@@ -144,8 +157,11 @@ def test_no_event_across_a_gap() -> None:
 def test_a_failed_commit_is_repeated_with_the_same_outputs() -> None:
     """Nothing is visible of a transaction that failed, nothing new is read meanwhile, and all arrives in the end."""
     golden = run(stream())
-    rig = Rig(broker_with(stream()))
-    rig.broker.fail_at("before_commit", RetryableError("no answer"), times=3)
+    broker = broker_with(stream())
+    broker.create_topic("scores", 2)
+    rig = Rig(broker, settings=settings(output={"scores_topic": "scores"}))
+    rig.step(4)
+    rig.broker.fail_at("before_commit", RetryableError("no answer"), times=3)  # of windows, so that there is output
     failures = 0
     for _ in range(80):
         try:
@@ -155,6 +171,7 @@ def test_a_failed_commit_is_repeated_with_the_same_outputs() -> None:
             assert rig.engine.summary()["commit_blocked"]
     rig.run_dry()
     assert failures == 3
+    assert len(broker.records("scores")) == 3 * (120 - WINDOW + 1)
     assert ids(rig.events()) == ids(golden.events())
     assert rig.state() == golden.state()
 
