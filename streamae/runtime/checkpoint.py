@@ -99,7 +99,6 @@ class Checkpointer:
             if outcome is not Outcome.ROLLED_BACK or progress.unread:
                 return outcome
             self.telemetry.rolled_back()
-            progress.is_gone = True
         slots = self.states.table.owned(partition)  # every key there is: what was lost is here
         outcome = self._call(partition, progress, slots, now_ms, whole=True)
         progress.is_gone = outcome is None

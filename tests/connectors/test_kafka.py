@@ -124,6 +124,30 @@ def test_a_restarted_static_member_takes_its_place_and_fences_the_old(kafka_stre
         old.poll_until(lambda: False, "the old member to be told")
 
 
+@pytest.mark.integration
+def test_what_was_committed_in_a_topic_not_known_to_be_new_does_not_count(
+    kafka_streams: KafkaStreams, topic: str
+) -> None:
+    """The client reads on in the new topic at the former position; once that is noticed, what it skipped is read."""
+    reader, partition = owner_of(kafka_streams, topic), Partition(topic, 0)
+    kafka_streams.produce(topic, [(b"key", b"former")] * 4)
+    reader.poll_until_values(4)
+    reader.source.span(partition)
+    reader.starts_itself = False
+    kafka_streams.recreate(topic, [(b"key", b"%d" % number) for number in range(6)])
+    reader.poll_until(lambda: len(reader.values) > 4 or reader.revoked, "the new topic", timeout_s=30)
+    if not reader.revoked:  # else the client was quick to notice
+        commit(kafka_streams.sink(), [], {partition: 6}, reader.source.membership())
+        assert kafka_streams.committed(topic) == 6
+    reader.poll_until(lambda: reader.revoked and len(reader.assigned) > 1, "the partition to come back", timeout_s=30)
+    assert reader.source.span(partition).committed is None
+    reader.records.clear()
+    reader.start(partition)
+    assert reader.poll_until_values(6) == [b"%d" % number for number in range(6)]
+    commit(kafka_streams.sink(), [], {partition: 3}, reader.source.membership())
+    assert reader.source.span(partition).committed == 3
+
+
 # Transactions.
 
 

@@ -14,6 +14,7 @@ from scripts.services import RedisServer
 from scripts.services.process import free_port
 from streamae.batches import Partition
 from streamae.connectors.protocols import Outcome, Stamp
+from streamae.connectors.redis_changes import Changes
 from streamae.connectors.redis_store import STAGE_TTL_MS, RedisOptions, RedisStore
 from streamae.errors import ConfigError, RetryableError
 from tests.conftest import start_or_skip
@@ -108,6 +109,18 @@ def save_many(store: RedisStore) -> Outcome:
     return store.checkpoint(HERE, 10, 20, Stamp("fp"), MANY[:4_000], deleted=[key for key, _ in MANY[4_000:]])
 
 
+def before_call(store: RedisStore, call: int, happens: Callable[[], object]) -> None:
+    """Let something happen right before the n-th round trip from now on."""
+    calls, take = itertools.count(1), store._client.connection_pool.get_connection
+
+    def get_connection(*arguments: object, **options: object) -> object:
+        if next(calls) == call:
+            happens()
+        return take(*arguments, **options)
+
+    store._client.connection_pool.get_connection = get_connection  # type: ignore[method-assign]  # others come between
+
+
 @pytest.fixture(scope="module")
 def round_trips(redis_server: RedisServer) -> Iterator[int]:
     """How many calls `save_many` takes."""
@@ -196,6 +209,48 @@ def test_changes_that_were_lost_before_they_were_merged_are_noticed(in_redis: In
     assert store.load(HERE, [b"key-0"], 20) is None
     assert store.manifest(HERE) is None
     assert in_redis.keys() == []
+
+
+@pytest.mark.integration
+def test_changes_that_were_lost_before_they_counted_are_not_switched_to(in_redis: InRedis, round_trips: int) -> None:
+    """Part of a call is none: it is made again from the beginning, and the former state stands meanwhile."""
+    store = in_redis.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp"), BEFORE)
+    parts = sum(1 for _ in Changes.of(MANY[:4_000], [key for key, _ in MANY[4_000:]], is_all=False).parts())
+    before_call(store, parts + 2, lambda: in_redis.raw.delete(side_keys(in_redis)[0]))
+    with pytest.raises(RetryableError, match="before it was complete"):
+        save_many(store)
+    assert store.load(HERE, [b"key-0"], 10) == [b"old"]
+    assert save_many(store) is Outcome.OK
+    assert store.load(HERE, [key for key, _ in MANY], 20) == [value for _, value in AFTER]
+
+
+@pytest.mark.integration
+def test_changes_that_count_do_not_expire(in_redis: InRedis, round_trips: int) -> None:
+    """Whoever comes next may come tomorrow."""
+    dying = in_redis.open()
+    dying.checkpoint(HERE, None, 10, Stamp("fp"), BEFORE)
+    die_at(dying, round_trips - 2)
+    with suppress(DiedError):
+        save_many(dying)
+    assert side_keys(in_redis)
+    assert all(in_redis.raw.pttl(key) == -1 for key in side_keys(in_redis))
+
+
+@pytest.mark.integration
+def test_a_drop_sees_changes_that_came_to_count_meanwhile(in_redis: InRedis, round_trips: int) -> None:
+    """Another owner's large call ends between the look and the drop: its side hashes go as well."""
+    store, dying = in_redis.open(), in_redis.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp"), BEFORE)
+    die_at(dying, round_trips - 2)
+
+    def save() -> None:
+        with suppress(DiedError):
+            save_many(dying)
+
+    before_call(store, 2, save)
+    assert store.drop(HERE) is True
+    assert in_redis.raw.keys(f"{in_redis.prefix}:*") == []
 
 
 @pytest.mark.integration
