@@ -54,10 +54,15 @@ class Log:
 
 @dataclass(slots=True)
 class Group:
-    """A consumer group. Members share partitions; every change of membership starts a new generation."""
+    """A consumer group. Members share partitions; every change of membership starts a new generation.
+
+    Attributes:
+        since: generation in which each partition came to its owner.
+    """
 
     generation: int = 0
     owners: dict[Partition, int] = field(default_factory=dict)
+    since: dict[Partition, int] = field(default_factory=dict)
     members: dict[int, tuple[str, ...]] = field(default_factory=dict)
     committed: dict[Partition, int] = field(default_factory=dict)
 
@@ -206,6 +211,8 @@ class MemoryBroker(Switches):
                     owner = min(takers, key=lambda member: (kept[member], held[member]))
                 spare -= kept[owner] == share
                 group.owners[partition] = owner
+                if owner != previous.get(partition):
+                    group.since[partition] = group.generation
                 kept[owner] += 1
                 held[owner] += 1
 
@@ -246,7 +253,7 @@ class MemorySource:
         self._topics = tuple(topics)
         self._max_poll_records = max_poll_records
         self._generation = 0
-        self._owned: set[Partition] = set()
+        self._owned: dict[Partition, int] = {}  # and since which generation
         self._positions: dict[Partition, int] = {}  # owned partitions that were started
         self._paused: set[Partition] = set()
         self._identities: dict[Partition, str] = {}  # as last told by `span`
@@ -281,7 +288,7 @@ class MemorySource:
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Stop delivering."""
-        self._paused.update(self._owned.intersection(partitions))
+        self._paused.update(self._owned.keys() & partitions)
 
     def resume(self, partitions: Sequence[Partition]) -> None:
         """Deliver again."""
@@ -310,14 +317,14 @@ class MemorySource:
         revoked: list[Partition] = []
         if self.member not in group.members:  # new, or thrown out: whatever was owned is lost first
             revoked.extend(sorted(self._owned))
-            self._owned = set()
+            self._owned = {}
             self.member = self._broker.join(self.group, self._topics)
         if self._generation == group.generation:
             return [], revoked
         self._generation = group.generation
-        mine = {partition for partition, owner in group.owners.items() if owner == self.member}
-        revoked.extend(sorted(self._owned - mine))
-        assigned = sorted(mine - self._owned)
+        mine = {partition: group.since[partition] for partition, at in group.owners.items() if at == self.member}
+        revoked.extend(sorted(partition for partition, since in self._owned.items() if mine.get(partition) != since))
+        assigned = sorted(partition for partition, since in mine.items() if self._owned.get(partition) != since)
         self._owned = mine
         for partition in revoked:
             self._positions.pop(partition, None)

@@ -166,6 +166,20 @@ def test_a_zombie_does_not_know_it_until_it_polls(broker: MemoryBroker) -> None:
     assert broker.records("out") == []
 
 
+def test_a_partition_that_went_and_came_back_between_two_polls_was_lost(broker: MemoryBroker) -> None:
+    """What another member did with it meanwhile must not be missed: it is lost and won back, not kept."""
+    broker.create_topic("in", 2)
+    sleeper = reader(broker)
+    assert len(sleeper.owned) == 2
+    other = reader(broker)
+    (moved,) = other.owned
+    other.source.close()
+    sleeper.poll()
+    assert len(sleeper.owned) == 2
+    assert sleeper.revoked == [moved]
+    assert sleeper.assigned[2:] == [moved]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(["join", "leave", "expel", "poll", "grow"]), max_size=25), st.randoms())
 def test_no_schedule_gives_a_partition_to_two_stable_members(steps: list[str], rng: object) -> None:
