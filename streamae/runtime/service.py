@@ -21,7 +21,7 @@ from threading import Event, Thread, Timer
 from typing import Any, Protocol
 
 from streamae.config import LoadedSettings, Settings
-from streamae.errors import ConfigError, ExitCode, FatalError, RetryableError, StreamaeError
+from streamae.errors import ConfigError, ExitCode, FatalError, MembershipError, RetryableError, StreamaeError
 from streamae.runtime import logs
 from streamae.runtime.health import HealthServer
 from streamae.runtime.notify import Notifier
@@ -234,14 +234,18 @@ class Service:
         self._progressed()
 
     def _back_off(self, error: RetryableError) -> None:
-        """Wait, twice as long each time; always shorter than the watchdog's patience."""
+        """Wait, twice as long each time; always shorter than the watchdog's patience.
+
+        A process that is no member waits no longer than the first time: it joins by polling, and the others wait for it.
+        """
         self._telemetry.retried()
         if self._failing is None:
             self._log.warning("retrying", error=str(error), kind=type(error).__name__)
         since_ms = self._now_ms() if self._failing is None else self._failing[0]
         self._failing = since_ms, f"{type(error).__name__}: {error}"
         longest_s = min(LAST_BACKOFF_S, (self._notifier.watchdog_ms or 60_000) / 4_000)
-        self._backoff_s = min(longest_s, max(FIRST_BACKOFF_S, 2 * self._backoff_s))
+        is_joining = isinstance(error, MembershipError)
+        self._backoff_s = FIRST_BACKOFF_S if is_joining else min(longest_s, max(FIRST_BACKOFF_S, 2 * self._backoff_s))
         self._wait(self._backoff_s)
 
     def _progressed(self) -> None:

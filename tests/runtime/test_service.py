@@ -323,6 +323,12 @@ class TestFailures:
         assert world.waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0])
         assert (world.waits[0], world.waits[-1]) == (FIRST_BACKOFF_S, LAST_BACKOFF_S)
 
+    def test_a_process_that_is_no_member_polls_on(self, make: Make) -> None:
+        """It joins by polling, within a time limit, and all others stand still for it: it must not sleep through that."""
+        world = make(*[RetryableError("no broker")] * 4, *[MembershipError("rebalancing")] * 5, None)
+        assert world.service.run() == 0
+        assert world.waits == pytest.approx([0.1, 0.2, 0.4, 0.8] + [FIRST_BACKOFF_S] * 5)
+
     def test_success_starts_the_backoff_anew(self, make: Make) -> None:
         """After one good step the next trouble is met quickly again."""
         world = make(RetryableError("a"), RetryableError("a"), None, RetryableError("b"), None)
