@@ -12,7 +12,7 @@ from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Message
 from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
-from streamae.runtime.partitions import Partitions, Plan
+from streamae.runtime.partitions import Partitions, Plan, Policy
 from streamae.runtime.publisher import Publisher, RunAside, at_once, in_thread
 from streamae.runtime.recovery import Recovery
 from streamae.runtime.telemetry import Telemetry
@@ -32,11 +32,11 @@ class Bench:
         self.source = MemorySource(self.broker, "group", ("sensors",))
         self.source.poll(0)
         self.partitions, self.telemetry = Partitions(), Telemetry()
-        recovery = Recovery(self.source, MemoryStore(), "settings", first="earliest", rebuild_max_records=0)
+        recovery = Recovery(self.source, MemoryStore(), "settings", Policy(), self.telemetry)
         self.publisher = Publisher(
             MemorySink(self.broker), self.source, self.partitions, recovery, self.telemetry, DEAD, run_aside
         )
-        self.partitions.take(P0, Plan(0, 0, None, drop_stored=False, reason="first"), None)
+        self.partitions.take(P0, Plan(0, 0, None, drop_stored=False, reason="first"), self.source.span(P0), None)
 
     def decide(self, *offsets: int, topic: str = EVENTS, value: bytes = b"event") -> None:
         """Let the records at these offsets cause a message each."""
