@@ -117,8 +117,13 @@ class Worker:
         self.process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> None:
-        """Ask for an orderly end (SIGTERM)."""
+        """Ask for an orderly end (SIGTERM), which a process can give only when it has begun to listen for signals.
+
+        Raises:
+            TimedOutError: it does not come so far.
+        """
         self.is_doomed = True
+        wait_until(lambda: not self.is_alive() or self.logged("starting"), f"{self.name} to start", STOP_TIMEOUT_S)
         self.process.send_signal(signal.SIGTERM)
 
     def arm(self, number: int) -> None:
