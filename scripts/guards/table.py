@@ -23,7 +23,7 @@ class Guard:
     """One guard.
 
     Attributes:
-        name: hazard of the Kafka client (H1 to H10), what the store checks, or which promise it keeps.
+        name: hazard of the Kafka client (H1 to H11), what the store checks, or which promise it keeps.
         what: is removed, in a few words.
         path: file that holds it, from the root of the repository.
         text: occurs there exactly once.
@@ -204,6 +204,17 @@ GUARDS = (
         "        self.outbox.failed()\n",
         "        self.outbox.delivered()\n",
         _of("tests/runtime/test_publisher.py", "test_after_a_failure_old_and_new_outputs_go_out_in_order"),
+    ),
+    Guard(
+        "H11",
+        "a second look at what was put aside",
+        SOURCE,
+        "        self._make_room()\n",
+        "",
+        _of(
+            "tests/connectors/test_source_contract.py",
+            "test_a_partition_paused_half_read_goes_on_when_it_is_resumed",
+        ),
     ),
     Guard(
         "at least once",

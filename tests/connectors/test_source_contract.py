@@ -88,6 +88,23 @@ def test_pause_holds_one_partition_and_not_the_others(streams: Streams, topic: s
     assert reader.poll_until_values(3) == [b"10", b"11", b"1"]
 
 
+def test_a_partition_paused_half_read_goes_on_when_it_is_resumed(streams: Streams, topic: str) -> None:
+    """H11: what is left of its last fetch must come, also when another partition was read to its end meanwhile."""
+    streams.create_topic(topic, 2)
+    for partition in range(2):
+        streams.produce(topic, numbered(10 * partition, 5), partition)
+    reader = streams.reader(topic, max_poll_records=2)
+    reader.starts_itself = False
+    reader.poll_until_owner(2)
+    reader.start(Partition(topic, 0))
+    reader.poll_until(lambda: reader.records, "the first two records")
+    reader.source.pause([Partition(topic, 0)])
+    reader.start(Partition(topic, 1))
+    reader.poll_until_values(7)
+    reader.source.resume([Partition(topic, 0)])
+    assert reader.poll_until_values(10)[-1] == b"4"
+
+
 def test_resume_does_not_start_a_partition(streams: Streams, topic: str) -> None:
     """Resuming everything after back-pressure must not deliver a partition that is still being recovered."""
     streams.create_topic(topic, 1)

@@ -6,7 +6,9 @@ The client has hazards here as well; each has its guard in this module:
     H6  by default it skips or repeats records on its own: no automatic reset, no automatic commit, nothing is
         delivered before `start_at`;
     H7  it logs an error at each retry while another owner's transaction is open: those lines are dropped;
-    H9  the broker checks the member, not the partition: a proof names the partitions it is good for.
+    H9  the broker checks the member, not the partition: a proof names the partitions it is good for;
+    H11 what was fetched of a partition before it was paused is put aside, and comes back only if no other partition
+        was read meanwhile: the client is made to look again.
 
 Must not know: what the bytes mean, or how partitions are recovered.
 """
@@ -211,6 +213,7 @@ class KafkaSource:
         fetched: Mapping[Any, Sequence[RawRecord]] = {}
         self._keep_join()
         self._check_not_displaced()
+        self._make_room()
         with client_errors("poll"):
             try:
                 fetched = self._consumer.poll(timeout_ms=timeout_ms)
@@ -350,6 +353,16 @@ class KafkaSource:
             join = coordinator._join_task  # noqa: SLF001 - as above
             if join is not None and join.is_done and join.succeeded():
                 coordinator._join_task = _FinishedJoin(join.value)  # noqa: SLF001 - as above
+
+    def _make_room(self) -> None:
+        """Let the client go on with a partition that was paused half read.
+
+        It takes up what it has put aside when nothing is in line, and takes what is read to its end for something;
+        nor does it fetch of a partition while a part of it is aside.
+        """
+        fetcher = self._consumer._fetcher  # noqa: SLF001 - nothing public reaches what was put aside
+        if not fetcher._next_partition_records:  # noqa: SLF001 - as above
+            fetcher._next_partition_records = None  # noqa: SLF001 - as above
 
     def _check_not_displaced(self) -> None:
         """Notice that another process took our instance id: the client only stops its heartbeat, and reads on.
