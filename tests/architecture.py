@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.runtime": (*EVERYTHING_BELOW, "streamae.config"),
     "streamae.evaluation": EVERYTHING_BELOW,
     "streamae.evaluation.demo": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # composes an engine
+    "streamae.evaluation.live_scores": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # same
     "streamae.config_sources": ("streamae.config", "streamae.errors", "streamae.fail_points"),
     "streamae.cli": ("streamae",),
     "streamae.__main__": ("streamae.cli",),

@@ -1,7 +1,7 @@
 """`streamae demo`: train on generated streams, run the real engine in memory, hold what it published against truth.
 
 Nothing is simplified but the edges: the same engine, settings and events as in service, on the embedded broker and
-store. Writes the bundle and a picture. The only module of evaluation that composes an engine from settings.
+store. Writes the bundle and a picture. Knows settings, since it composes an engine from them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.evaluation.replay import (
     KEY_FIELD,
     TIME_FIELD,
+    VALUES_FIELD,
     Episode,
     Judgement,
     Tap,
@@ -136,7 +137,7 @@ def main(
 def run_live(series: Sequence[Series], bundle: Bundle, path: Path, stream: TextIO) -> Outcome:
     """Stream series through the engine on embedded connectors and read back what it publishes."""
     settings = Settings(
-        input=InputSettings(key_field=KEY_FIELD, time_field=TIME_FIELD, time_unit="ms"),
+        input=InputSettings(key_field=KEY_FIELD, time_field=TIME_FIELD, time_unit="ms", value_fields=(VALUES_FIELD,)),
         window=WindowSettings(max_gap_ms=4 * STEP_MS),
         model=ModelSettings(bundle=path, threads=THREADS),
         threshold=ThresholdSettings(k=6.0),  # below the default 8: these streams have no drift to be patient with

@@ -8,7 +8,7 @@ the outcome.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from streamae.batches import Doubles, Floats, Ints, ScoreBatch, Series, Slots, V
 from streamae.connectors.memory import MemoryBroker
 from streamae.runtime.engine import Engine
 
-KEY_FIELD, TIME_FIELD = "key", "time"  # of the JSON records; the features' fields have the features' names
+KEY_FIELD, TIME_FIELD, VALUES_FIELD = "key", "time", "values"  # of the JSON records
 TURN_MS = 10  # virtual processing time of one turn of the engine
 
 
@@ -86,23 +86,35 @@ class Tap:
         )
 
 
+def arrival(series: Sequence[Series]) -> tuple[Ints, Ints]:
+    """Return the order in which rows arrive: numbers (N,) of their series and of the row in it.
+
+    Keys advance together in event time; the rows of a series keep their order, also where one is late.
+    """
+    owners = np.repeat(np.arange(len(series), dtype=np.int64), [len(one) for one in series])
+    rows = np.concatenate([np.arange(len(one), dtype=np.int64) for one in series])
+    times = np.concatenate([np.maximum.accumulate(one.event_times_ms) for one in series])
+    order = np.argsort(times, kind="stable")
+    return owners[order], rows[order]
+
+
 def produce(broker: MemoryBroker, topic: str, series: Sequence[Series]) -> int:
-    """Put all rows into the topic as JSON records, in order of event time over all keys; return how many."""
-    rows = sorted(_rows(series), key=lambda row: row[0])
-    for time_ms, key, value in rows:
-        broker.produce(topic, key, value, timestamp=time_ms)
+    """Put all rows into the topic as JSON records, in order of `arrival`; return how many."""
+    keys = [one.key.encode() for one in series]
+    names = [json.dumps(one.key) for one in series]
+    times = [one.event_times_ms.tolist() for one in series]
+    owners, rows = arrival(series)
+    for owner, row in zip(owners.tolist(), rows.tolist(), strict=True):
+        time_ms, cells = times[owner][row], _cells(series[owner].values[row])
+        value = f'{{"{KEY_FIELD}": {names[owner]}, "{TIME_FIELD}": {time_ms}, "{VALUES_FIELD}": {cells}}}'
+        broker.produce(topic, keys[owner], value.encode(), timestamp=time_ms)
     return len(rows)
 
 
-def _rows(series: Sequence[Series]) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield (event time, key, JSON value) of every row; missing values become null."""
-    for one in series:
-        for time_ms, cells in zip(one.event_times_ms.tolist(), one.values.astype(np.float64).tolist(), strict=True):
-            values = {
-                name: None if cell != cell else round(cell, 4)  # noqa: PLR0124 - NaN differs from itself
-                for name, cell in zip(one.features, cells, strict=True)
-            }
-            yield time_ms, one.key.encode(), json.dumps({KEY_FIELD: one.key, TIME_FIELD: time_ms} | values).encode()
+def _cells(values: Floats) -> str:
+    """Return values (F,) as a JSON array that reads back to the same float32, a single feature as a number; NaN is null."""
+    cells = [None if cell != cell else cell for cell in values.tolist()]  # noqa: PLR0124 - NaN differs from itself
+    return json.dumps(cells if len(cells) > 1 else cells[0])
 
 
 def consume_all(engine: Engine, on_turn: Callable[[int], None] = lambda _: None) -> None:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
 
 from streamae.batches import ErrorBatch, Floats, Series
 from streamae.config import EpisodeSettings, InputSettings, LimitSettings, Settings, StateSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
-from streamae.evaluation.replay import KEY_FIELD, TIME_FIELD, Tap, consume_all, produce, read_episodes
+from streamae.evaluation.replay import (
+    KEY_FIELD,
+    TIME_FIELD,
+    VALUES_FIELD,
+    Tap,
+    arrival,
+    consume_all,
+    produce,
+    read_episodes,
+)
 from streamae.model.architecture import Architecture
 from streamae.model.bundle import Bundle
 from streamae.runtime.assembly import Parts, build_engine
@@ -45,7 +53,9 @@ def series(key: str, spike: float = 0.0) -> Series:
 def engine_on(broker: MemoryBroker, tap: Tap | None = None) -> Engine:
     """The real engine over the broker, with `NewestRow` for a model."""
     settings = Settings(
-        input=InputSettings(key_field=KEY_FIELD, time_field=TIME_FIELD, max_poll_records=97),
+        input=InputSettings(
+            key_field=KEY_FIELD, time_field=TIME_FIELD, value_fields=(VALUES_FIELD,), max_poll_records=97
+        ),
         state=StateSettings(store="memory"),
         episode=EpisodeSettings(update_interval_ms=2 * STEP_MS),
         limits=LimitSettings(max_keys=8),
@@ -72,11 +82,36 @@ def test_records_are_json_in_order_of_time_with_null_for_missing() -> None:
     assert produce(broker, "sensors", [first, second]) == 2 * ROWS
     records = broker.records("sensors")
     fields = [json.loads(record.value or b"") for record in records]
-    assert fields[0]["heat"] is None
-    assert fields[0]["flow"] == pytest.approx(float(first.values[0, 0]), abs=1e-4)
+    assert fields[0]["values"] == [float(first.values[0, 0]), None]
     assert [one["key"] for one in fields[:4]] == ["a", "bb", "a", "bb"]
     assert [one["time"] for one in fields] == sorted(record.timestamp for record in records)
     assert [one["key"].encode() for one in fields] == [record.key for record in records]
+
+
+def test_values_read_back_to_the_last_bit() -> None:
+    """A feature that lives far below one loses nothing on its way through JSON."""
+    broker, whole = MemoryBroker(), series("a")
+    whole.values[:] = np.float32(1e-9) * whole.values
+    produce(broker, "sensors", [whole])
+    read = [json.loads(record.value or b"")["values"] for record in broker.records("sensors")]
+    assert np.array_equal(np.array(read, dtype=np.float32), whole.values)
+
+
+def test_a_single_feature_is_a_number() -> None:
+    """The array layout begins at two features: one alone is a plain field, and null where it is missing."""
+    broker, whole = MemoryBroker(), series("a")
+    one = Series("a", ("flow",), whole.event_times_ms[:2], np.array([[0.5], [np.nan]], dtype=np.float32))
+    produce(broker, "sensors", [one])
+    assert [json.loads(record.value or b"")["values"] for record in broker.records("sensors")] == [0.5, None]
+
+
+def test_late_rows_keep_their_place() -> None:
+    """Keys advance together, but within a key the order is the file's: a late row arrives late, as it would live."""
+    times = [np.array([0, 3, 1, 4], dtype=np.int64), np.array([2, 3], dtype=np.int64)]
+    owners, rows = arrival(
+        [Series(str(i), ("flow",), part, np.zeros((len(part), 1), np.float32)) for i, part in enumerate(times)]
+    )
+    assert list(zip(owners.tolist(), rows.tolist(), strict=True)) == [(0, 0), (1, 0), (0, 1), (0, 2), (1, 1), (0, 3)]
 
 
 def test_everything_is_read_scored_and_committed() -> None:
