@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamae.batches import Flags, Ints
 
@@ -122,7 +121,7 @@ def event_report(labels: Flags, alarms: Flags, gap: int = GAP_ROWS) -> EventRepo
         found=int(is_found.sum()),
         episodes=len(opens),
         false_episodes=int((~is_true).sum()),
-        false_blocks=_false_blocks(ends, rows[~labels[rows]], gap),
+        false_blocks=false_blocks(labels, alarms, gap),
         normal_rows=int((~labels).sum()),
         normal_alarm_rows=int((~labels[rows]).sum()),
         delays=tuple((rows[first[is_found]] - starts[is_found]).tolist()),
@@ -140,8 +139,13 @@ def runs(flags: Flags) -> tuple[Ints, Ints]:
     return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
 
 
-def _false_blocks(ends: Ints, rows: NDArray[np.int64], gap: int) -> int:
-    """Count blocks of `gap` rows opened by alarm `rows` (normal, sorted) not within `gap` rows behind an event."""
+def false_blocks(labels: Flags, alarms: Flags, gap: int = GAP_ROWS) -> int:
+    """Count blocks of `gap` rows opened by an alarm (N,) bool outside events and the `gap` rows behind each.
+
+    The fewest such blocks that cover all these alarms, so that more alarms never count fewer.
+    """
+    _, ends = runs(labels)
+    rows = np.flatnonzero(alarms & ~labels)
     previous = np.searchsorted(ends, rows, side="right") - 1
     behind = np.where(previous >= 0, rows - ends[np.maximum(previous, 0)] if len(ends) else gap, gap)
     rows = rows[behind >= gap]
