@@ -208,11 +208,14 @@ class ErrorBatch:
         forecast: (B, F) float32 squared error of the one-step forecast of the newest steps (max over the
             steps that are new in this window, so that a stride above 1 does not dilute a spike).
         expected: (B, F) float32 forecast of the newest row, in the features' own units.
+        memory: (B, F) float32 mean squared distance to the nearest remembered window, each feature by itself; None
+            where the model has no memory.
     """
 
     recent: Floats
     forecast: Floats
     expected: Floats
+    memory: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,11 +226,13 @@ class ScoreBatch:
         totals: (B,) float32 mean over features of `channels`.
         channels: (B, F) float32 whitened error per feature.
         expected: (B, F) float32 as in `ErrorBatch`.
+        forecasts: (B,) float32 mean over features of the whitened forecast error alone.
     """
 
     totals: Floats
     channels: Floats
     expected: Floats
+    forecasts: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)

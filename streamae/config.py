@@ -272,6 +272,9 @@ class TrainSettings(Section):
     clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     calibration_share: float = Field(0.2, gt=0, lt=1, description="Newest part of each series kept for validation.")
     max_windows: Positive = Field(200_000, description="Most training windows, evenly thinned.")
+    memory_windows: Annotated[int, Field(ge=0, le=4_096)] = Field(
+        64, description="Training windows to remember; the distance to the nearest joins the score; 0 = off."
+    )
     seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
 
 

@@ -153,6 +153,7 @@ def score_batch(totals: Sequence[float], channels: Any = None, expected: Any = N
         values,
         spread if channels is None else np.asarray(channels, dtype=np.float32),
         np.zeros_like(spread) if expected is None else np.asarray(expected, dtype=np.float32),
+        values,
     )
 
 

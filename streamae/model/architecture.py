@@ -12,7 +12,9 @@ from typing import Literal
 Cell = Literal["lstm", "gru"]
 
 MAX_WINDOW_SIZE, MAX_FEATURES, MAX_HIDDEN_SIZE, MAX_LAYERS = 4_096, 4_096, 4_096, 4
+MAX_MEMORY_WINDOWS = 4_096
 MAX_PARAMETERS = 2**28  # 1 GiB of float32: checked before anything is allocated
+MEMORY = "memory.windows"  # name of the tensor of remembered windows
 GATES = {"lstm": 4, "gru": 3}  # of a recurrent cell, stacked in one weight tensor
 
 
@@ -27,6 +29,7 @@ class Architecture:
         hidden_size: H, units of encoder and decoder.
         layers: stacked recurrent layers of each.
         recent_steps: newest steps whose reconstruction is scored; 1 <= recent_steps <= W.
+        memory_windows: windows of the training data that are remembered (M), 0 = none.
 
     Raises:
         ValueError: a number is out of bounds, or the network would have more than `MAX_PARAMETERS` weights.
@@ -38,6 +41,7 @@ class Architecture:
     hidden_size: int
     layers: int
     recent_steps: int
+    memory_windows: int = 0
 
     def __post_init__(self) -> None:
         if self.cell not in {"lstm", "gru"}:
@@ -48,6 +52,7 @@ class Architecture:
             "hidden_size": (1, MAX_HIDDEN_SIZE),
             "layers": (1, MAX_LAYERS),
             "recent_steps": (1, self.window_size),
+            "memory_windows": (0, MAX_MEMORY_WINDOWS),
         }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
@@ -60,7 +65,9 @@ class Architecture:
         return sum(math.prod(shape) for shape in self.shapes().values())
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return name and shape of every weight tensor of `Autoencoder`, under the names the framework gives them."""
+        """Return name and shape of every tensor of a bundle: those of `Autoencoder`, as the framework names them, and
+        under `MEMORY` the remembered windows (M, W, F).
+        """
         gates = GATES[self.cell] * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {}
         for part, inputs in (("encoder", self.features), ("decoder", 1)):
@@ -71,4 +78,6 @@ class Architecture:
                 shapes[f"{part}.bias_ih_l{layer}"] = shapes[f"{part}.bias_hh_l{layer}"] = (gates,)
         for head in ("reconstruct", "forecast"):
             shapes[f"{head}.weight"], shapes[f"{head}.bias"] = (self.features, self.hidden_size), (self.features,)
+        if self.memory_windows:
+            shapes[MEMORY] = (self.memory_windows, self.window_size, self.features)
         return shapes

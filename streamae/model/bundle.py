@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -25,16 +26,19 @@ from safetensors import SafetensorError
 from safetensors import numpy as tensor_files
 
 from streamae.core.scaling import Scaling
-from streamae.core.scoring import Calibration
+from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.errors import BundleError
 from streamae.model.architecture import Architecture
 from streamae.model.bundle_schema import Fields
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "bundle.json"
 MAX_DESCRIPTION_BYTES = 16 * 2**20
 MAX_HEADER_BYTES = 2**20  # of the weights file, beyond the weights themselves
 VERSION_DIGITS = 12
+HISTORY_CHANNELS, HISTORY_FORECASTS = "history.channels", "history.forecasts"  # tensors beside those of the network
+MAX_HISTORY_KEYS, MAX_HISTORY_WINDOWS = 64, 16_384
+MAX_HISTORY_CELLS = 2**26  # of all keys, windows and features: 256 MiB
 
 Scalar = str | int | float | bool | None
 
@@ -54,6 +58,7 @@ class Bundle:
         options: what training was asked to do, for people.
         digest: SHA-256 of the training data, hexadecimal.
         versions: of the programs that trained it.
+        history: scores of training rows, what threshold rules begin new keys with; None = there is none.
     """
 
     architecture: Architecture
@@ -66,6 +71,7 @@ class Bundle:
     options: Mapping[str, Scalar] = field(default_factory=dict)
     digest: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    history: ScoreHistory | None = None
 
     @cached_property
     def version(self) -> str:
@@ -83,7 +89,7 @@ class Bundle:
         """
         weights = _weights_bytes(self)
         description = _describe(self, weights)
-        _assemble(description, dict(self.weights))
+        _assemble(description, _tensors(self))
         directory = directory.resolve()  # a link to the directory stays a link
         if directory.exists() and not _is_replaceable(directory):
             raise BundleError(f"{directory}: holds something that is not a bundle: give another --bundle directory")
@@ -124,10 +130,12 @@ def load_bundle(directory: Path) -> Bundle:
         if version != _version(description):
             raise BundleError("was changed after it was written (version does not match the content)")
         architecture = _architecture(fields)
+        history_bytes = sum(4 * math.prod(shape) for shape in _history_shapes(fields, architecture.features).values())
         expected = fields.section("weights").text("sha256")
     except BundleError as error:
         raise BundleError(f"{where}: {error}") from None
-    data = _read(directory, WEIGHTS_FILE, 4 * architecture.parameters() + MAX_HEADER_BYTES)
+    most = 4 * architecture.parameters() + history_bytes + MAX_HEADER_BYTES
+    data = _read(directory, WEIGHTS_FILE, most)
     if hashlib.sha256(data).hexdigest() != expected:
         raise BundleError(f"{directory / WEIGHTS_FILE}: checksum does not match {DESCRIPTION_FILE}")
     try:
@@ -151,6 +159,7 @@ def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
             "hidden_size": architecture.hidden_size,
             "layers": architecture.layers,
             "recent_steps": architecture.recent_steps,
+            "memory_windows": architecture.memory_windows,
         },
         "features": list(bundle.features),
         "step_ms": float(bundle.step_ms),
@@ -160,6 +169,11 @@ def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
             "forecast_levels": calibration.forecast_levels.tolist(),
             "score_mean": float(calibration.score_mean),
             "score_sd": float(calibration.score_sd),
+            "memory_levels": [] if calibration.memory_levels is None else calibration.memory_levels.tolist(),
+        },
+        "history": {
+            "windows": 0 if bundle.history is None else bundle.history.forecasts.shape[1],
+            "lengths": [] if bundle.history is None else bundle.history.lengths.tolist(),
         },
         "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(weights).hexdigest()},
         "training": {"data_sha256": bundle.digest, "options": dict(bundle.options), "metrics": dict(bundle.metrics)},
@@ -180,7 +194,9 @@ def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> 
     if len(set(names)) != count:
         raise BundleError("features: a name stands twice")
     scaling, levels, training = fields.section("scaling"), fields.section("calibration"), fields.section("training")
-    _check_weights(architecture.shapes(), weights)
+    history_shapes = _history_shapes(fields, count)
+    _check_weights(architecture.shapes() | history_shapes, weights)
+    lengths = np.array(fields.section("history").integers("lengths"), dtype=np.int64)
     return Bundle(
         architecture,
         names,
@@ -190,13 +206,15 @@ def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> 
             levels.numbers("forecast_levels", count, above=0.0),
             levels.number("score_mean"),
             levels.number("score_sd"),
+            levels.numbers("memory_levels", count, above=0.0) if architecture.memory_windows else None,
         ),
-        weights,
+        {name: tensor for name, tensor in weights.items() if name not in history_shapes},
         fields.number("step_ms", above=0.0),
         training.floats("metrics"),
         training.scalars("options"),
         training.text("data_sha256"),
         {name: str(value) for name, value in fields.scalars("versions").items()},
+        ScoreHistory(weights[HISTORY_CHANNELS], weights[HISTORY_FORECASTS], lengths) if history_shapes else None,
     )
 
 
@@ -210,9 +228,29 @@ def _architecture(fields: Fields) -> Architecture:
             shape.integer("hidden_size"),
             shape.integer("layers"),
             shape.integer("recent_steps"),
+            shape.integer("memory_windows"),
         )
     except ValueError as error:
         raise BundleError(f"architecture: {error}") from None
+
+
+def _history_shapes(fields: Fields, features: int) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of the history's tensors, none where there is no history.
+
+    Raises:
+        BundleError: lengths or sizes are out of bounds.
+    """
+    history = fields.section("history")
+    windows, lengths = history.integer("windows"), history.integers("lengths")
+    if not lengths:
+        return {}
+    if not 1 <= windows <= MAX_HISTORY_WINDOWS or len(lengths) > MAX_HISTORY_KEYS:
+        raise BundleError(f"history: {len(lengths)} keys of {windows} windows are out of bounds")
+    if len(lengths) * windows * features > MAX_HISTORY_CELLS:
+        raise BundleError(f"history: {len(lengths)} keys of {windows} windows are too many for {features} features")
+    if not all(1 <= length <= windows for length in lengths):
+        raise BundleError(f"history.lengths: every length lies between 1 and {windows}")
+    return {HISTORY_CHANNELS: (len(lengths), windows, features), HISTORY_FORECASTS: (len(lengths), windows)}
 
 
 def _check_weights(shapes: dict[str, tuple[int, ...]], weights: dict[str, NDArray[Any]]) -> None:
@@ -230,8 +268,16 @@ def _check_weights(shapes: dict[str, tuple[int, ...]], weights: dict[str, NDArra
             raise BundleError(f"weights: {name} holds a value that is not finite")
 
 
+def _tensors(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    """Return everything the weights file holds."""
+    if bundle.history is None:
+        return dict(bundle.weights)
+    history = {HISTORY_CHANNELS: bundle.history.channels, HISTORY_FORECASTS: bundle.history.forecasts}
+    return dict(bundle.weights) | history
+
+
 def _weights_bytes(bundle: Bundle) -> bytes:
-    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in bundle.weights.items()}
+    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in _tensors(bundle).items()}
     return tensor_files.save(arrays)
 
 

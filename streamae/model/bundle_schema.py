@@ -53,6 +53,13 @@ class Fields:
             raise BundleError(f"{path} is not an integer")
         return value
 
+    def integers(self, name: str) -> list[int]:
+        """Return a list of integers; true and 1.0 are none."""
+        path, value = self._get(name)
+        if not isinstance(value, list) or any(type(entry) is not int for entry in value):
+            raise BundleError(f"{path} is not a list of integers")
+        return list(value)
+
     def number(self, name: str, above: float = -math.inf) -> float:
         """Return a finite number > `above`."""
         path, value = self._get(name)

@@ -18,8 +18,10 @@ from torch import Tensor
 from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import squash
 from streamae.errors import ConfigError, DeviceError, FatalError
+from streamae.model.architecture import MEMORY
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
+from streamae.model.memory import Memory
 
 # Batches are filled up to a multiple of this. Recurrent GPU kernels want it, and on the CPU it made the errors of
 # a window bit-equal whatever shared its batch (batches of 2 to 7 rows took other code paths in matrix products).
@@ -80,6 +82,7 @@ class Runner:
             self._means = torch.from_numpy(bundle.scaling.means.copy()).to(self._device)  # (F,) float64
             self._scales = torch.from_numpy(bundle.scaling.scales.copy()).to(self._device)  # (F,) float64
             self._network = network or self._load()
+            self._memory = self._load_memory()
         except RuntimeError as error:
             raise DeviceError(f"{self._device}: {error}") from error
         size, features = bundle.architecture.window_size, bundle.architecture.features
@@ -113,10 +116,10 @@ class Runner:
         if not np.isfinite(joined).all():
             raise FatalError("the model returned an error that is not finite: windows must be finite and complete")
         expected = self.bundle.scaling.invert(joined[2])
-        return ErrorBatch(joined[0], joined[1], expected)
+        return ErrorBatch(joined[0], joined[1], expected, joined[3] if self._memory else None)
 
     def _try(self, values: Floats) -> Floats | None:
-        """Return all errors (3, B, F) in chunks of the present size, None if one of them ran out of memory."""
+        """Return all errors (3 or 4, B, F) in chunks of the present size, None if one of them ran out of memory."""
         share = _round_up(-(-len(values) // self._threads))  # no thread is idle while there is work
         size = max(1, min(self._chunk_size, share))
         chunks = [values[start : start + size] for start in range(0, len(values), size)]
@@ -124,11 +127,12 @@ class Runner:
         found = [part for part in parts if part is not None]
         if len(found) < len(parts):
             return None
-        return np.concatenate(found, axis=1) if found else np.zeros((3, 0, values.shape[2]), dtype=np.float32)
+        empty = np.zeros((4 if self._memory else 3, 0, values.shape[2]), dtype=np.float32)
+        return np.concatenate(found, axis=1) if found else empty
 
     @torch.inference_mode()
     def _try_chunk(self, values: Floats) -> Floats | None:
-        """Return recent errors, forecast errors and scaled forecast of a chunk (3, B, F), None if out of memory."""
+        """Return what `_errors` does of a chunk, None if out of memory."""
         rows = len(values)
         missing = _round_up(rows) - rows
         if missing:
@@ -143,12 +147,14 @@ class Runner:
         return errors
 
     def _errors(self, raw: Tensor) -> Tensor:
+        """Return recent errors, forecast errors, scaled forecast and, if there is one, memory's distances (3|4, B, F)."""
         standard = ((raw.double() - self._means) / self._scales).float()  # (B, W, F); squashing in 64 bits costs double
         scaled = squash(standard.clamp(-MAX_FLOAT, MAX_FLOAT), torch)  # (B, W, F), finite for every finite input
         reconstruction, forecasts = self._network(scaled, self._recent_steps, self._forecast_steps)
         recent = (scaled[:, -self._recent_steps :] - reconstruction).square().mean(dim=1)  # (B, F)
         forecast = (scaled[:, -self._forecast_steps :] - forecasts).square().amax(dim=1)  # (B, F)
-        return torch.stack([recent, forecast, forecasts[:, -1]])  # (3, B, F)
+        found = [recent, forecast, forecasts[:, -1]]
+        return torch.stack([*found, self._memory.distances(scaled)] if self._memory else found)
 
     def _halve(self) -> None:
         if self._chunk_size <= ROW_MULTIPLE:
@@ -160,10 +166,15 @@ class Runner:
     def _load(self) -> Network:
         with torch.device("meta"):  # no throw-away initial weights, no draw from the process's random numbers
             network = Autoencoder(self.bundle.architecture)
-        weights = {name: torch.from_numpy(array.copy()) for name, array in self.bundle.weights.items()}
+        arrays = {name: array for name, array in self.bundle.weights.items() if name != MEMORY}
+        weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         network.load_state_dict(weights, assign=True)
         network.requires_grad_(requires_grad=False).eval().to(self._device)
         return network
+
+    def _load_memory(self) -> Memory | None:
+        windows = self.bundle.weights.get(MEMORY)
+        return None if windows is None else Memory(torch.from_numpy(windows.copy()).to(self._device))
 
 
 def choose_device(device: str) -> torch.device:

@@ -20,9 +20,11 @@ from streamae import __version__
 from streamae.batches import Floats, Series
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
-from streamae.model.architecture import Architecture, Cell
+from streamae.model.architecture import MEMORY, Architecture, Cell
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle, Scalar
+from streamae.model.history import score_history
+from streamae.model.memory import remember
 from streamae.model.progress import NoProgress, Progress
 from streamae.model.runner import Runner, choose_device
 from streamae.model.training_windows import Policy, TrainingWindows, WindowOptions, training_windows
@@ -41,7 +43,7 @@ class TrainOptions:
         cell, window_size, hidden_size, layers, recent_steps: shape of the network.
         dropout, weight_decay, l1, learning_rate, batch_size, clip_norm: of the optimiser.
         max_epochs, max_steps, patience: when to stop.
-        calibration_share, max_windows: what to train on.
+        calibration_share, max_windows, memory_windows: what to train on, and how much of it to remember.
         seed: of weights, order and dropout.
         stride, grid_ms, grid_merge, max_gap_ms, missing, missing_overrides, missing_constant, max_imputed_share: how
             rows become windows, as in the live stream.
@@ -64,6 +66,7 @@ class TrainOptions:
     clip_norm: float = 1.0
     calibration_share: float = 0.2
     max_windows: int = 200_000
+    memory_windows: int = 64
     seed: int = 0
     stride: int = 1
     grid_ms: int | None = None
@@ -116,7 +119,8 @@ def train(series: Sequence[Series], options: TrainOptions, progress: Progress | 
 def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) -> Bundle:
     device = choose_device(options.device)
     windows = training_windows(series, options.windows())
-    architecture = _architecture(options, len(windows.features))
+    memory = remember(windows.fit, options.memory_windows) if options.memory_windows else None
+    architecture = _architecture(options, len(windows.features), 0 if memory is None else len(memory))
     validation = windows.scaling.apply(_thinned(windows.calibration, VALIDATION_WINDOWS))
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(options.seed)
@@ -128,7 +132,8 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
         windows.features,
         windows.scaling,
         Calibration(unit, unit, 1.0, 1.0),
-        {name: tensor.cpu().numpy() for name, tensor in fit.weights.items()},
+        {name: tensor.cpu().numpy() for name, tensor in fit.weights.items()}
+        | ({} if memory is None else {MEMORY: memory}),
         windows.step_ms,
         {},
         _recorded(options),
@@ -138,12 +143,13 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
     runner = Runner(bundle, options.device, stride=options.stride)
     errors = runner.run(windows.calibration)
     calibration = Calibration.fit(errors)
+    history = score_history(series, options.windows(), windows.scaling, runner, calibration)
     metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals)
     progress.finish(
         f"{fit.reason} after {fit.steps} steps: validation loss {fit.validation_loss:.4f}, "
         f"{metrics['validation_loss_of_mean']:.4f} for always saying the mean"
     )
-    return dataclasses.replace(bundle, calibration=calibration, metrics=metrics)
+    return dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
 
 
 def losses(network: nn.Module, z: Tensor) -> Tensor:
@@ -216,7 +222,7 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _architecture(options: TrainOptions, features: int) -> Architecture:
+def _architecture(options: TrainOptions, features: int, memory_windows: int) -> Architecture:
     try:
         return Architecture(
             options.cell,
@@ -225,6 +231,7 @@ def _architecture(options: TrainOptions, features: int) -> Architecture:
             options.hidden_size,
             options.layers,
             min(options.recent_steps, options.window_size),
+            memory_windows,
         )
     except ValueError as error:
         raise ConfigError([f"train: {error}"]) from error

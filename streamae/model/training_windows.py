@@ -106,7 +106,7 @@ def training_windows(
             `MIN_WINDOWS` windows of a kind.
     """
     features = _features(series)
-    by_series = [_rows(number, one, options) for number, one in enumerate(series)]
+    by_series = [rows_of(number, one, options) for number, one in enumerate(series)]
     rows = [part for part, _ in by_series]
     splits = np.array([_split_time(part, options.calibration_share) for part in rows], dtype=np.int64)  # (K,)
     fit_rows = np.concatenate(
@@ -123,7 +123,7 @@ def training_windows(
     limit = max(1, min(options.max_windows, MAX_CELLS // (options.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))
     calibration = _Thinned(min(limit, max_calibration_windows), total - len(fit_rows))
-    for batch in _windows(rows, features, scaling, options, max_cells_a_push):
+    for batch in windows_of(rows, features, scaling, options, max_cells_a_push):
         split_times = splits[batch.slots]
         fit.add(batch, batch.end_times_ms < split_times, scaling)
         calibration.add(batch, batch.start_times_ms >= split_times)
@@ -186,7 +186,7 @@ def _features(series: Sequence[Series]) -> tuple[str, ...]:
     return features
 
 
-def _rows(number: int, series: Series, options: WindowOptions) -> tuple[RowBatch, int]:
+def rows_of(number: int, series: Series, options: WindowOptions) -> tuple[RowBatch, int]:
     """Return the rows of one series, with its number as slot, and how many records became none."""
     policies = _policies(series.features, options)
     rejected = np.isnan(series.values[:, policies == "reject"]).any(axis=1)
@@ -229,16 +229,29 @@ def _split_time(rows: RowBatch, share: float) -> int:
     return int(rows.event_times_ms[first])
 
 
-def _windows(
-    rows: list[RowBatch], features: tuple[str, ...], scaling: Scaling, options: WindowOptions, max_cells: int
+def windows_of(
+    rows: list[RowBatch],
+    features: tuple[str, ...],
+    scaling: Scaling,
+    options: WindowOptions,
+    max_cells: int,
+    stride: int = 1,
 ) -> Iterator[WindowBatch]:
-    """Yield every window of every series, a bounded number at a time."""
+    """Yield every `stride`-th window of every series, a bounded number (in values) at a time.
+
+    Args:
+        rows: of each series, with its number as slot.
+        features, scaling: of the series; the scaling's means fill in missing constants.
+        options: how rows become windows.
+        max_cells: values in flight.
+        stride: rows between two windows.
+    """
     constants = scaling.means if options.missing_constant is None else np.full(len(features), options.missing_constant)
     windows = KeyWindows(
         len(rows),
         options.window_size,
         len(features),
-        stride=1,
+        stride=stride,
         max_gap_ms=options.max_gap_ms,
         missing=Missing(_policies(features, options) == "previous", constants.astype(np.float32)),
         max_imputed_share=options.max_imputed_share,

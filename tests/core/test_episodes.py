@@ -426,7 +426,9 @@ def explained(channels: Sequence[float], top: int) -> EpisodeChange:
         windows.is_first,
     )
     values = np.array([channels], dtype=np.float32)
-    (opened,) = episodes.advance(verdict_batch([LOUD]), ScoreBatch(values.mean(axis=1), values, values), wide)
+    (opened,) = episodes.advance(
+        verdict_batch([LOUD]), ScoreBatch(values.mean(axis=1), values, values, values.mean(axis=1)), wide
+    )
     return opened
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from streamae.batches import Floats, Series
 from streamae.core.scaling import Scaling
-from streamae.core.scoring import Calibration
-from streamae.model.architecture import Architecture, Cell
+from streamae.core.scoring import Calibration, ScoreHistory
+from streamae.model.architecture import MEMORY, Architecture, Cell
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.training import TrainOptions
@@ -37,9 +38,10 @@ def architecture(
     hidden_size: int = 8,
     layers: int = 1,
     recent_steps: int = 4,
+    memory_windows: int = 5,
 ) -> Architecture:
     """Return shapes of a small network."""
-    return Architecture(cell, window_size, features, hidden_size, layers, recent_steps)
+    return Architecture(cell, window_size, features, hidden_size, layers, recent_steps, memory_windows)
 
 
 def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
@@ -49,18 +51,28 @@ def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
         torch.manual_seed(seed)
         weights = {name: tensor.numpy() for name, tensor in Autoencoder(of).state_dict().items()}
     numbers = np.arange(1.0, of.features + 1)
+    rng = np.random.default_rng(seed)
+    if of.memory_windows:
+        weights[MEMORY] = rng.normal(size=of.shapes()[MEMORY]).astype(np.float32)
+    scores = rng.exponential(size=(2, 9, of.features + 1)).astype(np.float32)
     return Bundle(
         of,
         tuple(f"feature {i}" for i in range(of.features)),
         Scaling(10.0 * numbers, numbers),
-        Calibration(0.5 * numbers, 0.25 * numbers, 1.0, 0.1),
+        Calibration(0.5 * numbers, 0.25 * numbers, 1.0, 0.1, 2.0 * numbers if of.memory_windows else None),
         weights,
         float(STEP_MS),
         {"validation_loss": 0.5},
         {"seed": seed, "cell": of.cell},
         "0" * 64,
         {"streamae": "test"},
+        ScoreHistory(scores[..., 1:], scores[..., 0], np.array([9, 4])),
     )
+
+
+def network_weights(of: Bundle) -> dict[str, Tensor]:
+    """Return the weights of a bundle's network, without its memory."""
+    return {name: torch.from_numpy(array) for name, array in of.weights.items() if name != MEMORY}
 
 
 def raw_windows(of: Bundle, count: int, seed: int = 1) -> Floats:

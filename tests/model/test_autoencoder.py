@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamae.model.architecture import MAX_PARAMETERS, Architecture, Cell
+from streamae.model.architecture import MAX_PARAMETERS, MEMORY, Architecture, Cell
 from streamae.model.autoencoder import Autoencoder
 from tests.model.models import CELLS, architecture
 
@@ -112,8 +112,9 @@ def test_shapes_are_known_without_a_network(cell: Cell, layers: int) -> None:
     """The bundle checks a file's tensors before anything of that size is allocated."""
     of = architecture(cell, layers=layers)
     real = {name: tuple(tensor.shape) for name, tensor in network(of).state_dict().items()}
-    assert of.shapes() == real
-    assert of.parameters() == sum(parameter.numel() for parameter in network(of).parameters())
+    assert of.shapes() == real | {MEMORY: (5, 12, 3)}
+    without = architecture(cell, layers=layers, memory_windows=0)
+    assert without.parameters() == sum(parameter.numel() for parameter in network(of).parameters())
 
 
 def test_shapes_draw_no_random_numbers() -> None:

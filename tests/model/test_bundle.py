@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from streamae.core.scaling import Scaling
-from streamae.core.scoring import Calibration
+from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.errors import BundleError
 from streamae.model.bundle import (
     DESCRIPTION_FILE,
@@ -80,6 +80,13 @@ def test_a_saved_bundle_comes_back_whole(cell: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.recent, before.recent)
     np.testing.assert_array_equal(after.forecast, before.forecast)
     np.testing.assert_array_equal(after.expected, before.expected)
+    assert before.memory is not None
+    assert after.memory is not None
+    np.testing.assert_array_equal(after.memory, before.memory)
+    assert of.history is not None
+    assert found.history is not None
+    for name in ("channels", "forecasts", "lengths"):
+        np.testing.assert_array_equal(getattr(found.history, name), getattr(of.history, name))
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -131,9 +138,10 @@ def test_people_can_read_it(saved: Path) -> None:
         "hidden_size": 8,
         "layers": 1,
         "recent_steps": 4,
+        "memory_windows": 5,
     }
     assert description["training"]["metrics"] == {"validation_loss": 0.5}
-    assert description["format"] == 1
+    assert description["format"] == 2
     assert (saved / DESCRIPTION_FILE).read_text().count("\n") > 30
 
 
@@ -194,12 +202,24 @@ def test_others_may_read_it(saved: Path) -> None:
     assert saved.stat().st_mode & 0o055 == 0o055
 
 
+def with_lengths(of: Bundle, lengths: list[int]) -> ScoreHistory:
+    """Return the history of a bundle with other lengths."""
+    assert of.history is not None
+    return replace(of.history, lengths=np.array(lengths))
+
+
 INCONSISTENT: list[tuple[Callable[[Bundle], Bundle], str]] = [
     (lambda b: replace(b, scaling=Scaling(b.scaling.means, np.zeros(3))), "scaling.scales"),
     (lambda b: replace(b, scaling=Scaling(np.full(3, np.nan), b.scaling.scales)), "scaling.means"),
     (lambda b: replace(b, scaling=Scaling(np.ones(2), np.ones(2))), "2 numbers"),
     (lambda b: replace(b, calibration=Calibration(np.ones(3), np.zeros(3), 1.0, 1.0)), "forecast_levels"),
     (lambda b: replace(b, calibration=Calibration(np.ones(3), np.ones(3), np.inf, 1.0)), "score_mean"),
+    (lambda b: replace(b, calibration=replace(b.calibration, memory_levels=None)), "memory_levels"),
+    (lambda b: replace(b, calibration=replace(b.calibration, memory_levels=np.zeros(3))), "memory_levels"),
+    (lambda b: replace(b, history=with_lengths(b, [9, 10])), "history.lengths"),
+    (lambda b: replace(b, history=with_lengths(b, [0, 9])), "history.lengths"),
+    (lambda b: replace(b, history=with_lengths(b, [9])), "history.channels has shape"),
+    (lambda b: replace(b, history=with_lengths(b, [9] * 65)), "65 keys of 9 windows are out of bounds"),
     (lambda b: replace(b, step_ms=0.0), "step_ms"),
     (lambda b: replace(b, metrics={"loss": float("nan")}), "training.metrics.loss"),
     (lambda b: replace(b, weights={}), "weights"),
@@ -272,11 +292,11 @@ def test_a_description_must_be_an_object(saved: Path, text: str) -> None:
         load_bundle(saved)
 
 
-@pytest.mark.parametrize("found", [0, 2, 1_000])
+@pytest.mark.parametrize("found", [0, 1, 1_000])
 def test_another_format_is_refused_first(saved: Path, found: int) -> None:
     """A bundle of a later program is told as such, not as a list of odd fields."""
     (saved / DESCRIPTION_FILE).write_text(json.dumps({"format": found, "shape": "of the future"}))
-    with pytest.raises(BundleError, match=f"has format {found}, this program reads 1"):
+    with pytest.raises(BundleError, match=f"has format {found}, this program reads 2"):
         load_bundle(saved)
 
 
@@ -372,8 +392,11 @@ def test_a_missing_field_is_named(saved: Path, path: str) -> None:
 
 
 def tensors() -> dict[str, np.ndarray[Any, Any]]:
-    """Return good weights, writable."""
-    return {name: array.copy() for name, array in bundle().weights.items()}
+    """Return all tensors of a good bundle, writable."""
+    of = bundle()
+    assert of.history is not None
+    history = {"history.channels": of.history.channels, "history.forecasts": of.history.forecasts}
+    return {name: array.copy() for name, array in (dict(of.weights) | history).items()}
 
 
 WEIGHT_CHANGES: list[tuple[Callable[[Json], object], str]] = [
@@ -385,6 +408,9 @@ WEIGHT_CHANGES: list[tuple[Callable[[Json], object], str]] = [
     (lambda w: w.update({"forecast.bias": np.zeros(3, np.int32)}), "is int32"),
     (lambda w: w["forecast.bias"].fill(np.nan), "not finite"),
     (lambda w: w["encoder.weight_hh_l0"].fill(np.inf), "not finite"),
+    (lambda w: w["memory.windows"].fill(np.nan), "not finite"),
+    (lambda w: w["history.channels"].fill(np.nan), "not finite"),
+    (lambda w: w.pop("history.forecasts"), "history.forecasts is missing"),
 ]
 
 

@@ -12,7 +12,7 @@ from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.fallback import FallbackRunner
 from streamae.model.runner import Runner
-from tests.model.models import bundle, raw_windows
+from tests.model.models import bundle, network_weights, raw_windows
 
 ILLEGAL = RuntimeError("CUDA error: an illegal memory access was encountered")
 
@@ -23,7 +23,7 @@ class Device:
     def __init__(self, of: Bundle, passes: int, error: RuntimeError = ILLEGAL) -> None:
         self.passes, self.error, self.tries = passes, error, 0
         self.network = Autoencoder(of.architecture).eval()
-        self.network.load_state_dict({name: torch.from_numpy(array) for name, array in of.weights.items()})
+        self.network.load_state_dict(network_weights(of))
 
     def __call__(self, z: Tensor, decode_steps: int, forecast_steps: int) -> tuple[Tensor, Tensor]:
         self.tries += 1

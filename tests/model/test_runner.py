@@ -15,11 +15,11 @@ from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DeviceError, FatalError
-from streamae.model.architecture import Cell
+from streamae.model.architecture import MEMORY, Cell
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.runner import MAX_CPU_CHUNK, ROW_MULTIPLE, Runner
-from tests.model.models import CELLS, architecture, bundle, raw_windows
+from tests.model.models import CELLS, architecture, bundle, network_weights, raw_windows
 
 WINDOWS = 300
 
@@ -31,13 +31,20 @@ def runner(of: Bundle, chunk_size: int = 256, stride: int = 1) -> Runner:
 
 def together(batches: list[ErrorBatch]) -> ErrorBatch:
     """Concatenate batches."""
-    return ErrorBatch(*(np.concatenate([getattr(b, name) for b in batches]) for name in ErrorBatch.__slots__))
+    return ErrorBatch(*(np.concatenate([part(b, name) for b in batches]) for name in ErrorBatch.__slots__))
+
+
+def part(errors: ErrorBatch, name: str) -> Floats:
+    """Return one part of errors that has to be there."""
+    found = getattr(errors, name)
+    assert isinstance(found, np.ndarray)
+    return found
 
 
 def reference(of: Bundle, values: Floats, stride: int) -> ErrorBatch:
     """Compute the errors with numpy from the network's outputs, window by window, as the definition reads."""
     network = Autoencoder(of.architecture)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in of.weights.items()})
+    network.load_state_dict(network_weights(of))
     z = of.scaling.apply(values)
     with torch.inference_mode():
         outputs = network.eval()(torch.from_numpy(z), of.architecture.window_size)
@@ -45,7 +52,9 @@ def reference(of: Bundle, values: Floats, stride: int) -> ErrorBatch:
     recent = np.square(z - whole)[:, -of.architecture.recent_steps :].mean(axis=1)
     steps = min(stride, of.architecture.window_size - 1)
     forecast = np.square(z[:, 1:] - forecasts)[:, -steps:].max(axis=1)
-    return ErrorBatch(recent, forecast, of.scaling.invert(forecasts[:, -1]))
+    apart = z[:, None].astype(np.float64) - of.weights[MEMORY]  # (B, M, W, F)
+    memory = np.square(apart).mean(axis=2).min(axis=1)
+    return ErrorBatch(recent, forecast, of.scaling.invert(forecasts[:, -1]), memory)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -57,7 +66,7 @@ def test_errors_are_those_of_the_definition(cell: Cell, stride: int) -> None:
     found, expected = runner(of, stride=stride).run(values), reference(of, values, stride)
     for name in ErrorBatch.__slots__:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-4, atol=1e-5, err_msg=name)
-        assert getattr(found, name).dtype == np.float32
+        assert part(found, name).dtype == np.float32
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -79,17 +88,26 @@ def test_errors_do_not_depend_on_what_shares_the_batch(cell: Cell, features: int
         parts = [runner_of.run(values[i : i + size]) for runner_of in [runner(of)] for i in range(0, WINDOWS, size)]
         variants[f"calls of {size}"] = together(parts)
     permuted = runner(of).run(values[order])
-    variants["permuted"] = ErrorBatch(*(getattr(permuted, name)[back] for name in ErrorBatch.__slots__))
+    variants["permuted"] = ErrorBatch(*(part(permuted, name)[back] for name in ErrorBatch.__slots__))
     for name, errors in variants.items():
         np.testing.assert_allclose(errors.recent, whole.recent, rtol=1e-5, err_msg=name)
         np.testing.assert_allclose(errors.forecast, whole.forecast, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(part(errors, "memory"), part(whole, "memory"), rtol=1e-5, err_msg=name)
         np.testing.assert_array_equal(score(errors, of.calibration).totals, scores, err_msg=name)
 
 
 def test_an_empty_batch_is_fine() -> None:
     """Nothing due is no error."""
     errors = runner(bundle()).run(np.zeros((0, 12, 3), dtype=np.float32))
-    assert [getattr(errors, name).shape for name in ErrorBatch.__slots__] == [(0, 3)] * 3
+    assert [part(errors, name).shape for name in ErrorBatch.__slots__] == [(0, 3)] * 4
+
+
+def test_a_model_without_memory_says_nothing_of_it() -> None:
+    """Who needs the state or the time can do without."""
+    of = bundle(architecture(memory_windows=0))
+    errors = runner(of).run(raw_windows(of, 9))
+    assert errors.memory is None
+    assert score(errors, of.calibration).totals.shape == (9,)
 
 
 def test_far_out_values_stay_finite() -> None:
@@ -158,7 +176,7 @@ class SmallDevice:
     def __init__(self, of: Bundle, limit: int, error: RuntimeError) -> None:
         self.limit, self.error, self.fitted = limit, error, list[int]()
         self.network = Autoencoder(of.architecture).eval()
-        self.network.load_state_dict({name: torch.from_numpy(array) for name, array in of.weights.items()})
+        self.network.load_state_dict(network_weights(of))
 
     def __call__(self, z: Tensor, decode_steps: int, forecast_steps: int) -> tuple[Tensor, Tensor]:
         if len(z) > self.limit:
@@ -314,7 +332,7 @@ class TestOnGpu:
 
 def test_scores_of_quiet_windows_are_comparable() -> None:
     """Runner and scoring fit together: whitened by its own errors, a batch scores one on average."""
-    of = bundle()
+    of = bundle(architecture(memory_windows=0))
     errors = runner(of).run(raw_windows(of, WINDOWS))
     calibration = type(of.calibration).fit(errors)
     assert float(score(errors, calibration).totals.mean()) == pytest.approx(1.0, rel=1e-3)
