@@ -97,6 +97,16 @@ class Status(IntEnum):
     ANOMALOUS = 2  # score above the entry threshold
 
 
+class KeyState(IntEnum):
+    """How much a key knows of itself."""
+
+    LEARNING = 0  # too few scores of its own and nothing to start from: verdicts are withheld
+    PROVISIONAL = 1  # judged by what the training keys were like, until it has enough scores of its own
+    READY = 2
+    RESUMING = 3  # back after a gap: known statistics, a window that was just filled anew
+    STARVED = 4  # records come, but no window of them can be scored
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordBatch:
     """Decoded records in arrival order (per partition in offset order).
@@ -245,6 +255,9 @@ class VerdictBatch:
         thresholds: (B,) float64 entry threshold; infinity while learning.
         means, sds: (B,) float64 rolling mean and standard deviation of the key's score.
         counts: (B,) int64 scores learnt by the key so far.
+        rarities: (B,) float64 natural logarithm of the number of windows in which the key, behaving as usual, brings
+            one score as high; on one scale for all rules.
+        states: (B,) int8 `KeyState`.
     """
 
     statuses: NDArray[np.int8]
@@ -253,6 +266,15 @@ class VerdictBatch:
     means: Doubles
     sds: Doubles
     counts: Ints
+    rarities: Doubles
+    states: NDArray[np.int8]
+
+    @classmethod
+    def empty(cls, size: int) -> VerdictBatch:
+        """Return room for the verdicts of `size` windows."""
+        scores, thresholds, means, sds, rarities = np.zeros((5, size))
+        statuses, states = np.zeros((2, size), dtype=np.int8)
+        return cls(statuses, scores, thresholds, means, sds, np.zeros(size, dtype=np.int64), rarities, states)
 
 
 class ChangeKind(StrEnum):
@@ -294,7 +316,7 @@ class EpisodeChange:
         windows: anomalous windows so far.
         score, threshold, mean, sd, count: newest verdict (statistics before the score was learnt).
         peak_score: highest score of the episode.
-        severity: 0-100, 50 = at the threshold (core/episodes.py).
+        severity: 0-100, by how rare the worst score is for the key (core/episodes.py).
         confidence: 0-1, grows with evidence, falls with imputed data.
         imputed_share: of the newest window.
         close_reason: `quiet`, `gap` (the key fell silent longer than window.max_gap_ms) or None while open.

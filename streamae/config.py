@@ -183,8 +183,12 @@ class ModelSettings(Section):
 class ThresholdSettings(Section):
     """When a score is anomalous."""
 
-    rule: Literal["sigma", "static", "quantile"] = Field(
-        "sigma", description="Adaptive mean + k sigma, fixed, or quantile."
+    rule: Literal["sigma", "static", "quantile", "block_maxima"] = Field(
+        "sigma",
+        description="Mean + k sigma, fixed, running quantile, or evidence against the usual worst of 80 windows.",
+    )
+    block_level: float = Field(
+        2.2, gt=0, description="block_maxima: evidence for an alarm; 1.8 sensitive, 2.2 usual, 2.8 quiet."
     )
     k: float = Field(8.0, gt=0, description="sigma: standard deviations above the key's mean.")
     value: float = Field(10.0, gt=0, description="static: the threshold itself (a quiet key scores about 1).")

@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from streamae.batches import (
+    KeyState,
     Partition,
     RecordBatch,
     RowBatch,
@@ -160,6 +161,7 @@ def score_batch(totals: Sequence[float], channels: Any = None, expected: Any = N
 def verdict_batch(scores: Sequence[float], *, mean: float = 1.0, threshold: float = 2.0) -> VerdictBatch:
     """Return verdicts of keys that all have the same statistics; above the threshold is anomalous."""
     values = np.array(scores, dtype=np.float64)
+    ratios = np.maximum((values - mean) / (threshold - mean), 1e-9)
     return VerdictBatch(
         np.where(values > threshold, Status.ANOMALOUS, Status.NORMAL).astype(np.int8),
         values,
@@ -167,6 +169,8 @@ def verdict_batch(scores: Sequence[float], *, mean: float = 1.0, threshold: floa
         np.full(len(values), mean),
         np.full(len(values), 0.25),
         np.full(len(values), 50, dtype=np.int64),
+        np.log(2_500.0 * ratios**2),  # severity 100 r / (1 + r)
+        np.full(len(values), KeyState.READY, dtype=np.int8),
     )
 
 

@@ -104,7 +104,10 @@ class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
     severity: Annotated[
         float,
         Meta(
-            description="Worst so far, comparable across keys: 50 = at the threshold, towards 100 above.", ge=0, le=100
+            description="How rare the worst score so far is for this key, comparable across keys and threshold rules:"
+            " 50 = once in 2,500 windows, 76 = in 25,000, 91 = in 250,000.",
+            ge=0,
+            le=100,
         ),
     ]
     confidence: Annotated[Share, Meta(description="Grows with the key's history, falls with imputed values.")]

@@ -25,12 +25,12 @@ class Field:
     Attributes:
         dtype: numpy type string with explicit byte order, e.g. `<f4`.
         shape: shape of one key's value; () = a scalar.
-        initial: value of every element for a new key.
+        initial: value of every element for a new key, or the values as an array of `shape`.
     """
 
     dtype: str
     shape: tuple[int, ...] = ()
-    initial: float | int = 0
+    initial: float | int | NDArray[Any] = 0
 
     @property
     def size_bytes(self) -> int:

@@ -1,65 +1,58 @@
-"""Scores to verdicts: each key's smoothed score against its own threshold, scored first, learnt after.
+"""Scores to verdicts: each key's score against its own threshold, scored first, learnt after.
 
-The rolling statistics of a key (count, weighted mean and variance, quantile) live here. Everything is done for
-all keys at once, wave by wave, which equals one score after the other. Reads no clock: forgetting follows the
-windows' event time.
+What a key remembers and what its threshold is belong to the threshold rule; here is decided whose verdict counts.
+Everything is done for all keys at once, wave by wave, which equals one score after the other. Reads no clock:
+whatever forgets follows the windows' event time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from streamae.batches import Doubles, Ints, ScoreBatch, Slots, Status, VerdictBatch, WindowBatch
-from streamae.core.columns import Columns, Field
-from streamae.core.moments import learn, weight
+from streamae.batches import Flags, Ints, KeyState, ScoreBatch, Slots, Status, VerdictBatch, WindowBatch
+from streamae.core.columns import Columns
+from streamae.core.scoring import ScoreHistory
 from streamae.core.segments import waves
-from streamae.core.thresholds import Statistics, ThresholdRule, track_quantile
-
-SD_FLOOR = 0.1  # of max(mean, 1): a key that was perfectly quiet must not alarm at its first breath
-
-
-@dataclass(frozen=True, slots=True)
-class Learning:
-    """How a key's statistics follow its scores.
-
-    Attributes:
-        half_life_ms: event time after which a score counts half.
-        cap_sigma: largest step of learning, in standard deviations.
-        smoothing: weight of the newest score in the smoothed score, in (0, 1].
-        min_windows: scores to learn before a key may alarm.
-        quantile: probability of the tracked quantile, in (0.5, 1).
-        prior_mean, prior_sd: level of the score on the model's calibration rows; where a new key starts.
-    """
-
-    half_life_ms: float
-    cap_sigma: float
-    smoothing: float
-    min_windows: int
-    quantile: float
-    prior_mean: float
-    prior_sd: float
+from streamae.core.thresholds.prior import initial_state
+from streamae.core.thresholds.rule import ThresholdRule, Wave
 
 
 class Decision:
-    """Judges scores. State per key: see `columns`; survives a restart through it."""
+    """Judges scores. State per key: see `columns`; survives a restart through it.
 
-    def __init__(self, capacity: int, rule: ThresholdRule, learning: Learning) -> None:
-        """Prepare for `capacity` key slots."""
-        self.rule, self.learning = rule, learning
-        prior_sd = max(learning.prior_sd, SD_FLOOR)
-        self.columns = Columns(
-            capacity,
-            {
-                "count": Field("<i8"),
-                "mean": Field("<f8", (), learning.prior_mean),
-                "variance": Field("<f8", (), prior_sd**2),
-                "quantile": Field("<f8", (), learning.prior_mean + 3.0 * prior_sd),
-                "smoothed": Field("<f8"),
-                "newest": Field("<i8"),
-            },
-        )
+    Attributes:
+        rule: may be replaced by another one of its family, then what keys have learnt stays.
+        min_windows: scores of its own that a key must have learnt to be ready; may be replaced.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        features: int,
+        rule: ThresholdRule,
+        min_windows: int,
+        *,
+        prior: ScoreHistory | None = None,
+        step_ms: float = 1_000.0,
+    ) -> None:
+        """Prepare for `capacity` key slots of F `features`.
+
+        Args:
+            capacity, features: sizes.
+            rule: judges and learns.
+            min_windows: scores that a key learns before it is ready; without a prior it does not alarm before.
+            prior: scores of training keys, from which a new key starts; it may alarm at once.
+            step_ms: event time between two windows of the prior.
+        """
+        self.rule, self.min_windows = rule, min_windows
+        self.has_prior = prior is not None
+        fields = rule.fields(features)
+        if prior is not None:
+            initial = initial_state(rule, prior, step_ms)
+            fields |= {name: replace(fields[name], initial=value) for name, value in initial.items()}
+        self.columns = Columns(capacity, fields)
 
     def judge(self, scores: ScoreBatch, windows: WindowBatch) -> VerdictBatch:
         """Compare each score with its key's threshold, then let the key learn it.
@@ -71,53 +64,41 @@ class Decision:
         Returns:
             Verdicts with the statistics as they were before each score was learnt.
         """
-        size = len(windows)
-        verdicts = VerdictBatch(
-            np.zeros(size, dtype=np.int8),
-            np.zeros(size),
-            np.zeros(size),
-            np.zeros(size),
-            np.zeros(size),
-            np.zeros(size, dtype=np.int64),
+        verdicts = VerdictBatch.empty(len(windows))
+        whole = Wave(
+            windows.slots,
+            scores.totals.astype(np.float64),
+            scores.forecasts.astype(np.float64),
+            scores.channels,
+            windows.end_times_ms,
+            windows.is_first,
         )
-        totals = scores.totals.astype(np.float64)
-        for wave in waves(windows.slots):
-            self._judge_wave(wave, windows, totals[wave], verdicts)
+        for rows in waves(windows.slots):
+            self._judge_wave(rows, whole.take(rows), verdicts)
         return verdicts
 
-    def _judge_wave(self, wave: Ints, windows: WindowBatch, totals: Doubles, verdicts: VerdictBatch) -> None:
+    def states(self, slots: Slots) -> Ints:
+        """Return the `KeyState` of `slots` (n,) between windows, (n,) int64."""
+        return self._states(self.columns["count"][slots], np.zeros(len(slots), dtype=np.bool_))
+
+    def _states(self, counts: Ints, is_resuming: Flags) -> Ints:
+        young = KeyState.PROVISIONAL if self.has_prior else KeyState.LEARNING
+        grown = np.where(is_resuming & (counts > 0), KeyState.RESUMING, KeyState.READY)
+        return np.where(counts < self.min_windows, young, grown)
+
+    def _judge_wave(self, rows: Ints, wave: Wave, verdicts: VerdictBatch) -> None:
         """`judge` for windows of distinct keys; writes its part of `verdicts`."""
-        columns, slots = self.columns, windows.slots[wave]
-        counts, means = columns["count"][slots], columns["mean"][slots]
-        sds = self._spreads(slots)
-        last = columns["smoothed"][slots]
-        fresh = windows.is_first[wave]  # after a gap the smoothed score starts anew
-        smoothed = np.where(fresh, totals, last + self.learning.smoothing * (totals - last))
-        thresholds = self.rule.thresholds(Statistics(means, sds, columns["quantile"][slots]))
-        is_learning = counts < self.learning.min_windows
-        thresholds = np.where(is_learning, np.inf, thresholds)
-        verdicts.statuses[wave] = np.where(
-            is_learning, Status.LEARNING, np.where(smoothed > thresholds, Status.ANOMALOUS, Status.NORMAL)
+        judgement = self.rule.judge(self.columns, wave)
+        states = self._states(judgement.counts, wave.is_fresh)
+        states[np.isinf(judgement.thresholds)] = KeyState.LEARNING  # knows too little, says the rule
+        is_learning = states == KeyState.LEARNING
+        thresholds = np.where(is_learning, np.inf, judgement.thresholds)
+        alarms = judgement.scores > thresholds
+        verdicts.statuses[rows] = np.where(
+            is_learning, Status.LEARNING, np.where(alarms, Status.ANOMALOUS, Status.NORMAL)
         )
-        verdicts.scores[wave], verdicts.thresholds[wave] = smoothed, thresholds
-        verdicts.means[wave], verdicts.sds[wave], verdicts.counts[wave] = means, sds, counts
-        columns["smoothed"][slots] = smoothed
-        self._learn(slots, smoothed, sds, windows.end_times_ms[wave])
-
-    def _spreads(self, slots: Slots) -> Doubles:
-        """Standard deviations with their floor."""
-        means = self.columns["mean"][slots]
-        found: Doubles = np.maximum(np.sqrt(self.columns["variance"][slots]), SD_FLOOR * np.maximum(means, 1.0))
-        return found
-
-    def _learn(self, slots: Slots, smoothed: Doubles, sds: Doubles, end_times_ms: Ints) -> None:
-        columns = self.columns
-        counts = columns["count"][slots]
-        elapsed = np.where(counts > 0, np.maximum(end_times_ms - columns["newest"][slots], 0), 0)
-        weights = weight(counts, elapsed, self.learning.half_life_ms)
-        columns["mean"][slots], columns["variance"][slots] = learn(
-            columns["mean"][slots], columns["variance"][slots], smoothed, weights, self.learning.cap_sigma * sds
-        )
-        columns["quantile"][slots] = track_quantile(columns["quantile"][slots], smoothed, sds, self.learning.quantile)
-        columns["count"][slots] = counts + 1
-        columns["newest"][slots] = end_times_ms
+        verdicts.scores[rows], verdicts.thresholds[rows] = judgement.scores, thresholds
+        verdicts.means[rows], verdicts.sds[rows] = judgement.means, judgement.sds
+        verdicts.counts[rows], verdicts.rarities[rows] = judgement.counts, judgement.rarities
+        verdicts.states[rows] = states
+        self.rule.learn(self.columns, wave, judgement, alarms)

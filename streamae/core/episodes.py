@@ -28,6 +28,8 @@ from streamae.batches import (
 from streamae.core.columns import Columns, Field
 from streamae.core.segments import waves
 
+SEVERITY_WINDOWS = 2_500.0  # severity 50 is one false alarm in so many windows, about what the default rule allows
+
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRules:
@@ -50,20 +52,19 @@ class EpisodeRules:
     min_windows: int
 
 
-def severity(scores: Doubles, thresholds: Doubles, means: Doubles) -> Doubles:
-    """Return 100 r / (1 + r): 50 at the threshold, towards 100 above.
+def severity(rarities: Doubles) -> Doubles:
+    """Return 100 / (1 + sqrt(2500 / windows)): how rare a score is for its key, on one scale for all keys and rules.
 
-    r = (score - mean) / (threshold - mean) is in units of the key's own distance to its threshold, which makes it
-    comparable across keys and models; where a fixed threshold lies below the mean, r = score / threshold.
+    50 = usual behaviour brings one such score in 2,500 windows, 76 = in 25,000, 91 = in 250,000, 97 = in 2.5 million.
+
+    Args:
+        rarities: (n,) natural logarithm of those windows, as in `VerdictBatch`; may be infinite.
 
     Example:
-        >>> severity(np.array([2.0, 4.0]), np.array([2.0, 2.0]), np.array([1.0, 1.0])).tolist()
-        [50.0, 75.0]
+        >>> severity(np.log([2_500.0, 25_000.0, 250_000.0])).round().tolist()
+        [50.0, 76.0, 91.0]
     """
-    origins = np.where(thresholds > means, means, 0.0)
-    distances = np.maximum(thresholds - origins, 1e-12)
-    ratios = np.minimum(np.maximum(scores - origins, 0.0) / distances, 1e12)
-    found: Doubles = 100.0 * ratios / (1.0 + ratios)
+    found: Doubles = 100.0 / (1.0 + np.exp(np.clip((np.log(SEVERITY_WINDOWS) - rarities) / 2.0, -500.0, 500.0)))
     return found
 
 
@@ -179,7 +180,7 @@ class Episodes:
         columns, slots = self.columns, windows.slots[wave]
         columns["windows"][slots] += 1
         columns["end_ms"][slots] = windows.end_times_ms[wave]
-        found = severity(verdicts.scores[wave], verdicts.thresholds[wave], verdicts.means[wave])
+        found = severity(verdicts.rarities[wave])
         columns["peak_severity"][slots] = np.maximum(columns["peak_severity"][slots], found)
         worst = verdicts.scores[wave] > columns["peak_score"][slots]
         wave, slots = wave[worst], slots[worst]

@@ -45,7 +45,7 @@ class Episode:
     Attributes:
         key: of the stream.
         start_ms, end_ms: event time of the first and the newest anomalous window.
-        severity: 0 to 100, 50 = at the threshold.
+        severity: 0 to 100, 50 = rare enough for one false alarm in 2,500 windows.
         features: names, most guilty first.
         is_closed: its end is known.
     """

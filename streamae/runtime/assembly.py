@@ -19,11 +19,12 @@ from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.batching import MicroBatcher
-from streamae.core.decision import Decision, Learning
+from streamae.core.decision import Decision
 from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
-from streamae.core.thresholds import rule_named
+from streamae.core.thresholds.choice import rule_named
+from streamae.core.thresholds.rolling import Learning
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import edges
@@ -132,7 +133,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
         batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
         runner=runner,
         calibration=bundle.calibration,
-        decision=Decision(capacity, tuning.rule, tuning.learning),
+        decision=Decision(capacity, features, tuning.rule, tuning.min_windows),
         episodes=Episodes(capacity, features, tuning.episodes),
         events=EventWriter(
             settings.output.topic,
@@ -149,19 +150,28 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
 
 
 def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
-    """Build threshold rule, learning and episode rules; new keys start from the level of the bundle's calibration."""
+    """Build threshold rule and episode rules; new keys start from the level of the bundle's calibration."""
     threshold, episode = settings.threshold, settings.episode
+    learning = Learning(
+        half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
+        cap_sigma=threshold.cap_sigma,
+        smoothing=threshold.smoothing,
+        quantile=threshold.quantile,
+        prior_mean=bundle.calibration.score_mean,
+        prior_sd=bundle.calibration.score_sd,
+    )
     return Tuning(
-        rule=rule_named(threshold.rule, k=threshold.k, value=threshold.value, margin=threshold.margin),
-        learning=Learning(
-            half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
-            cap_sigma=threshold.cap_sigma,
-            smoothing=threshold.smoothing,
-            min_windows=threshold.min_windows,
-            quantile=threshold.quantile,
-            prior_mean=bundle.calibration.score_mean,
-            prior_sd=bundle.calibration.score_sd,
+        rule=rule_named(
+            threshold.rule,
+            learning,
+            k=threshold.k,
+            value=threshold.value,
+            margin=threshold.margin,
+            block_level=threshold.block_level,
+            hold=episode.merge_gap_windows,
+            start_windows=threshold.min_windows,
         ),
+        min_windows=threshold.min_windows,
         episodes=EpisodeRules(
             exit_ratio=episode.exit_ratio,
             min_duration=episode.min_duration_windows,

@@ -18,7 +18,7 @@ def key_states(stages: Stages, states: KeyStates) -> dict[str, int]:
     """Return the number of keys learning, ready and resuming (their window refills after a gap)."""
     slots = states.table.resident()
     windows, learnt = stages.windows, stages.decision.columns["count"][slots]
-    is_ready = learnt >= stages.decision.learning.min_windows
+    is_ready = learnt >= stages.decision.min_windows
     refilling = (windows.columns["filled"][slots] < windows.size) & (windows.columns["generation"][slots] > 0)
     return {
         "learning": int((~is_ready & ~refilling).sum()),

@@ -12,6 +12,7 @@ from threading import Event
 from typing import Any, Protocol
 
 from streamae.config import LoadedSettings, Settings
+from streamae.core.thresholds.choice import FAMILY_OF
 from streamae.errors import ConfigError
 from streamae.runtime import logs
 from streamae.runtime.notify import Notifier
@@ -92,6 +93,7 @@ class Reload:
         """Accept valid settings; the log level counts at once, perhaps to see why the rest must wait."""
         try:
             settings = self._reread().settings
+            _refuse_other_family(self.running, settings)
         except ConfigError as error:
             self._telemetry.reloaded("refused")
             self._log.error("settings_reload_failed", problems=error.problems)
@@ -101,6 +103,17 @@ class Reload:
         self._accepted = settings
         if settings.service.log_level != self.running.service.log_level:
             logs.set_level(settings.service.log_level)
+
+
+def _refuse_other_family(old: Settings, new: Settings) -> None:
+    """Raise ConfigError where the new threshold rule could not go on with what keys have learnt under the old one."""
+    before, after = old.threshold.rule, new.threshold.rule
+    if FAMILY_OF[before] != FAMILY_OF[after]:
+        raise ConfigError(
+            [
+                f"threshold.rule: {before} to {after} needs a restart: it keeps other state of a key, keys will learn again"
+            ]
+        )
 
 
 def _changed(old: Settings, new: Settings) -> list[str]:

@@ -15,11 +15,11 @@ from streamae.connectors.codec import Codec
 from streamae.connectors.events import EventWriter
 from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.batching import MicroBatcher
-from streamae.core.decision import Decision, Learning
+from streamae.core.decision import Decision
 from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.grid import RowGrid
 from streamae.core.scoring import Calibration
-from streamae.core.thresholds import ThresholdRule
+from streamae.core.thresholds.rule import ThresholdRule
 from streamae.core.windowing import KeyWindows
 
 Observer = Callable[[WindowBatch, ScoreBatch, VerdictBatch], None]
@@ -38,13 +38,14 @@ class Tuning:
     """How scores are judged: what may be changed while the engine runs.
 
     Attributes:
-        rule, learning: thresholds, and how keys learn.
+        rule: thresholds, and how keys learn.
+        min_windows: scores that a key must have learnt to be ready.
         episodes: when episodes begin and end.
         settings_version: carried in every event.
     """
 
     rule: ThresholdRule
-    learning: Learning
+    min_windows: int
     episodes: EpisodeRules
     settings_version: str
 
@@ -68,7 +69,7 @@ class Stages:
     def adopt(self, settings: Settings) -> None:
         """Judge by the threshold and episode settings of these from now on; what keys have learnt stays."""
         tuning = self.tune(settings)
-        self.decision.rule, self.decision.learning = tuning.rule, tuning.learning
+        self.decision.rule, self.decision.min_windows = tuning.rule, tuning.min_windows
         self.episodes.rules = tuning.episodes
         self.events.settings_version = tuning.settings_version
 

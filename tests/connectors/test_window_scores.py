@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from streamae.batches import Partition, Status, VerdictBatch, WindowBatch
+from streamae.batches import KeyState, Partition, Status, VerdictBatch, WindowBatch
 from streamae.connectors.window_scores import ScoreWriter
 
 OWNERS = [Partition("sensors", 0), Partition("sensors", 3)]
@@ -21,6 +21,8 @@ def verdicts(**columns: object) -> VerdictBatch:
         "means": np.ones(2),
         "sds": np.ones(2),
         "counts": np.array([3, 90]),
+        "rarities": np.array([0.0, 9.0]),
+        "states": np.array([KeyState.LEARNING, KeyState.READY], dtype=np.int8),
     }
     return VerdictBatch(**(base | columns))  # type: ignore[arg-type]
 

@@ -14,11 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamae.batches import ScoreBatch, Status, VerdictBatch, WindowBatch
-from streamae.core.decision import SD_FLOOR, Decision, Learning
+from streamae.core.decision import Decision
 from streamae.core.moments import MAX_WEIGHT, PRIOR_COUNT
-from streamae.core.thresholds import QuantileRule, SigmaRule, StaticRule, ThresholdRule
+from streamae.core.thresholds.rolling import (
+    SD_FLOOR,
+    Learning,
+    Limit,
+    QuantileLimit,
+    RollingRule,
+    SigmaLimit,
+    StaticLimit,
+)
 from tests.core_batches import (
     CUTS,
+    FEATURES,
     KEYS,
     START_MS,
     cleared,
@@ -34,17 +43,17 @@ from tests.core_batches import (
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-RULE = SigmaRule(4.0)
+LIMIT = SigmaLimit(4.0)
+MIN_WINDOWS = 10
 LEARNING = Learning(
     half_life_ms=24.0 * HOUR_MS,
     cap_sigma=3.0,
     smoothing=0.5,
-    min_windows=10,
     quantile=0.95,
     prior_mean=1.0,
     prior_sd=0.2,
 )
-COLUMNS = VerdictBatch.__slots__
+COLUMNS = VerdictBatch.__slots__[:6]  # what an oracle knows; rarities and states have tests of their own
 
 
 class Judged(NamedTuple):
@@ -56,9 +65,10 @@ class Judged(NamedTuple):
     is_first: bool
 
 
-def make(rule: ThresholdRule = RULE, **changes: Any) -> Decision:
+def make(limit: Limit = LIMIT, min_windows: int = MIN_WINDOWS, **changes: Any) -> Decision:
     """A decision ready for new keys."""
-    found: Decision = cleared(Decision(KEYS, rule, replace(LEARNING, **changes)))
+    rule = RollingRule(limit, replace(LEARNING, **changes))
+    found: Decision = cleared(Decision(KEYS, FEATURES, rule, min_windows))
     return found
 
 
@@ -93,9 +103,9 @@ def quiet(count: int, seed: int = 0) -> list[float]:
     return np.random.default_rng(seed).gamma(25.0, 1.0 / 25.0, count).tolist()
 
 
-def learnt(count: int = 500, rule: ThresholdRule = RULE, **changes: Any) -> Decision:
+def learnt(count: int = 500, limit: Limit = LIMIT, **changes: Any) -> Decision:
     """A decision whose key 0 has seen quiet data, and the time at which it goes on is `later(count)`."""
-    decision = make(rule, **changes)
+    decision = make(limit, **changes)
     run(decision, quiet(count))
     return decision
 
@@ -144,7 +154,7 @@ class Key:
         self.smoothed = total if each.is_first else 0.5 * self.smoothed + 0.5 * total
         threshold = {"sigma": self.mean + 4.0 * sd, "static": 2.0, "quantile": 1.5 * self.quantile}[rule]
         status = Status.ANOMALOUS if self.smoothed > threshold else Status.NORMAL
-        if self.count < LEARNING.min_windows:
+        if self.count < MIN_WINDOWS:
             threshold, status = math.inf, Status.LEARNING
         verdict = (int(status), self.smoothed, threshold, self.mean, sd, self.count)
         self.learn(each.end_ms, sd)
@@ -161,15 +171,15 @@ class Key:
         self.count, self.newest_ms = self.count + 1, end_ms
 
 
-RULES: dict[str, ThresholdRule] = {"sigma": RULE, "static": StaticRule(2.0), "quantile": QuantileRule(1.5)}
+LIMITS: dict[str, Limit] = {"sigma": LIMIT, "static": StaticLimit(2.0), "quantile": QuantileLimit(1.5)}
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", LIMITS)
 @quick
 @given(judged_streams(), CUTS)
 def test_verdicts_equal_a_loop_over_scores(name: str, stream: list[Judged], cuts: list[int]) -> None:
     """Smoothing, thresholds, warm-up and learning agree with one key and one score at a time."""
-    found = judge_cut(make(RULES[name]), stream, cuts)
+    found = judge_cut(make(LIMITS[name]), stream, cuts)
     keys: dict[int, Key] = defaultdict(Key)
     expected = defaultdict(list)
     for each in stream:
@@ -235,7 +245,7 @@ def test_statistics_stay_finite(stream: list[Judged]) -> None:
 
 def test_a_learning_key_is_never_anomalous() -> None:
     """Whatever a new key scores, the verdict is withheld until it knows itself."""
-    verdicts = run(make(), [1e6] * LEARNING.min_windows)
+    verdicts = run(make(), [1e6] * MIN_WINDOWS)
     assert set(verdicts.statuses.tolist()) == {Status.LEARNING}
     assert np.isinf(verdicts.thresholds).all()
 
@@ -258,7 +268,7 @@ def test_a_score_is_judged_before_it_is_learnt() -> None:
 
 def test_a_score_at_the_threshold_is_normal() -> None:
     """Anomalous means above, not at: a constant score under a static threshold of the same value is quiet."""
-    assert set(run(make(StaticRule(1.0), min_windows=0), [1.0] * 5).statuses.tolist()) == {Status.NORMAL}
+    assert set(run(make(StaticLimit(1.0), min_windows=0), [1.0] * 5).statuses.tolist()) == {Status.NORMAL}
 
 
 def test_quiet_data_raises_few_alarms() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streamae.config import LoadedSettings, Settings, fingerprint
+from streamae.core.thresholds.rolling import SigmaLimit
 from streamae.errors import ConfigError, RetryableError
 from streamae.runtime import logs
 from streamae.runtime.notify import Notifier
@@ -129,6 +130,17 @@ def test_invalid_settings_change_nothing(desk: Desk) -> None:
     assert desk.outcomes() == [1, 1, 1]
 
 
+def test_a_rule_of_another_family_is_refused(desk: Desk) -> None:
+    """What keys have learnt means nothing to it: the operator is told to restart, and all else stays as it was."""
+    desk.hang_up(settings(threshold={"rule": "block_maxima"}, episode={"merge_gap_windows": 7}))
+    assert desk.engine.calls == []
+    (line,) = desk.lines("settings_reload_failed")
+    assert "sigma to block_maxima needs a restart" in line["problems"][0]
+    desk.hang_up(settings(threshold={"rule": "quantile"}))
+    assert desk.reload.running.threshold.rule == "quantile"
+    assert desk.outcomes() == [1, 1, 1]
+
+
 def test_what_needs_a_restart_is_named_and_not_taken_over(desk: Desk) -> None:
     """Half of a change is no change: names are listed each time until the restart, never a value, and never a secret."""
     written = settings(
@@ -244,4 +256,4 @@ def test_what_keys_have_learnt_stays(rig: Rig) -> None:
     counts = rig.engine.stages.decision.columns["count"][slots].copy()
     rig.engine.adopt(settings(threshold={"k": 3}))
     assert (rig.engine.stages.decision.columns["count"][slots] == counts).all()
-    assert rig.engine.stages.decision.rule == type(rig.engine.stages.decision.rule)(3.0)
+    assert rig.engine.stages.decision.rule.limit == SigmaLimit(3.0)

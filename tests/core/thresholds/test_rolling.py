@@ -1,4 +1,4 @@
-"""Each threshold rule does what its formula says, and the tracked quantile ends where it should."""
+"""Each limit does what its formula says, and the tracked quantile ends where it should."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamae.core.thresholds import QuantileRule, SigmaRule, StaticRule, Statistics, rule_named, track_quantile
+from streamae.core.thresholds.rolling import (
+    SIGMA_LEVEL,
+    Limit,
+    QuantileLimit,
+    SigmaLimit,
+    StaticLimit,
+    Statistics,
+    sigma_rarity,
+    track_quantile,
+)
 from tests.core_batches import frozen_bytes, quick
 
 NUMBERS = st.floats(0.0, 1e6)
@@ -15,42 +24,39 @@ KNOWN = Statistics(np.array([1.0, 2.0]), np.array([0.5, 0.1]), np.array([3.0, 4.
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [("sigma", [1.0 + 4 * 0.5, 2.0 + 4 * 0.1]), ("static", [7.0, 7.0]), ("quantile", [1.5 * 3.0, 1.5 * 4.0])],
+    ("limit", "expected"),
+    [
+        (SigmaLimit(4.0), [1.0 + 4 * 0.5, 2.0 + 4 * 0.1]),
+        (StaticLimit(7.0), [7.0, 7.0]),
+        (QuantileLimit(1.5), [1.5 * 3.0, 1.5 * 4.0]),
+    ],
 )
-def test_each_named_rule_follows_its_formula(name: str, expected: list[float]) -> None:
-    """The name in the settings picks the rule, and each uses only the parameter that belongs to it."""
-    assert rule_named(name, k=4.0, value=7.0, margin=1.5).thresholds(KNOWN).tolist() == pytest.approx(expected)
+def test_each_limit_follows_its_formula(limit: Limit, expected: list[float]) -> None:
+    """Mean + k sd, one value, margin times quantile."""
+    assert limit.thresholds(KNOWN).tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("sigma", SigmaRule), ("static", StaticRule), ("quantile", QuantileRule)])
-def test_names_and_rules_belong_together(name: str, kind: type) -> None:
-    """No name leads to another rule."""
-    assert isinstance(rule_named(name, k=1.0, value=1.0, margin=1.0), kind)
-
-
-def test_an_unknown_rule_names_the_known_ones() -> None:
-    """The operator who mistyped a rule reads what there is."""
-    with pytest.raises(ValueError, match="sigma, static, quantile"):
-        rule_named("sigmoid", k=1.0, value=1.0, margin=1.0)
+def test_rarity_is_the_measured_rate() -> None:
+    """7.4 false episodes in 10,000 windows at 8 sigma, 3.6 at 12: what the line was laid through."""
+    assert np.exp(-sigma_rarity(np.array([SIGMA_LEVEL, 12.0]))) * 1e4 == pytest.approx([7.4, 3.6], rel=0.01)
 
 
 @quick
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=9), st.randoms(use_true_random=False))
-def test_rules_judge_each_key_alone(keys: list[tuple[float, float, float]], random: object) -> None:
+def test_limits_judge_each_key_alone(keys: list[tuple[float, float, float]], random: object) -> None:
     """The threshold of a key is the same alone and in any company."""
     together = Statistics(*np.array(keys).T)
-    for rule in (SigmaRule(3.0), StaticRule(2.0), QuantileRule(1.2)):
+    for limit in (SigmaLimit(3.0), StaticLimit(2.0), QuantileLimit(1.2)):
         for index, key in enumerate(keys):
-            alone = rule.thresholds(Statistics(*np.array([key]).T))
-            assert alone[0] == rule.thresholds(together)[index]
+            alone = limit.thresholds(Statistics(*np.array([key]).T))
+            assert alone[0] == limit.thresholds(together)[index]
 
 
-@pytest.mark.parametrize("rule", [SigmaRule(3.0), StaticRule(2.0), QuantileRule(1.2)])
-def test_rules_leave_statistics_alone_and_return_their_own_array(rule: SigmaRule) -> None:
+@pytest.mark.parametrize("limit", [SigmaLimit(3.0), StaticLimit(2.0), QuantileLimit(1.2)])
+def test_limits_leave_statistics_alone_and_return_their_own_array(limit: Limit) -> None:
     """A threshold that is changed afterwards does not change a key's mean."""
     before = frozen_bytes(KNOWN.means, KNOWN.sds, KNOWN.quantiles)
-    rule.thresholds(KNOWN)[:] = -1.0
+    limit.thresholds(KNOWN)[:] = -1.0
     assert frozen_bytes(KNOWN.means, KNOWN.sds, KNOWN.quantiles) == before
 
 
@@ -59,7 +65,7 @@ def test_rules_leave_statistics_alone_and_return_their_own_array(rule: SigmaRule
 def test_a_larger_k_never_alarms_earlier(mean: float, sd: float, k: float) -> None:
     """Turning the sensitivity down cannot bring more alarms."""
     known = Statistics(np.array([mean]), np.array([sd]), np.array([mean]))
-    assert SigmaRule(k + 1.0).thresholds(known)[0] > SigmaRule(k).thresholds(known)[0] >= mean
+    assert SigmaLimit(k + 1.0).thresholds(known)[0] > SigmaLimit(k).thresholds(known)[0] >= mean
 
 
 def tracked(scores: np.ndarray, start: float, probability: float, sd: float = 0.1) -> np.ndarray:

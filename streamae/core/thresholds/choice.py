@@ -1,0 +1,39 @@
+"""Threshold rules by the name they have in the settings.
+
+To add one: write it beside this module (`rule.py` says what it is), and add its name here.
+"""
+
+from __future__ import annotations
+
+from streamae.core.thresholds.block_maxima import BlockMaximaRule
+from streamae.core.thresholds.rolling import Learning, QuantileLimit, RollingRule, SigmaLimit, StaticLimit
+from streamae.core.thresholds.rule import ThresholdRule
+
+FAMILY_OF = {"sigma": "rolling", "static": "rolling", "quantile": "rolling", "block_maxima": "block_maxima"}
+
+
+def rule_named(
+    name: str,
+    learning: Learning,
+    *,
+    k: float,
+    value: float,
+    margin: float,
+    block_level: float,
+    hold: int,
+    start_windows: int,
+) -> ThresholdRule:
+    """Return the rule that `threshold.rule` names; each takes the parameters that belong to it.
+
+    Raises:
+        ValueError: no such rule.
+    """
+    rules: dict[str, ThresholdRule] = {
+        "sigma": RollingRule(SigmaLimit(k), learning),
+        "static": RollingRule(StaticLimit(value), learning),
+        "quantile": RollingRule(QuantileLimit(margin), learning),
+        "block_maxima": BlockMaximaRule(block_level, max(hold, 1), start_windows),
+    }
+    if name not in rules:
+        raise ValueError(f"no threshold rule {name!r}: one of {', '.join(rules)}")
+    return rules[name]
