@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from scripts.torture.context import Context
@@ -112,6 +113,9 @@ def _pause(trial: Trial, worker: Worker, kind: str, pause_s: float, tally: Tally
         tally.recoveries_s.append(time.monotonic() - thawed_s)
     except TimedOutError as error:
         tally.complaints.append(f"{kind}: {error}")
+        if kind in {"transaction", "checkpoint"}:
+            with suppress(TimedOutError):  # armed, it may still stop, and nobody would let it go on
+                wait_until(worker.is_frozen, f"{worker.name} to stop late", ARM_TIMEOUT_S)
         worker.thaw()
     tally.kinds[kind] += 1
     tally.expelled += any(set(line["revoked"]) & owned for line in worker.logged("rebalanced")[losses:])

@@ -26,7 +26,7 @@ from scripts.torture.checkers import Output, compare, compare_state, offsets_goi
 from scripts.torture.outputs import StoredState, Watch
 from scripts.torture.producer import PacedProducer
 from scripts.torture.report import Result
-from scripts.torture.workers import Sections, Workers, wait_until
+from scripts.torture.workers import Sections, TimedOutError, Workers, wait_until
 from scripts.torture.workload import Workload
 
 START_TIMEOUT_S = 60.0
@@ -230,7 +230,12 @@ class Trial:
             owned = [worker.owned() for worker in self.workers if worker.is_alive()]
             return sum(map(len, owned)) == self.workload.partitions and sum(map(bool, owned)) >= workers
 
-        wait_until(is_shared, f"{workers} workers to share {self.setup.name}", START_TIMEOUT_S, 0.1)
+        try:
+            wait_until(is_shared, f"{workers} workers to share {self.setup.name}", START_TIMEOUT_S, 0.1)
+        except TimedOutError as error:
+            states = [worker.state() for worker in self.workers]
+            time.sleep(1)  # for the stacks to be written
+            raise TimedOutError(f"{error}; {'; '.join(states)}") from error
 
     def await_progress(self, partitions: Sequence[int], since: Mapping[int, int], timeout_s: float) -> float:
         """Wait until the committed offset of each of the partitions is beyond `since`; return the seconds.

@@ -8,7 +8,9 @@ a critical place (see `holds`); the product itself has no such switches.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
+import signal
 import sys
 import threading
 import time
@@ -84,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--hold", type=holds.parsed, action="append", default=[], metavar="PLACE:PASSAGE:PAUSE_S[:stall]"
     )
     chosen = parser.parse_args(arguments)
+    faulthandler.register(signal.SIGUSR1)  # `Worker.dump`
     if "FAKETIME_TIMESTAMP_FILE" in os.environ:
         sleep_by_waiting()
     for guard in chosen.without:

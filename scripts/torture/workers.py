@@ -102,6 +102,14 @@ class Worker:
         except OSError:
             return False
 
+    def state(self) -> str:
+        """Say in a few words how the process is, and make it write the stacks of its threads into its log."""
+        if not self.is_alive():
+            return f"{self.name} has ended"
+        is_frozen, last = self.is_frozen(), self.lines()[-1:]
+        self.process.send_signal(signal.SIGUSR1)
+        return f"{self.name}{' (stopped)' if is_frozen else ''} owns {sorted(self.owned())}, last line {last}"
+
     def kill(self) -> None:
         """`kill -9`, and wait until it is gone."""
         self.is_doomed = True
