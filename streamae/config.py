@@ -260,8 +260,13 @@ class ServiceSettings(Section):
 class TrainSettings(Section):
     """`streamae train`."""
 
-    cell: Literal["lstm", "gru"] = Field("lstm", description="Recurrent cell.")
+    kind: Literal["lstm", "gru", "pca", "pca_row", "ridge", "nearest_windows", "zscore"] = Field(
+        "lstm", description="Recurrent autoencoder (lstm, gru), or a baseline without training steps."
+    )
     window_size: Annotated[int, Field(ge=4, le=4_096)] = Field(32, description="Steps of a window (W).")
+    components: Annotated[int, Field(ge=0, le=4_096)] = Field(
+        0, description="Baselines: principal components, rows looked back, or windows kept; 0 = 16, 16 and 1,024."
+    )
     hidden_size: Annotated[int, Field(ge=1, le=4_096)] = Field(64, description="Units of encoder and decoder (H).")
     layers: Annotated[int, Field(ge=1, le=4)] = Field(1, description="Stacked recurrent layers.")
     recent_steps: Positive = Field(8, description="Newest steps whose reconstruction error is scored.")
@@ -276,6 +281,9 @@ class TrainSettings(Section):
     clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     calibration_share: float = Field(0.2, gt=0, lt=1, description="Newest part of each series kept for validation.")
     max_windows: Positive = Field(200_000, description="Most training windows, evenly thinned.")
+    whitening: Literal["feature", "overall"] = Field(
+        "feature", description="Errors are divided by each feature's usual error, or by that of all features."
+    )
     memory_windows: Annotated[int, Field(ge=0, le=4_096)] = Field(
         64, description="Training windows to remember; the distance to the nearest joins the score; 0 = off."
     )

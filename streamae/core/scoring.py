@@ -35,17 +35,23 @@ class Calibration:
     memory_levels: NDArray[np.float64] | None = None
 
     @classmethod
-    def fit(cls, errors: ErrorBatch) -> Calibration:
-        """Estimate from the errors (B, F) of calibration windows, B >= 1."""
-        memory = None if errors.memory is None else _level(errors.memory)
-        levels = cls(_level(errors.recent), _level(errors.forecast), 1.0, 1.0, memory)
+    def fit(cls, errors: ErrorBatch, *, by_feature: bool = True) -> Calibration:
+        """Estimate from the errors (B, F) of calibration windows, B >= 1.
+
+        Args:
+            errors: of quiet data.
+            by_feature: each feature has a level of its own; else all share their mean, and none is whitened.
+        """
+
+        def level(found: Floats) -> NDArray[np.float64]:
+            means = found.mean(axis=0, dtype=np.float64)
+            floored: NDArray[np.float64] = np.maximum(means if by_feature else means.mean(), LEVEL_FLOOR)
+            return np.broadcast_to(floored, means.shape).copy()
+
+        memory = None if errors.memory is None else level(errors.memory)
+        levels = cls(level(errors.recent), level(errors.forecast), 1.0, 1.0, memory)
         totals = score(errors, levels).totals.astype(np.float64)
         return replace(levels, score_mean=float(totals.mean()), score_sd=float(totals.std()))
-
-
-def _level(errors: Floats) -> NDArray[np.float64]:
-    levels: NDArray[np.float64] = np.maximum(errors.mean(axis=0, dtype=np.float64), LEVEL_FLOOR)
-    return levels
 
 
 @dataclass(frozen=True, slots=True, eq=False)

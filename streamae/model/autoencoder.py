@@ -31,7 +31,7 @@ class Autoencoder(nn.Module):
             dropout: share in [0, 1) of encoder outputs, and of outputs between layers, hidden in training.
         """
         super().__init__()
-        recurrent = nn.LSTM if architecture.cell == "lstm" else nn.GRU
+        recurrent = nn.LSTM if architecture.kind == "lstm" else nn.GRU
         hidden, features, layers = architecture.hidden_size, architecture.features, architecture.layers
         between = dropout if layers > 1 else 0.0
         self.encoder = recurrent(features, hidden, layers, dropout=between)

@@ -154,12 +154,13 @@ def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "architecture": {
-            "cell": architecture.cell,
+            "kind": architecture.kind,
             "window_size": architecture.window_size,
             "hidden_size": architecture.hidden_size,
             "layers": architecture.layers,
             "recent_steps": architecture.recent_steps,
             "memory_windows": architecture.memory_windows,
+            "components": architecture.components,
         },
         "features": list(bundle.features),
         "step_ms": float(bundle.step_ms),
@@ -222,13 +223,14 @@ def _architecture(fields: Fields) -> Architecture:
     shape = fields.section("architecture")
     try:
         return Architecture(
-            shape.text("cell"),  # type: ignore[arg-type]  # Architecture checks it
+            shape.text("kind"),  # type: ignore[arg-type]  # Architecture checks it
             shape.integer("window_size"),
             len(fields.texts("features")),
             shape.integer("hidden_size"),
             shape.integer("layers"),
             shape.integer("recent_steps"),
             shape.integer("memory_windows"),
+            shape.integer("components"),
         )
     except ValueError as error:
         raise BundleError(f"architecture: {error}") from None

@@ -20,11 +20,13 @@ from streamae import __version__
 from streamae.batches import Floats, Series
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
-from streamae.model.architecture import MEMORY, Architecture, Cell
+from streamae.model.architecture import BASELINES, MEMORY, Architecture, Kind
 from streamae.model.autoencoder import Autoencoder
+from streamae.model.baselines import Baseline, usual_components
 from streamae.model.bundle import Bundle, Scalar
 from streamae.model.history import score_history
 from streamae.model.memory import remember
+from streamae.model.networks import network_of
 from streamae.model.progress import NoProgress, Progress
 from streamae.model.runner import Runner, choose_device
 from streamae.model.training_windows import Policy, TrainingWindows, WindowOptions, training_windows
@@ -40,18 +42,20 @@ class TrainOptions:
     """The plain values of the training and window settings; meanings and defaults as there (see the settings table).
 
     Attributes:
-        cell, window_size, hidden_size, layers, recent_steps: shape of the network.
+        kind, components, window_size, hidden_size, layers, recent_steps: shape of the network.
         dropout, weight_decay, l1, learning_rate, batch_size, clip_norm: of the optimiser.
         max_epochs, max_steps, patience: when to stop.
         calibration_share, max_windows, memory_windows: what to train on, and how much of it to remember.
+        whitening: errors by the level of each feature, or by that of all.
         seed: of weights, order and dropout.
         stride, grid_ms, grid_merge, max_gap_ms, missing, missing_overrides, missing_constant, max_imputed_share: how
             rows become windows, as in the live stream.
         device, threads: where to train; threads 0 = one for small networks (`SMALL_HIDDEN_SIZE`), else torch's choice.
     """
 
-    cell: Cell = "lstm"
+    kind: Kind = "lstm"
     window_size: int = 32
+    components: int = 0
     hidden_size: int = 64
     layers: int = 1
     recent_steps: int = 8
@@ -67,6 +71,7 @@ class TrainOptions:
     calibration_share: float = 0.2
     max_windows: int = 200_000
     memory_windows: int = 64
+    whitening: Literal["feature", "overall"] = "feature"
     seed: int = 0
     stride: int = 1
     grid_ms: int | None = None
@@ -120,12 +125,15 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
     device = choose_device(options.device)
     windows = training_windows(series, options.windows())
     memory = remember(windows.fit, options.memory_windows) if options.memory_windows else None
-    architecture = _architecture(options, len(windows.features), 0 if memory is None else len(memory))
+    architecture = _architecture(options, windows, 0 if memory is None else len(memory))
     validation = windows.scaling.apply(_thinned(windows.calibration, VALIDATION_WINDOWS))
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(options.seed)
-        network = Autoencoder(architecture, options.dropout).to(device)
-        fit = _fit(network, windows.fit, validation, options, progress)
+        network = network_of(architecture, options.dropout)
+        if isinstance(network, Autoencoder):
+            fit = _fit(network.to(device), windows.fit, validation, options, progress)
+        else:
+            fit = _fit_at_once(network, windows.fit, validation, progress)
     unit = np.ones(len(windows.features))
     bundle = Bundle(
         architecture,
@@ -142,7 +150,7 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
     )
     runner = Runner(bundle, options.device, stride=options.stride)
     errors = runner.run(windows.calibration)
-    calibration = Calibration.fit(errors)
+    calibration = Calibration.fit(errors, by_feature=options.whitening == "feature")
     history = score_history(series, options.windows(), windows.scaling, runner, calibration)
     metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals)
     progress.finish(
@@ -153,12 +161,14 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
 
 
 def losses(network: nn.Module, z: Tensor) -> Tensor:
-    """Return the loss of scaled windows (B, W, F): mean squares of reconstruction and of forecast errors, added."""
+    """Return the loss of scaled windows (B, W, F): mean squares of reconstruction and of forecast errors, added.
+
+    Where a network has one head, that counts twice, so that losses compare.
+    """
     steps = z.shape[1]
-    reconstruction, forecasts = network(z, steps, steps - _burn_in(steps))
-    difference = forecasts - z[:, _burn_in(steps) :]
-    loss: Tensor = (reconstruction - z).square().mean() + difference.square().mean()
-    return loss
+    heads = network(z, steps, steps - _burn_in(steps))
+    parts: list[Tensor] = [(found - z[:, -found.shape[1] :]).square().mean() for found in heads if found is not None]
+    return torch.stack(parts).sum() * (2.0 / len(parts))
 
 
 def _burn_in(steps: int) -> int:
@@ -197,6 +207,17 @@ def _fit(network: Autoencoder, fit: Floats, validation: Floats, options: TrainOp
     return _Fit(best_weights, step, train_loss, best, reason)
 
 
+def _fit_at_once(network: nn.Module, fit: Floats, validation: Floats, progress: Progress) -> _Fit:
+    """Fit a baseline, which needs no steps."""
+    assert isinstance(network, Baseline)
+    progress.start(1, f"fitting to {len(fit)} windows, validating on {len(validation)}")
+    with torch.no_grad():
+        network.fit(torch.from_numpy(fit))
+    loss, held_out = (_validate(network, torch.from_numpy(part), torch.device("cpu")) for part in (fit, validation))
+    progress.step(1, loss, held_out)
+    return _Fit(_copied(network), 1, loss, held_out, "fitted")
+
+
 def _step(network: Autoencoder, optimiser: torch.optim.Optimizer, z: Tensor, options: TrainOptions) -> float:
     """Take one optimiser step on scaled windows (B, W, F); return their loss without penalties."""
     network.train()
@@ -212,7 +233,7 @@ def _step(network: Autoencoder, optimiser: torch.optim.Optimizer, z: Tensor, opt
 
 
 @torch.inference_mode()
-def _validate(network: Autoencoder, windows: Tensor, device: torch.device) -> float:
+def _validate(network: nn.Module, windows: Tensor, device: torch.device) -> float:
     network.eval()
     sums = [float(losses(network, part.to(device))) * len(part) for part in torch.split(windows, 256)]
     return sum(sums) / len(windows)
@@ -222,16 +243,20 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _architecture(options: TrainOptions, features: int, memory_windows: int) -> Architecture:
+def _architecture(options: TrainOptions, windows: TrainingWindows, memory_windows: int) -> Architecture:
+    features, components = len(windows.features), 0
+    if options.kind in BASELINES:
+        components = usual_components(options.kind, options.components, len(windows.fit), options.window_size, features)
     try:
         return Architecture(
-            options.cell,
+            options.kind,
             options.window_size,
             features,
             options.hidden_size,
             options.layers,
             min(options.recent_steps, options.window_size),
             memory_windows,
+            components,
         )
     except ValueError as error:
         raise ConfigError([f"train: {error}"]) from error

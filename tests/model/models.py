@@ -10,13 +10,13 @@ from torch import Tensor
 from streamae.batches import Floats, Series
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration, ScoreHistory
-from streamae.model.architecture import MEMORY, Architecture, Cell
+from streamae.model.architecture import MEMORY, Architecture, Kind
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.training import TrainOptions
 
 STEP_MS = 60_000
-CELLS: tuple[Cell, ...] = ("lstm", "gru")
+KINDS: tuple[Kind, ...] = ("lstm", "gru")
 
 # Small enough to train in about a second on one thread, large enough to learn two sines.
 QUICK = TrainOptions(
@@ -32,7 +32,7 @@ QUICK = TrainOptions(
 
 
 def architecture(
-    cell: Cell = "lstm",
+    kind: Kind = "lstm",
     window_size: int = 12,
     features: int = 3,
     hidden_size: int = 8,
@@ -41,7 +41,7 @@ def architecture(
     memory_windows: int = 5,
 ) -> Architecture:
     """Return shapes of a small network."""
-    return Architecture(cell, window_size, features, hidden_size, layers, recent_steps, memory_windows)
+    return Architecture(kind, window_size, features, hidden_size, layers, recent_steps, memory_windows)
 
 
 def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
@@ -63,7 +63,7 @@ def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
         weights,
         float(STEP_MS),
         {"validation_loss": 0.5},
-        {"seed": seed, "cell": of.cell},
+        {"seed": seed, "kind": of.kind},
         "0" * 64,
         {"streamae": "test"},
         ScoreHistory(scores[..., 1:], scores[..., 0], np.array([9, 4])),

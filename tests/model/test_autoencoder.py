@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamae.model.architecture import MAX_PARAMETERS, MEMORY, Architecture, Cell
+from streamae.model.architecture import MAX_PARAMETERS, MEMORY, Architecture, Kind
 from streamae.model.autoencoder import Autoencoder
-from tests.model.models import CELLS, architecture
+from tests.model.models import KINDS, architecture
 
 
 def network(of: Architecture, dropout: float = 0.0) -> Autoencoder:
@@ -24,20 +24,20 @@ def windows(of: Architecture, count: int = 5) -> Tensor:
     return torch.randn(count, of.window_size, of.features, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_shapes_are_those_asked_for(cell: Cell, layers: int) -> None:
+def test_shapes_are_those_asked_for(kind: Kind, layers: int) -> None:
     """Runner and training slice windows by these shapes."""
-    of = architecture(cell, layers=layers)
+    of = architecture(kind, layers=layers)
     reconstruction, forecasts = network(of)(windows(of), 4)
     assert reconstruction.shape == (5, 4, 3)
     assert forecasts.shape == (5, 11, 3)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_decoding_fewer_steps_changes_none_of_them(cell: Cell) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoding_fewer_steps_changes_none_of_them(kind: Kind) -> None:
     """Serving decodes the newest steps only and must score them as training saw them."""
-    of = architecture(cell)
+    of = architecture(kind)
     net, z = network(of), windows(of)
     with torch.inference_mode():
         whole, all_forecasts = net(z, 12)
@@ -46,10 +46,10 @@ def test_decoding_fewer_steps_changes_none_of_them(cell: Cell) -> None:
     torch.testing.assert_close(newest_forecasts, all_forecasts[:, -3:])
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_forecast_sees_only_rows_before_its_own(cell: Cell) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_forecast_sees_only_rows_before_its_own(kind: Kind) -> None:
     """A forecast that peeks at the row it is about would hide every anomaly."""
-    of = architecture(cell)
+    of = architecture(kind)
     net, z = network(of), windows(of)
     changed = z.clone()
     changed[:, 7] += 10.0
@@ -60,10 +60,10 @@ def test_a_forecast_sees_only_rows_before_its_own(cell: Cell) -> None:
     assert different.nonzero().flatten().tolist() == list(range(7, 11))
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_reconstruction_depends_on_the_whole_window(cell: Cell) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reconstruction_depends_on_the_whole_window(kind: Kind) -> None:
     """The decoder has nothing but the encoder's final state to work from."""
-    of = architecture(cell)
+    of = architecture(kind)
     net, z = network(of), windows(of)
     z.requires_grad_()
     reconstruction, _ = net(z, 1)
@@ -72,10 +72,10 @@ def test_a_reconstruction_depends_on_the_whole_window(cell: Cell) -> None:
     assert bool((z.grad.abs().sum(dim=(0, 2)) > 0).all())
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_windows_do_not_influence_each_other(cell: Cell) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_windows_do_not_influence_each_other(kind: Kind) -> None:
     """Keys share batches; their scores must not mix."""
-    of = architecture(cell)
+    of = architecture(kind)
     net, z = network(of), windows(of, 6)
     changed = z.clone()
     changed[0] += 5.0
@@ -106,14 +106,14 @@ def test_dropout_acts_in_training_only() -> None:
     assert bool((net(z, 4)[1] != net(z, 4)[1]).any())
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", [1, 3])
-def test_shapes_are_known_without_a_network(cell: Cell, layers: int) -> None:
+def test_shapes_are_known_without_a_network(kind: Kind, layers: int) -> None:
     """The bundle checks a file's tensors before anything of that size is allocated."""
-    of = architecture(cell, layers=layers)
+    of = architecture(kind, layers=layers)
     real = {name: tuple(tensor.shape) for name, tensor in network(of).state_dict().items()}
     assert of.shapes() == real | {MEMORY: (5, 12, 3)}
-    without = architecture(cell, layers=layers, memory_windows=0)
+    without = architecture(kind, layers=layers, memory_windows=0)
     assert without.parameters() == sum(parameter.numel() for parameter in network(of).parameters())
 
 
@@ -129,7 +129,7 @@ def test_shapes_draw_no_random_numbers() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("cell", "rnn"),
+        ("kind", "rnn"),
         ("window_size", 1),
         ("window_size", 5_000),
         ("features", 0),

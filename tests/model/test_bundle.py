@@ -29,7 +29,7 @@ from streamae.model.bundle import (
     load_bundle,
 )
 from streamae.model.runner import Runner
-from tests.model.models import CELLS, architecture, bundle, raw_windows
+from tests.model.models import KINDS, architecture, bundle, raw_windows
 
 Json = dict[str, Any]
 
@@ -57,10 +57,10 @@ def replace_weights(directory: Path, data: bytes) -> None:
     edit(directory, lambda d: d["weights"].update(sha256=hashlib.sha256(data).hexdigest()))
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_saved_bundle_comes_back_whole(cell: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_bundle_comes_back_whole(kind: str, tmp_path: Path) -> None:
     """What was trained is what is served: the same weights, numbers and errors, to the last bit."""
-    of = bundle(architecture("lstm" if cell == "lstm" else "gru", layers=2))
+    of = bundle(architecture("lstm" if kind == "lstm" else "gru", layers=2))
     of.save(tmp_path / "bundle")
     found = load_bundle(tmp_path / "bundle")
     assert (found.architecture, found.features, found.step_ms) == (of.architecture, of.features, of.step_ms)
@@ -133,12 +133,13 @@ def test_people_can_read_it(saved: Path) -> None:
     description = json.loads((saved / DESCRIPTION_FILE).read_text())
     assert description["features"] == ["feature 0", "feature 1", "feature 2"]
     assert description["architecture"] == {
-        "cell": "lstm",
+        "kind": "lstm",
         "window_size": 12,
         "hidden_size": 8,
         "layers": 1,
         "recent_steps": 4,
         "memory_windows": 5,
+        "components": 0,
     }
     assert description["training"]["metrics"] == {"validation_loss": 0.5}
     assert description["format"] == 2
@@ -314,8 +315,8 @@ def at(path: str, value: Any) -> Callable[[Json], None]:
 
 CHANGES: list[tuple[str, Any, str]] = [
     ("architecture", 5, "architecture is not an object"),
-    ("architecture.cell", "transformer", "cell is 'transformer'"),
-    ("architecture.cell", ["lstm"], "architecture.cell is not text"),
+    ("architecture.kind", "transformer", "kind is 'transformer'"),
+    ("architecture.kind", ["lstm"], "architecture.kind is not text"),
     ("architecture.hidden_size", 9, "weights: .* has shape"),
     ("architecture.hidden_size", 100_000, "hidden_size is 100000"),
     ("architecture.hidden_size", True, "hidden_size is not an integer"),
@@ -324,7 +325,7 @@ CHANGES: list[tuple[str, Any, str]] = [
     ("architecture.layers", 0, "layers is 0"),
     ("architecture.window_size", 10**9, "window_size is 1000000000"),
     ("architecture.recent_steps", 13, "recent_steps is 13"),
-    ("architecture.cell", "gru", "has shape"),
+    ("architecture.kind", "gru", "has shape"),
     ("features", ["a", "b"], "has shape|2 features"),
     ("features", ["a", "b", "c", "d"], "4 features|has shape"),
     ("features", ["a", "b", "b"], "twice"),
@@ -346,7 +347,7 @@ CHANGES: list[tuple[str, Any, str]] = [
     ("step_ms", 0, "step_ms is 0"),
     ("step_ms", "60 s", "step_ms is not a finite number"),
     ("training.metrics", {"loss": "low"}, "training.metrics.loss is not a finite number"),
-    ("training.options", {"cell": {"evil": 1}}, "training.options.cell is not a plain value"),
+    ("training.options", {"kind": {"evil": 1}}, "training.options.kind is not a plain value"),
     ("training.data_sha256", 1, "training.data_sha256 is not text"),
     ("versions", [], "versions is not an object"),
     ("weights.sha256", "0" * 64, "checksum"),

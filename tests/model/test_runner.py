@@ -15,11 +15,11 @@ from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DeviceError, FatalError
-from streamae.model.architecture import MEMORY, Cell
+from streamae.model.architecture import MEMORY, Kind
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.runner import MAX_CPU_CHUNK, ROW_MULTIPLE, Runner
-from tests.model.models import CELLS, architecture, bundle, network_weights, raw_windows
+from tests.model.models import KINDS, architecture, bundle, network_weights, raw_windows
 
 WINDOWS = 300
 
@@ -57,11 +57,11 @@ def reference(of: Bundle, values: Floats, stride: int) -> ErrorBatch:
     return ErrorBatch(recent, forecast, of.scaling.invert(forecasts[:, -1]), memory)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stride", [1, 3, 50])
-def test_errors_are_those_of_the_definition(cell: Cell, stride: int) -> None:
+def test_errors_are_those_of_the_definition(kind: Kind, stride: int) -> None:
     """Newest steps are averaged, forecasts of the rows that are new in the window compete, units come back."""
-    of = bundle(architecture(cell))
+    of = bundle(architecture(kind))
     values = raw_windows(of, 20)
     found, expected = runner(of, stride=stride).run(values), reference(of, values, stride)
     for name in ErrorBatch.__slots__:
@@ -69,15 +69,15 @@ def test_errors_are_those_of_the_definition(cell: Cell, stride: int) -> None:
         assert part(found, name).dtype == np.float32
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("features", [3, 38])
-def test_errors_do_not_depend_on_what_shares_the_batch(cell: Cell, features: int) -> None:
+def test_errors_do_not_depend_on_what_shares_the_batch(kind: Kind, features: int) -> None:
     """A replay batches otherwise than the first run and must come to the same verdicts.
 
     Errors may differ in the last bits on some CPU (1e-5 relative is the tolerance here, on those measured it was 0);
     the rounded scores that decide must be equal to the last bit.
     """
-    of = bundle(architecture(cell, 32, features, hidden_size=64, recent_steps=8))
+    of = bundle(architecture(kind, 32, features, hidden_size=64, recent_steps=8))
     values = raw_windows(of, WINDOWS)
     whole = runner(of).run(values)
     scores = score(whole, of.calibration).totals
@@ -296,19 +296,19 @@ class TestOnGpu:
 
     pytestmark = gpu
 
-    @pytest.mark.parametrize("cell", CELLS)
-    def test_errors_equal_those_of_the_cpu(self, cell: Cell) -> None:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_errors_equal_those_of_the_cpu(self, kind: Kind) -> None:
         """A bundle calibrated on one kind of device may be served on the other."""
-        of = bundle(architecture(cell, 32, 8, hidden_size=64, recent_steps=8))
+        of = bundle(architecture(kind, 32, 8, hidden_size=64, recent_steps=8))
         values = raw_windows(of, WINDOWS)
         on_cpu, on_gpu = runner(of).run(values), Runner(of, "cuda").run(values)
         for name in ErrorBatch.__slots__:
             np.testing.assert_allclose(getattr(on_gpu, name), getattr(on_cpu, name), rtol=1e-3, atol=1e-4)
 
-    @pytest.mark.parametrize("cell", CELLS)
-    def test_batch_company_moves_scores_by_rounding_only(self, cell: Cell) -> None:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_batch_company_moves_scores_by_rounding_only(self, kind: Kind) -> None:
         """A replay batches otherwise; scores may move within the last of their kept bits."""
-        of = bundle(architecture(cell, 32, 8, hidden_size=64, recent_steps=8))
+        of = bundle(architecture(kind, 32, 8, hidden_size=64, recent_steps=8))
         values = raw_windows(of, WINDOWS)
         on_gpu = Runner(of, "cuda")
         whole = score(on_gpu.run(values), of.calibration).totals

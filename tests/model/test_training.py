@@ -13,13 +13,13 @@ from streamae.batches import Floats, Series
 from streamae.config import TrainSettings, WindowSettings
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DataError
-from streamae.model.architecture import MEMORY, Cell
+from streamae.model.architecture import MEMORY, Kind
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.runner import Runner
 from streamae.model.training import TrainOptions, losses, train
 from streamae.model.training_windows import WindowOptions
-from tests.model.models import CELLS, QUICK, architecture, network_weights, series, sines
+from tests.model.models import KINDS, QUICK, architecture, network_weights, series, sines
 
 
 class Recorder:
@@ -46,10 +46,10 @@ class Recorder:
         return [(step, loss) for step, _, loss in self.told if loss is not None]
 
 
-@pytest.fixture(scope="module", params=CELLS)
+@pytest.fixture(scope="module", params=KINDS)
 def trained(request: pytest.FixtureRequest) -> Bundle:
     """A bundle trained on sines, one of each cell."""
-    return train([sines("a"), sines("b", seed=1)], replace(QUICK, cell=request.param))
+    return train([sines("a"), sines("b", seed=1)], replace(QUICK, kind=request.param))
 
 
 def totals(of: Bundle, values: Floats) -> Floats:
@@ -112,13 +112,13 @@ def test_the_bundle_says_what_it_is(trained: Bundle) -> None:
     """Everything a person or the daemon asks about a model later."""
     assert trained.features == ("x0", "x1")
     assert trained.architecture == architecture(
-        trained.architecture.cell, window_size=12, features=2, hidden_size=16, recent_steps=4, memory_windows=64
+        trained.architecture.kind, window_size=12, features=2, hidden_size=16, recent_steps=4, memory_windows=64
     )
     assert trained.step_ms == 60_000.0
     assert trained.metrics["rows"] == 1_200
     assert trained.metrics["fit_windows"] == 2 * (480 - 11)
     assert trained.metrics["calibration_windows"] == 2 * (120 - 11)
-    assert (trained.options["cell"], trained.options["seed"]) == (trained.architecture.cell, 0)
+    assert (trained.options["kind"], trained.options["seed"]) == (trained.architecture.kind, 0)
     assert trained.versions.keys() == {"streamae", "torch", "python"}
     assert len(trained.digest) == 64
 
@@ -136,10 +136,10 @@ def test_the_bundle_survives_saving(trained: Bundle, tmp_path: pytest.TempPathFa
 SHORT = replace(QUICK, max_steps=12, dropout=0.2, layers=2)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_same_seed_gives_the_same_bundle(cell: Cell) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_bundle(kind: Kind) -> None:
     """A training can be repeated and audited: order, dropout and weights come from the seed alone."""
-    options = replace(SHORT, cell=cell)
+    options = replace(SHORT, kind=kind)
     first = train([sines()], options)
     torch.manual_seed(77)
     second = train([sines()], options)

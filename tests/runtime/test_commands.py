@@ -77,7 +77,7 @@ def test_several_keys_in_a_file_taken_for_one_are_noticed(
     ("section", "name", "value"),
     [
         ("train", "seed", 7),
-        ("train", "cell", "gru"),
+        ("train", "kind", "gru"),
         ("train", "learning_rate", 0.5),
         ("window", "stride", 3),
         ("window", "grid_ms", 150_000),
