@@ -78,7 +78,7 @@ class Engine:
         self.states, self.partitions, self.recovery, self.checkpointer = states, partitions, recovery, checkpointer
         self.telemetry, self.policies, self.observer, self.clock = telemetry, policies, observer, clock
         self.outbox, self.put_off, self._look_around = publisher.outbox, PutOff(source), look_around
-        self._committed_ms: int | None = None
+        self._commit_started_ms: int | None = None
         self._held: set[Partition] = set()  # partitions that the source was told to pause
         self._log = get_logger()
 
@@ -116,18 +116,33 @@ class Engine:
     def commit(self, now_ms: int) -> None:
         """Publish what was decided together with the offsets it came from; then save key state, if it is time.
 
+        This starts transaction N of events, scores, dead letters and offsets, and waits for its end only where a
+        checkpoint is due: it may end during later steps. So P, the one before, may still be open here. Names in
+        backquotes are fail points, the rows of the crash table in docs/guarantees.md.
+
         Raises:
-            RetryableError: not committed; outputs are kept and sent again by the next step.
+            RetryableError: P or N was not committed, or nobody knows yet whether it was. What it holds is kept, and
+                sent again by a later step unless it turns out to be committed. A store that fails raises nothing:
+                N is committed by then, and its state is saved later.
+            FatalError: the device failed, or another process goes by our name; a crash as any other.
         """
-        for batch in self.stages.batcher.flush():  # crash up to here: memory only, all is read again
+        # Up to the start of N (`after_poll`): what it will hold is in memory only, and read again. P: as N below.
+        for batch in self.stages.batcher.flush():
             self._score(batch)
-        self.publisher.settle()  # the transaction before this one is through: their order is the stream's
-        self.publisher.start()  # of outputs and offsets. Crash while it runs, also aside of the next steps: all of
-        self._committed_ms = now_ms  # it is visible or nothing, and the group's offsets say which
+        # One transaction at a time keeps the order. Until it is settled, a crash leaves all of P or none.
+        self.publisher.settle()
+        # N from here on, aside of what follows: `before_begin` not begun. `after_send`, `after_flush`,
+        # `after_send_offsets`: open, will be aborted. `in_commit`: all or none, the group's offsets say which.
+        # `after_commit`: visible, stored state is older: the next owner replays silently.
+        self.publisher.start()
+        self._commit_started_ms = now_ms
         if self.checkpointer.is_due(now_ms):
-            self.publisher.settle()  # now state in memory is exactly that of the committed offsets
-            lost = self.checkpointer.save(now_ms)  # crash before: outputs are out, stored state older: silent replay
-            self._recover_lost(lost, now_ms)  # crash after: nothing to do again. Lost: another owner, or lost data
+            # A checkpoint needs N committed: then state in memory is exactly that of the committed offsets.
+            self.publisher.settle()
+            # `in_checkpoint`, `after_checkpoint`: a partition's old state is stored or its new one, never a mixture.
+            lost = self.checkpointer.save(now_ms)
+            # Partitions with another owner, or whose data the store lost. A crash in here: the next owner plans anew.
+            self._recover_lost(lost, now_ms)
 
     def drain(self, now_ms: int) -> None:
         """Commit and save everything decided so far; read nothing more."""
@@ -325,9 +340,9 @@ class Engine:
             self.telemetry.consumed(partition, len(found), found[-1].timestamp)
 
     def _is_commit_due(self, now_ms: int) -> bool:
-        if self._committed_ms is None:
-            self._committed_ms = now_ms
-        return now_ms - self._committed_ms >= self.policies.commit_interval_ms
+        if self._commit_started_ms is None:
+            self._commit_started_ms = now_ms
+        return now_ms - self._commit_started_ms >= self.policies.commit_interval_ms
 
     def _without_unknown(
         self,

@@ -17,8 +17,8 @@ from streamae.runtime.telemetry import Telemetry
 
 HALT_RETRY_MS = 5_000  # between two looks at a halted partition
 REMEDY = (
-    "restore the store's data, or go on without: state.on_loss = rebuild or warm_up; "
-    "reason expired: set the group's offset by hand"
+    "restore the store's data, or restart and go on without: state.on_loss = rebuild or warm_up, which is the only "
+    "way out of reason expired"
 )
 
 
