@@ -206,6 +206,14 @@ GUARDS = (
         _of("tests/runtime/test_publisher.py", "test_after_a_failure_old_and_new_outputs_go_out_in_order"),
     ),
     Guard(
+        "H10",
+        "a proof that a later join has outdated is no reason to end",
+        SINK,
+        "            except (CommitFailedError, FencedInstanceIdError) as error:\n",
+        "            except CommitFailedError as error:\n",
+        _of(HAZARDS, "test_a_proof_that_a_later_join_has_outdated_ends_nobody"),
+    ),
+    Guard(
         "H11",
         "a second look at what was put aside",
         SOURCE,

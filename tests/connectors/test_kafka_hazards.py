@@ -366,3 +366,17 @@ def test_a_fence_during_a_cooperative_rebalance_is_waited_out(
     owner.poll_until(lambda: is_stable(owner.source), "membership")
     commit(sink, [message(output, b"1")], {kept: 5}, owner.source.membership())
     assert (values(kafka_streams, output), kafka_streams.committed(*kept)) == ([b"1"], 5)
+
+
+def test_a_proof_that_a_later_join_has_outdated_ends_nobody(kafka_streams: KafkaStreams, topic: str) -> None:
+    """H10: a member that joined anew under its instance id is fenced with its own former proof: no reason to end."""
+    kafka_streams.create_topic(topic, 1)
+    former = kafka_streams.reader(topic, instance_id="a")
+    former.poll_until_owner(1)
+    proof = former.source.membership()
+    later = kafka_streams.reader(topic, instance_id="a")
+    later.poll_until_owner(1)
+    with pytest.raises(MembershipError, match="FencedInstanceId"):
+        commit(kafka_streams.sink(), [], {Partition(topic, 0): 5}, proof)
+    commit(kafka_streams.sink(), [], {Partition(topic, 0): 7}, later.source.membership())
+    assert kafka_streams.committed(topic) == 7

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from kafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError, ProducerFencedError
+from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, KafkaTimeoutError, ProducerFencedError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamae.batches import Partition
@@ -204,7 +204,9 @@ class KafkaSink:
         with client_errors(what):
             try:
                 yield
-            except CommitFailedError as error:
+            except (CommitFailedError, FencedInstanceIdError) as error:
+                # Fenced: most likely by ourselves, when we joined anew after a coordinator was lost. That another
+                # process took our place is noticed by the source.
                 raise MembershipError(f"{what}: {error}") from error
             except ProducerFencedError as error:
                 if self._options.instance_id is not None:

@@ -26,6 +26,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
     CommitFailedError,
+    FencedInstanceIdError,
     KafkaError,
     KafkaTimeoutError,
     LogTruncationError,
@@ -297,7 +298,7 @@ class KafkaSource:
         with client_errors("commit of offsets"):
             try:
                 self._consumer.commit(committed, timeout_ms=self._options.request_timeout_ms)
-            except (CommitFailedError, RebalanceInProgressError) as error:
+            except (CommitFailedError, FencedInstanceIdError, RebalanceInProgressError) as error:
                 raise MembershipError(f"commit of offsets: {error}") from error
             except KafkaTimeoutError as error:
                 raise OutcomeUnknownError(f"commit of offsets not answered: {error}") from error
