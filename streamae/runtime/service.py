@@ -218,20 +218,26 @@ class Service:
                 self._reload.turn(self._engine, self._now_ms())
             self._engine.step(self._now_ms())
         except RetryableError as error:
-            self._summary = self._engine.summary()
+            self._report()
             self._back_off(error)
         else:
-            self._summary = self._engine.summary()
             if self._failing is not None:
                 self._log.info("recovered", after_ms=self._now_ms() - self._failing[0])
             self._failing, self._backoff_s = None, 0.0
-            if self._now_ms() - self._report_ms >= REPORT_INTERVAL_MS:
-                self._report_ms = self._now_ms()
-                self._engine.report()
-            if self._now_ms() - self._logged_ms >= LOG_INTERVAL_MS:
-                self._logged_ms = self._now_ms()
-                self._log.info("status", **self._summary)
+            self._report()
         self._progressed()
+
+    def _report(self) -> None:
+        """Note how the engine is, also while nothing succeeds: gauges that stand still then would hide just that."""
+        assert self._engine is not None
+        self._summary = self._engine.summary()
+        if self._now_ms() - self._report_ms >= REPORT_INTERVAL_MS:
+            self._report_ms = self._now_ms()
+            with suppress(RetryableError):
+                self._engine.report()
+        if self._now_ms() - self._logged_ms >= LOG_INTERVAL_MS:
+            self._logged_ms = self._now_ms()
+            self._log.info("status", **self._summary)
 
     def _back_off(self, error: RetryableError) -> None:
         """Wait, twice as long each time; always shorter than the watchdog's patience.

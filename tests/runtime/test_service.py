@@ -607,6 +607,13 @@ class TestSupervisor:
         world.service.run()
         assert world.engine.reports == 4
 
+    def test_metrics_are_renewed_while_nothing_succeeds(self, make: Make) -> None:
+        """Gauges that stand still during an outage would show the last good moment, and no alert would fire."""
+        world = make(*[RetryableError("outcome unknown")] * 12, None)
+        world.service.run()
+        assert sum(world.waits) * 1_000 > 6 * REPORT_INTERVAL_MS
+        assert world.engine.reports >= 6
+
     def test_the_log_says_once_a_minute_where_the_engine_stands(self, make: Make) -> None:
         """Someone who only has the log sees that it works, and on what."""
         world = make(*[None] * 21)
