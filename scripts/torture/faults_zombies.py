@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from scripts.torture.context import Context
+from scripts.torture.oracle import WINDOW
 from scripts.torture.report import Result, percentile
 from scripts.torture.trial import Trial
 from scripts.torture.workers import TimedOutError, Worker, wait_until
@@ -39,6 +40,7 @@ CYCLE = ("freeze", "transaction", "freeze", "checkpoint", "transaction", "stall"
 SLOTS = 3
 ARM_TIMEOUT_S = 20.0
 LONGEST_RECOVERY_S = 60.0
+FULL_SHARE = 1.5  # of the records that fill every key's window if they come evenly
 FENCED_SHARE = 1 / 3  # of the pauses, at least
 
 
@@ -67,6 +69,8 @@ def zombies(context: Context) -> Result:
         trial.begin()
         for number in range(context.faults):
             kind = CYCLE[number % len(CYCLE)]
+            if kind == "transaction" and trial.producer.written < FULL_SHARE * WINDOW * trial.workload.keys:
+                kind = "freeze"  # no window is full yet: no transaction has outputs
             worker = trial.workers[context.rng.randrange(SLOTS)]
             _pause(trial, worker, kind, context.rng.uniform(0.5, 3.0) * SESSION_S, tally)
             trial.fault_done()
