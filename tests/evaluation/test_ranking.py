@@ -192,6 +192,13 @@ def test_recall_at_cannot_be_had_by_alarming_without_pause() -> None:
     assert recall_at(labels, np.full(2_000, NAN)) == 0.0
 
 
+def test_recall_at_never_finds_an_event_without_a_score() -> None:
+    """Rows that were not scored are never in alarm, however large the budget."""
+    labels = np.repeat([False, True, False, True], [100, 10, 100, 10])
+    scores = np.where(np.arange(220) < 110, NAN, 1.0)
+    assert recall_at(labels, scores, 10_000.0) == 0.5
+
+
 def test_without_events_there_is_no_ranking_figure() -> None:
     """Undefined is NaN, not 0 and not 1."""
     labels, scores = np.zeros(9, dtype=np.bool_), np.arange(9.0)
@@ -265,7 +272,8 @@ def test_period_of_a_repeated_pulse(length: int, expected: int) -> None:
 
 def test_period_where_there_is_none() -> None:
     """Constant, missing, short and monotone series fall back to the fixed window."""
-    for values in (np.full(500, 0.1), np.full(500, NAN), np.zeros(0), np.ones(2), np.arange(500.0)):
+    gaps = np.where(np.arange(1_000) % 50 == 0, NAN, 0.1)  # less its mean, only rounding is left, with a period
+    for values in (np.full(500, 0.1), gaps, np.full(500, NAN), np.zeros(0), np.ones(2), np.arange(500.0)):
         assert period(values) == NO_PERIOD
 
 
