@@ -55,6 +55,25 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--keys", type=_positive, default=None, metavar="N", help="number of generated streams")
     demo.add_argument("--seed", type=int, default=None, metavar="N", help="of everything random")
 
+    evaluate = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "compare detectors on a suite of labelled series",
+        "evaluate shared/data --out out/evaluation --groups nab,smd --detectors default,default+sigma3 --jobs 2",
+    )
+    evaluate.add_argument("suite", type=Path, metavar="SUITE", help="folder with a MANIFEST.csv and labelled series")
+    evaluate.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results; what is there is kept")
+    evaluate.add_argument("--groups", type=_names, default=(), metavar="A,B", help="groups of the suite (all)")
+    evaluate.add_argument("--series", metavar="GLOB", help="only series whose name, or group/name, matches")
+    evaluate.add_argument("--detectors", type=_detectors, metavar="A,B", help="networks, or network+decision")
+    evaluate.add_argument("--seeds", type=_positive, default=1, metavar="N", help="trainings of each (%(default)s)")
+    evaluate.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes of one core (%(default)s)")
+    evaluate.add_argument(
+        "--fleet", action="store_true", help="one bundle for the series of a group with equal channels"
+    )
+    evaluate.add_argument("--point-adjust", action=_RefusePointAdjustment, help=argparse.SUPPRESS)
+
     config = _command(
         commands, "config", _config, "print effective settings and their sources", "config --train.seed 3"
     )
@@ -159,6 +178,39 @@ def _positive(text: str) -> int:
     return number
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Read names separated by commas, for argparse."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError("must be names separated by commas")
+    return names
+
+
+def _detectors(text: str) -> tuple[str, ...]:
+    """Read names of detectors, for argparse."""
+    from streamae.evaluation.detectors import split
+
+    names = _names(text)
+    for name in names:
+        try:
+            split(name)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    return names
+
+
+class _RefusePointAdjustment(argparse.Action):
+    """Says why there is no such option: who asks for it deserves an answer."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **rest: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=str(rest["help"]))
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from streamae.evaluation.measures import NO_POINT_ADJUSTMENT
+
+        parser.error(f"--point-adjust: {NO_POINT_ADJUSTMENT}")
+
+
 def _load(invocation: Invocation) -> LoadedSettings:
     from streamae.config_sources import load_settings
 
@@ -184,6 +236,16 @@ def _demo(invocation: Invocation) -> int:
 
     options = invocation.options
     return demo(options.out, options.keys, options.seed)
+
+
+def _evaluate(invocation: Invocation) -> int:
+    loaded = _load(invocation)
+    from streamae.evaluation.detectors import SHIPPED
+    from streamae.evaluation.evaluate import Choice, evaluate
+
+    of = invocation.options
+    choice = Choice(of.groups, of.detectors or SHIPPED, of.seeds, of.series, of.fleet, of.jobs)
+    return evaluate(loaded.settings, of.suite, of.out, choice)
 
 
 def _config(invocation: Invocation) -> int:

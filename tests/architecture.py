@@ -42,6 +42,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.evaluation": EVERYTHING_BELOW,
     "streamae.evaluation.demo": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # composes an engine
     "streamae.evaluation.live_scores": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # same
+    "streamae.evaluation.detectors": (*FOUNDATION, "streamae.config"),  # they are changes to settings
+    "streamae.evaluation.jobs": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # trains and scores
+    "streamae.evaluation.evaluate": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
     "streamae.config_sources": ("streamae.config", "streamae.errors", "streamae.fail_points"),
     "streamae.cli": ("streamae",),
     "streamae.__main__": ("streamae.cli",),

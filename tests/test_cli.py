@@ -20,8 +20,8 @@ from streamae.errors import ConfigError, DataError, ExitCode
 from tests.engines import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("train", "run", "demo", "config", "schema")
-WITH_SETTINGS = ("train", "run", "config")
+COMMANDS = ("train", "run", "demo", "evaluate", "config", "schema")
+WITH_SETTINGS = ("train", "run", "evaluate", "config")
 HEAVY = ("torch", "numpy", "pydantic", "kafka", "redis", "structlog", "prometheus_client", "pyarrow", "msgspec")
 
 
@@ -97,6 +97,11 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         ["demo", "--keys", "0"],
         ["demo", "--keys", "many"],
         ["demo", "--config", "x.toml"],
+        ["evaluate", "suite"],
+        ["evaluate", "suite", "--out", "o", "--detectors", "perfect"],
+        ["evaluate", "suite", "--out", "o", "--detectors", "default+perfect"],
+        ["evaluate", "suite", "--out", "o", "--groups", "a,,b"],
+        ["evaluate", "suite", "--out", "o", "--jobs", "0"],
         ["config", "--kafka.group_id"],
         ["config", "--kafka.group_id", "--schema"],
         ["schema", "--train.seed", "1"],
@@ -110,6 +115,24 @@ def test_wrong_usage_is_told_apart_from_failure(arguments: list[str], capsys: py
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("usage: streamae")
+
+
+def test_point_adjustment_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who asks for the figure that flatters everyone is told why there is none, not that the option is unknown."""
+    assert main(["evaluate", "suite", "--out", "o", "--point-adjust"]) == ExitCode.USAGE
+    assert "random scores pass 0.9" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_unknown_detector_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names are checked before anything is read."""
+    assert main(["evaluate", "suite", "--out", "o", "--detectors", "gru,best"]) == ExitCode.USAGE
+    assert "unknown detector 'best': one of default, lstm, gru" in capsys.readouterr().err
+
+
+def test_a_suite_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder has no manifest: exit code 1, and what a suite is."""
+    assert main(["evaluate", str(tmp_path), "--out", str(tmp_path / "out")]) == ExitCode.FAILURE
+    assert "a suite is a folder with a MANIFEST.csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

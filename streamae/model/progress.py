@@ -77,14 +77,14 @@ class StreamProgress:
     def _text(self, step: int, train_loss: float, now: float) -> str:
         validation = "" if self._validation is None else f"  validation {self._validation:.4f}"
         left = (now - self._started) / step * (self._steps - step)
-        return f"step {step}/{self._steps}  train {train_loss:.4f}{validation}  left {_duration(left)}"
+        return f"step {step}/{self._steps}  train {train_loss:.4f}{validation}  left {duration(left)}"
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return minutes and seconds, such as `1m05s`."""
     whole = round(max(seconds, 0.0))
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"

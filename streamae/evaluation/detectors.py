@@ -1,0 +1,74 @@
+"""The detectors that can be compared: a name, and what it changes in the settings.
+
+`NETWORK+DECISION` takes a network from the first table and a decision from the second; detectors that share a
+network share its training. This module must not know how anything is trained or scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from streamae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamae.config import Settings
+
+NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
+    "default": {},
+    "lstm": {"kind": "lstm"},
+    "gru": {"kind": "gru"},
+    "pca": {"kind": "pca"},
+    "pca_row": {"kind": "pca_row"},
+    "ridge": {"kind": "ridge"},
+    "nearest_windows": {"kind": "nearest_windows"},
+    "zscore": {"kind": "zscore"},
+}
+DECISIONS: Mapping[str, Mapping[str, Any]] = {  # changes to the threshold section
+    "sigma8": {"rule": "sigma", "k": 8.0},
+    "sigma3": {"rule": "sigma", "k": 3.0},
+    "block_maxima": {"rule": "block_maxima"},
+}
+SHIPPED = ("default", "pca")  # compared when nothing is asked for
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """Return the network and the decision (None = as set) of a detector.
+
+    Raises:
+        ValueError: it names something that is not in the tables.
+    """
+    network, plus, decision = name.partition("+")
+    if network not in NETWORKS or (plus and decision not in DECISIONS):
+        raise ValueError(
+            f"unknown detector {name!r}: one of {', '.join(NETWORKS)}, alone or with +{', +'.join(DECISIONS)}"
+        )
+    return network, decision if plus else None
+
+
+def by_network(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Group detectors by their network, both in order of appearance, repeated names once."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        found.setdefault(split(name)[0], []).append(name)
+    return {network: tuple(members) for network, members in found.items()}
+
+
+def settings_of(name: str, settings: Settings, seed: int) -> Settings:
+    """Return the settings of a detector: those given, with its own changes and the seed.
+
+    Raises:
+        ConfigError: the changes do not fit the other settings.
+    """
+    network, decision = split(name)
+    train = settings.train.model_dump() | dict(NETWORKS[network]) | {"seed": seed}
+    threshold = settings.threshold.model_dump() | (dict(DECISIONS[decision]) if decision else {})
+    try:
+        return settings.model_copy(
+            update={
+                "train": type(settings.train).model_validate(train),
+                "threshold": type(settings.threshold).model_validate(threshold),
+            }
+        )
+    except ValueError as error:
+        raise ConfigError([f"detector {name}: {' '.join(str(error).split())}"]) from error

@@ -1,0 +1,245 @@
+"""One job of an evaluation: train on the train rows, score the test rows live, measure; keep what came of it.
+
+A job is one bundle and all that is asked of it: the detectors that differ in their decision only, on one series or
+on the series of a fleet. Jobs share nothing but the output folder, so that they may run side by side. This module
+must not know how many jobs there are or how they are shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamae.batches import Series
+from streamae.config import Settings
+from streamae.errors import BundleError, DataError
+from streamae.evaluation.detectors import settings_of
+from streamae.evaluation.live_scores import RowScores, lead_in, score_live
+from streamae.evaluation.measures import Measures, measure
+from streamae.evaluation.metrics import runs
+from streamae.evaluation.results import Curves, Place, Result, failure
+from streamae.evaluation.suite import LabelledSeries, SuiteSeries
+from streamae.model.bundle import Bundle, load_bundle
+from streamae.model.training import TrainOptions, train
+from streamae.runtime.commands import train_options
+
+GAP_STEPS = 64  # a gap of fewer usual steps never restarts a window, however long a step is
+FLEET = "@fleet"  # behind the name of a detector that was trained on all series of its group at once
+PACKAGE = Path(__file__).resolve().parents[1]
+TRAINED_BY = ("batches.py", "core/grid.py", "core/scaling.py", "core/scoring.py", "core/windowing.py", "model")
+SCORED_BY = (
+    *("batches.py", "core", "model", "runtime/assembly.py", "runtime/stages.py", "connectors/codec.py"),
+    *(f"evaluation/{name}.py" for name in ("jobs", "live_scores", "measures", "metrics", "nab", "ranking", "replay")),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does in one go.
+
+    Attributes:
+        entries: one series, or all of a fleet.
+        detectors: names, all of one network.
+        seed: of the training.
+        settings: that detectors change.
+        out: folder of results and bundles.
+        is_fleet: one bundle and one engine for all entries; then results say so.
+    """
+
+    entries: tuple[SuiteSeries, ...]
+    detectors: tuple[str, ...]
+    seed: int
+    settings: Settings
+    out: Path
+    is_fleet: bool = False
+
+    @property
+    def title(self) -> str:
+        """For the progress: what is looked at."""
+        first = self.entries[0]
+        what = f"{first.group}, {len(self.entries)} series" if self.is_fleet else f"{first.group}/{first.name}"
+        return f"{what} {', '.join(self.detectors)} seed {self.seed}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The detectors as results call them."""
+        return tuple(f"{name}{FLEET}" if self.is_fleet else name for name in self.detectors)
+
+    @property
+    def rows(self) -> int:
+        """Rows that pass through the engine, for an estimate of the time."""
+        return sum(entry.rows for entry in self.entries) * len(self.detectors)
+
+    def place(self, entry: SuiteSeries, detector: str) -> Place:
+        """Return where a result belongs."""
+        name = f"{detector}{FLEET}" if self.is_fleet else detector
+        return Place(self.out, entry.group, entry.name, name, self.seed)
+
+    @cached_property
+    def data_digest(self) -> str:
+        """SHA-256 over the files and where they are split."""
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            digest.update(repr((entry.group, entry.name, entry.train_rows, entry.has_times, entry.step_ms)).encode())
+            digest.update(entry.path.read_bytes())
+        return digest.hexdigest()
+
+    def tuned(self, detector: str) -> Settings:
+        """Return a detector's settings for these series: no gap of a few usual steps restarts a window."""
+        settings = settings_of(detector, self.settings, self.seed)
+        steps = [entry.step_ms or 0 for entry in self.entries]
+        max_gap_ms = max(settings.window.max_gap_ms, GAP_STEPS * max(steps))
+        return settings.model_copy(update={"window": settings.window.model_copy(update={"max_gap_ms": max_gap_ms})})
+
+    def fingerprint(self, detector: str) -> str:
+        """Digest of all that a result of this detector depends on: settings, data, and the code that makes it."""
+        settings = self.tuned(detector).model_dump(mode="json", include={"train", "window", "threshold", "episode"})
+        return _digest([settings, self.data_digest, self.is_fleet, code_digest(SCORED_BY)])
+
+    def finished(self) -> list[Result] | None:
+        """Return the results if all are there, from these settings, data and code, and none failed; else None."""
+        found = [
+            self.place(entry, detector).load(self.fingerprint(detector))
+            for detector in self.detectors
+            for entry in self.entries
+        ]
+        whole = [result for result in found if result is not None and not result.error]
+        return whole if len(whole) == len(found) else None
+
+
+def run(job: Job) -> list[Result]:
+    """Do a job and keep its results; what goes wrong is a result too, with its reason.
+
+    The bundle is kept in `bundles/`, named by all it depends on, so that it is trained once.
+    """
+    try:
+        loaded = [entry.load() for entry in job.entries]
+        bundle, train_seconds = _bundle(job, [_train_part(one) for one in loaded])
+    except Exception as error:  # noqa: BLE001 - one series that cannot be used must not end the others
+        return _failed(job, job.detectors, error)
+    results: list[Result] = []
+    for detector in job.detectors:
+        try:
+            results += _score(job, detector, loaded, bundle, train_seconds)
+        except Exception as error:  # noqa: BLE001 - as above
+            results += _failed(job, (detector,), error)
+    return results
+
+
+def _score(
+    job: Job, detector: str, loaded: Sequence[LabelledSeries], bundle: Bundle, train_seconds: float
+) -> list[Result]:
+    """Run one detector over the test rows of all series, measure and keep."""
+    starts = [max(0, one.train_rows - lead_in(bundle)) for one in loaded]
+    fed = [_rows(one.series, start) for one, start in zip(loaded, starts, strict=True)]
+    live = score_live(fed, bundle, job.tuned(detector))
+    results = []
+    for number, (entry, one) in enumerate(zip(job.entries, loaded, strict=True)):
+        tested = live.rows[number].since(one.train_rows - starts[number])
+        labels = one.labels[one.train_rows :]
+        if len(tested) != len(labels):
+            raise DataError(f"{entry.name}: {len(tested)} scores for {len(labels)} labels")
+        result = Result(
+            entry.group,
+            entry.name,
+            job.place(entry, detector).detector,
+            job.seed,
+            _figures(one, tested),
+            train_seconds / len(loaded),
+            live.seconds / len(loaded),
+            len(labels),
+            len(runs(labels)[0]),
+            int(np.isnan(tested.scores).sum()),
+            bundle.version,
+            fingerprint=job.fingerprint(detector),
+        )
+        job.place(entry, detector).save(result, Curves(labels, tested.judged, tested.thresholds, tested.alarms))
+        results.append(result)
+    return results
+
+
+def _figures(one: LabelledSeries, tested: RowScores) -> Measures:
+    """Measure the test rows; those without a score rank lowest and are not in alarm."""
+    if np.isnan(tested.scores).all():
+        raise DataError(
+            f"{one.series.key}: no window of the test part was scored: {len(tested)} rows, gaps, or missing"
+        )
+    return measure(one.labels[one.train_rows :], tested.scores, tested.alarms, one.series.values)
+
+
+def _bundle(job: Job, series: Sequence[Series]) -> tuple[Bundle, float]:
+    """Return the bundle and the seconds its training took, from the folder if it was trained before."""
+    options = train_options(job.tuned(job.detectors[0]))
+    name = _digest([_plain(options), job.data_digest, code_digest(TRAINED_BY)])[:16]
+    directory, timing = job.out / "bundles" / name, job.out / "bundles" / f"{name}.json"
+    try:
+        return load_bundle(directory), float(json.loads(timing.read_text(encoding="utf-8"))["train_seconds"])
+    except (BundleError, OSError, ValueError, KeyError):
+        pass  # not trained yet, or not to the end
+    started = time.perf_counter()
+    bundle = train(series, options)
+    seconds = time.perf_counter() - started
+    bundle.save(directory)
+    timing.write_text(json.dumps({"train_seconds": seconds, "of": job.title}), encoding="utf-8")
+    return bundle, seconds
+
+
+def _failed(job: Job, detectors: Iterable[str], error: Exception) -> list[Result]:
+    """Keep what went wrong as the result of each series."""
+    reason, results = f"{type(error).__name__}: {error}", []
+    for detector in detectors:
+        for entry in job.entries:
+            rows, events = _size(entry)
+            result = failure(job.place(entry, detector), reason, rows, events, job.fingerprint(detector))
+            job.place(entry, detector).save(result)
+            results.append(result)
+    return results
+
+
+def _size(entry: SuiteSeries) -> tuple[int, int]:
+    """Return test rows and events; where even the file cannot be read, as if there were an event."""
+    try:
+        labels = entry.load().labels[entry.train_rows :]
+    except DataError:
+        return entry.rows - entry.train_rows, 1
+    return len(labels), len(runs(labels)[0])
+
+
+def _train_part(one: LabelledSeries) -> Series:
+    series = one.series
+    return dataclasses.replace(
+        series, event_times_ms=series.event_times_ms[: one.train_rows], values=series.values[: one.train_rows]
+    )
+
+
+def _rows(series: Series, start: int) -> Series:
+    return dataclasses.replace(series, event_times_ms=series.event_times_ms[start:], values=series.values[start:])
+
+
+def _plain(options: TrainOptions) -> dict[str, Any]:
+    return dataclasses.asdict(options)
+
+
+@cache
+def code_digest(places: tuple[str, ...]) -> str:
+    """Digest of the source files at these places of the package, so that no figure outlives the code that made it."""
+    digest = hashlib.sha256()
+    for place in places:
+        path = PACKAGE / place
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(PACKAGE).as_posix().encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _digest(facts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
