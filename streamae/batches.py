@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 Slots = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
+Words = NDArray[np.object_]  # of str or None
 
 
 class Partition(NamedTuple):
@@ -117,7 +118,8 @@ class RecordBatch:
         keys: N keys as bytes.
         offsets: (N,) int64 Kafka offsets.
         event_times_ms: (N,) int64.
-        values: (N, F) float32 in the features' own units; NaN = missing.
+        values: (N, F) float32 in the features' own units; NaN = missing. Straight from the codec: (N, I) inputs,
+            with codes for categories (`core/encoding.py`).
     """
 
     raw: list[RawRecord]
@@ -152,6 +154,8 @@ class Series:
         event_times_ms: (N,) int64, in the order of the source, not necessarily increasing.
         values: (N, F) float32 in the features' own units; NaN = missing.
         labels: (N,) bool, True = known anomaly; None when there are no labels. Never a feature.
+        categories: C names of category fields.
+        words: (N, C) text of these fields, None = missing; None when there are no such fields.
     """
 
     key: str
@@ -159,6 +163,8 @@ class Series:
     event_times_ms: Ints
     values: Floats
     labels: Flags | None = None
+    categories: tuple[str, ...] = ()
+    words: Words | None = None
 
     def __len__(self) -> int:
         return len(self.event_times_ms)

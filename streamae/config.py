@@ -159,6 +159,18 @@ class WindowSettings(Section):
     )
 
 
+class FeatureSettings(Section):
+    """What is derived from the fields of a record. Learnt by `streamae train` and frozen in the bundle."""
+
+    log_fields: tuple[Name, ...] = Field((), description="Numeric fields to take the signed logarithm of: amounts.")
+    category_fields: tuple[Name, ...] = Field((), description="Fields of text, integers or truth values.")
+    category_cap: Annotated[int, Field(ge=1, le=1_024)] = Field(32, description="Most values a category field knows.")
+    hash_buckets: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Columns shared by all other values.")
+    time_features: tuple[Literal["hour", "weekday"], ...] = Field((), description="As sine and cosine of event time.")
+    utc_offset_minutes: Annotated[int, Field(ge=-1_080, le=1_080)] = Field(0, description="Of hour and weekday.")
+    since_previous: bool = Field(default=False, description="Add the log of seconds since the key's previous record.")
+
+
 class ModelSettings(Section):
     """Which bundle to serve and where it runs."""
 
@@ -297,6 +309,7 @@ class Settings(Section):
     input: InputSettings = InputSettings()
     output: OutputSettings = OutputSettings()
     window: WindowSettings = WindowSettings()
+    features: FeatureSettings = FeatureSettings()
     model: ModelSettings = ModelSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     episode: EpisodeSettings = EpisodeSettings()
@@ -307,13 +320,22 @@ class Settings(Section):
 
     def conflicts(self) -> list[str]:
         """Return what no single field can see, one line each: `section.field: what is wrong`."""
-        kafka, window = self.kafka, self.window
+        kafka, window, features = self.kafka, self.window, self.features
+        categories = set(features.category_fields)
         policies = {window.missing, *window.missing_overrides.values()}
         sasl = kafka.security_protocol.startswith("SASL")
         checks = [
             (
                 self.input.layout == "long" and window.grid_ms is None,
                 "input.layout: long needs window.grid_ms: the metrics of one time bucket form a row",
+            ),
+            (
+                self.input.layout == "long" and (bool(categories) or features.since_previous),
+                "features: category_fields and since_previous need input.layout = wide: a record is no row",
+            ),
+            (
+                bool(categories & {*self.input.value_fields, *features.log_fields}),
+                "features.category_fields: must not name fields of input.value_fields or features.log_fields",
             ),
             (
                 window.grid_ms is not None and "reject" in policies,

@@ -224,3 +224,24 @@ def test_the_order_of_features_is_part_of_the_fingerprint() -> None:
 def test_decision_fields_exist() -> None:
     """A renamed input field cannot silently drop out of the fingerprint."""
     assert set(DECISION_INPUT_FIELDS) <= set(InputSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("sections", "complaint"),
+    [
+        ({"input": {"layout": "long"}, "window": {"grid_ms": 1}, "features": {"since_previous": True}}, "input.layout"),
+        (
+            {"input": {"layout": "long"}, "window": {"grid_ms": 1}, "features": {"category_fields": ["a"]}},
+            "input.layout",
+        ),
+        ({"input": {"value_fields": ["a"]}, "features": {"category_fields": ["a"]}}, "features.category_fields"),
+        ({"features": {"log_fields": ["a"], "category_fields": ["a"]}}, "features.category_fields"),
+        ({"features": {"time_features": ["month"]}}, "time_features"),
+        ({"features": {"hash_buckets": 0}}, "hash_buckets"),
+        ({"features": {"utc_offset_minutes": 2_000}}, "utc_offset_minutes"),
+    ],
+)
+def test_contradicting_features_are_refused(sections: dict[str, Any], complaint: str) -> None:
+    """A field is a number or a category, and what is derived from records needs a record to be a row."""
+    with pytest.raises(ValidationError, match=complaint):
+        Settings.model_validate(sections)

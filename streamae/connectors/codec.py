@@ -19,12 +19,13 @@ import numpy as np
 
 from streamae.batches import Doubles, Flags, Ints, Partition, RawRecord, Reason, RecordBatch, Rejected
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS, UNREADABLE, read_times
-from streamae.connectors.value_layouts import Findings, Leaf, value_layout
+from streamae.connectors.value_layouts import CategoryValues, Findings, Leaf, Vocabulary, value_layout
 from streamae.errors import ConfigError
 
 MAX_SIZE = 1e30  # larger values are refused: beyond any measurement, and safely below the end of float32
 MAX_DETAIL = 512
 
+OUT_OF_RANGE = {"key": Reason.KEY_TOO_LARGE, "time": Reason.BAD_TIME, "category": Reason.WRONG_TYPE}
 _CONSTANTS = (b"NaN", b"Infinity")  # written by JavaScript and Python although JSON has no such thing
 _NAMED = 5  # features named one by one in a detail
 
@@ -35,7 +36,7 @@ class Codec:
     Fields are dotted paths into nested objects; `\.` is a dot that belongs to a name.
 
     Args:
-        features: F feature names, in the bundle's order.
+        features: F names of the numeric features, in the bundle's order.
         layout: `wide`: a record holds all features; `long`: one feature, named in the record.
         key_field: field of the key, text or integer; None = the Kafka key, any bytes.
         time_field: field of the event time; None = the Kafka timestamp.
@@ -47,7 +48,9 @@ class Codec:
         max_record_bytes, max_key_bytes: size limits of value and key.
         max_future_ms: event times further ahead of the Kafka timestamp are refused.
         min_time_ms: event times before this are refused, ms since the epoch.
-        reject_missing: F flags: refuse a record in which this feature is absent or null; otherwise it becomes NaN.
+        reject_missing: F + C flags: refuse a record in which this is absent or null; otherwise it becomes NaN.
+        vocabularies: of C category fields, whose codes follow the F values; not for the long layout.
+        category_fields: C fields of their values; empty = the vocabularies' own names.
 
     Raises:
         ConfigError: the mapping contradicts itself or does not fit the features.
@@ -70,8 +73,11 @@ class Codec:
         max_future_ms: int,
         min_time_ms: int,
         reject_missing: tuple[bool, ...],
+        vocabularies: Sequence[Vocabulary] = (),
+        category_fields: Sequence[str] = (),
     ) -> None:
-        self._features, self._reject_missing = tuple(features), np.flatnonzero(reject_missing)
+        self._features = (*features, *(vocabulary.field for vocabulary in vocabularies))
+        self._reject_missing = np.flatnonzero(reject_missing)
         self._key_field, self._time_field, self._time_unit = key_field, time_field, time_unit
         self._max_record_bytes, self._max_key_bytes = max_record_bytes, max_key_bytes
         self._max_future_ms, self._min_time_ms = max_future_ms, max(min_time_ms, EARLIEST_MS)
@@ -83,11 +89,13 @@ class Codec:
         leaves = [Leaf(key_field, "key", str | int | None, None)] if key_field is not None else []
         if time_field is not None:
             leaves.append(Leaf(time_field, "time", int | float | str | None, None))
-        leaves += self._layout.leaves
+        self._categories = CategoryValues(vocabularies, category_fields)
+        leaves += self._layout.leaves + self._categories.leaves
         record_type, places = _record_type([(_split(leaf.path), leaf) for leaf in leaves])
         self._roles = {f"`$.{'.'.join(_split(leaf.path))}`": leaf.attribute for leaf in leaves}
         self._parse: Callable[[bytes], Any] = msgspec.json.Decoder(record_type).decode
         self._get_values = attrgetter(*(places[leaf.attribute] for leaf in self._layout.leaves))
+        self._get_words = [attrgetter(places[leaf.attribute]) for leaf in self._categories.leaves]
         self._get_key = attrgetter(places.get("key", "__class__"))
         self._get_time = attrgetter(places.get("time", "__class__"))
 
@@ -208,8 +216,11 @@ class Codec:
         return f"the event time is {ahead} ms past the Kafka timestamp, input.max_future_ms is {self._max_future_ms}"
 
     def _values(self, parsed: list[Any], findings: Findings) -> Doubles:
-        """Return (N, F) float64, NaN = missing; without meaning where the record is refused."""
+        """Return (N, F + C) float64, NaN = missing; without meaning where the record is refused."""
         values = self._layout.read(map(self._get_values, parsed), len(parsed), findings)
+        if self._get_words:
+            columns = [list(map(get, parsed)) for get in self._get_words]
+            values = np.concatenate([values, self._categories.read(columns)], axis=1)
         large = np.abs(values) > MAX_SIZE
         for i in _rows(large):
             named = self._named(np.flatnonzero(large[i]))
@@ -249,8 +260,8 @@ class Codec:
             return Rejected(raw, Reason.NOT_JSON, f"the value is not a JSON object: {text}")
         reason = Reason.WRONG_TYPE
         if "out of range" in text:
-            role = self._roles.get(text.rpartition(" - at ")[2], "")
-            reason = {"key": Reason.KEY_TOO_LARGE, "time": Reason.BAD_TIME}.get(role, Reason.NOT_FINITE)
+            role = self._roles.get(text.rpartition(" - at ")[2], "").partition("_")[0]
+            reason = OUT_OF_RANGE.get(role, Reason.NOT_FINITE)
         elif "of length" in text:
             reason = Reason.WRONG_LENGTH
         return Rejected(raw, reason, text[:MAX_DETAIL])

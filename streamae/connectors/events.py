@@ -10,7 +10,7 @@ import base64
 import math
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, cast
 
@@ -67,6 +67,10 @@ class FeaturePart(msgspec.Struct, frozen=True, kw_only=True):
     actual: Annotated[float, Meta(description="Value of the newest row, in the feature's own unit.")]
     expected: Annotated[float, Meta(description="The model's forecast of it, in the feature's own unit.")]
     direction: Annotated[Literal["above", "below"], Meta(description="Where `actual` lies relative to `expected`.")]
+    description: (
+        Annotated[str, Meta(description="The same in words; only of features derived from the record's fields.")]
+        | UnsetType
+    ) = UNSET
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +153,7 @@ class EventWriter:
         bundle_version: str,
         settings_version: str,
         detector: str,
+        explain: Callable[[int, float, float, int], str] | None = None,
     ) -> None:
         """Fix what all events have in common.
 
@@ -159,10 +164,12 @@ class EventWriter:
             top_features: most features listed in an event.
             bundle_version, settings_version: carried in every event.
             detector: name of this detector; part of every identifier.
+            explain: puts number, actual, expected and event time in ms of a feature into words; None = no words.
         """
         self._topic, self._source_uri, self._detector = topic, source_uri, detector
         self._features, self._top_features = tuple(features), top_features
         self._bundle_version, self.settings_version = bundle_version, settings_version
+        self._explain = explain
         self._encode = msgspec.json.Encoder().encode
 
     def message(self, change: EpisodeChange, key: bytes, partition: Partition) -> Message:
@@ -232,6 +239,9 @@ class EventWriter:
                 actual=part.actual,
                 expected=part.expected,
                 direction="above" if part.actual >= part.expected else "below",
+                description=self._explain(part.index, part.actual, part.expected, change.peak_time_ms)
+                if self._explain
+                else UNSET,
             )
             for part in change.features[: self._top_features]
             if math.isfinite(part.share) and math.isfinite(part.actual) and math.isfinite(part.expected)

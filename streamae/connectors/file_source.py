@@ -38,6 +38,7 @@ class FileSource:
         time_field: column of the event time; None = as in `read_series`.
         committed: offsets where a former run ended; None = from the beginning.
         max_poll_records: most records of one poll.
+        category_fields: columns read as text.
 
     Raises:
         DataError: there is no file, or (from any method) a file cannot be read; the message names it.
@@ -50,11 +51,12 @@ class FileSource:
         time_field: str | None = None,
         committed: Mapping[Partition, int] | None = None,
         max_poll_records: int = 5_000,
+        category_fields: Sequence[str] = (),
     ) -> None:
         self._found = find_files(paths)
         if not self._found:
             raise DataError(f"no data file in {', '.join(map(str, paths)) or 'no path at all'}")
-        self._key_field, self._time_field = key_field, time_field
+        self._key_field, self._time_field, self._category_fields = key_field, time_field, category_fields
         self._committed = dict(committed or {})
         self._max_poll_records = max_poll_records
         self._files: dict[Partition, _LoadedFile] = {}
@@ -129,7 +131,8 @@ class FileSource:
     def _file(self, partition: Partition) -> _LoadedFile:
         if partition not in self._files:
             name, path = self._found[partition.index]
-            self._files[partition] = _LoadedFile(partition, name, DataFile(path, self._key_field, self._time_field))
+            file = DataFile(path, self._key_field, self._time_field, self._category_fields)
+            self._files[partition] = _LoadedFile(partition, name, file)
         return self._files[partition]
 
 

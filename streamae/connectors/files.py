@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, csv, parquet
 
-from streamae.batches import Flags, Floats, Ints, Series
+from streamae.batches import Flags, Floats, Ints, Series, Words
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS, read_times
 from streamae.errors import DataError
 
@@ -31,19 +31,27 @@ MAX_SIZE = 1e30  # as in live records; beyond it a value counts as missing
 class DataFile:
     """One table file, in memory. Every method raises `DataError` naming file and column where it cannot answer."""
 
-    def __init__(self, path: Path, key_field: str | None = None, time_field: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key_field: str | None = None,
+        time_field: str | None = None,
+        category_fields: Sequence[str] = (),
+    ) -> None:
         """Read `path`; the fields are literal column names (a backslash before a dot is ignored, as in the codec).
 
         Raises:
             DataError: not readable as the table its suffix promises, or a column is missing or stands twice.
         """
         self.path = path
-        self._table = _read_csv(path, key_field) if _suffix(path) != ".parquet" else _read_parquet(path)
+        texts = [field.replace("\\.", ".") for field in (key_field, *category_fields) if field is not None]
+        self._table = _read_csv(path, texts) if _suffix(path) != ".parquet" else _read_parquet(path)
         self.names: tuple[str, ...] = tuple(self._table.column_names)
         twice = [name for name in self.names if self.names.count(name) > 1]
         if twice:
             raise DataError(f"{path}: column {twice[0]!r} stands twice")
         self._key_field = self._known(key_field)
+        self.categories: tuple[str, ...] = tuple(filter(None, map(self._known, category_fields)))
         self._time_field = self._known(time_field)
         if time_field is None:
             self._time_field = next((name for name in TIME_FIELDS if name in self.names and name != key_field), None)
@@ -52,10 +60,10 @@ class DataFile:
         return int(self._table.num_rows)
 
     def value_names(self, fields: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return the value columns: `fields`, or all numeric ones but key, time and label, in the file's order."""
+        """Return the value columns: `fields`, or all numeric ones but key, time, label and categories, as in the file."""
         if fields:
             return tuple(filter(None, map(self._known, fields)))
-        others = {self._key_field, self._time_field, LABEL_FIELD}
+        others = {self._key_field, self._time_field, LABEL_FIELD, *self.categories}
         return tuple(name for name in self.names if name not in others and self._is_number(name))
 
     def keys(self) -> list[str] | None:
@@ -95,6 +103,14 @@ class DataFile:
             numbers = _numpy(self._column(name, pa.float64(), "a number"), np.float64)
             values[:, i] = np.where(np.abs(numbers) <= MAX_SIZE, numbers, np.nan)
         return values
+
+    def words(self) -> Words:
+        """Return (N, C) text of the category fields; None where empty."""
+        words = np.full((len(self), len(self.categories)), None, dtype=object)
+        for i, name in enumerate(self.categories):
+            self._refuse_fractions(name)
+            words[:, i] = [word or None for word in self._column(name, pa.string(), "text").to_pylist()]
+        return words
 
     def labels(self) -> Flags | None:
         """Return (N,) bool from the label column (empty = False), None if there is none."""
@@ -136,6 +152,11 @@ class DataFile:
         except pa.ArrowException as error:
             raise DataError(f"{self.path}: column {name!r} is no point in time: {error}") from error
 
+    def _refuse_fractions(self, name: str) -> None:
+        kind = self._table.schema.field(name).type
+        if pa.types.is_floating(kind) or pa.types.is_temporal(kind):  # live, the codec refuses them: no text is theirs
+            raise DataError(f"{self.path}: column {name!r} is {kind}, not a category: text, integers or truth values")
+
     def _refuse_nulls(self, name: str, column: Any) -> None:
         if column.null_count:
             row = int(np.flatnonzero(_numpy(compute.is_null(column), np.bool_))[0])
@@ -161,7 +182,11 @@ def find_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 
 def read_series(
-    paths: Sequence[Path], key_field: str | None = None, time_field: str | None = None, value_fields: Sequence[str] = ()
+    paths: Sequence[Path],
+    key_field: str | None = None,
+    time_field: str | None = None,
+    value_fields: Sequence[str] = (),
+    category_fields: Sequence[str] = (),
 ) -> list[Series]:
     """Read files and folders as one series a key, keys in order of appearance, rows in the order of the files.
 
@@ -170,7 +195,8 @@ def read_series(
         key_field: column of the key; None = each file is a series with the file's name as key.
         time_field: column of the event time; None = `timestamp`, `event_time` or `time` if there is one, else rows
             are one second apart.
-        value_fields: columns of the features, in order; empty = all numeric ones but key, time and label.
+        value_fields: columns of the features, in order; empty = all numeric ones but key, time, label and categories.
+        category_fields: columns read as text, see `Series.words`.
 
     Raises:
         DataError: nothing found, a file or column cannot be used, or files differ in their value columns.
@@ -181,9 +207,11 @@ def read_series(
     parts: dict[str, list[Series]] = {}
     names: tuple[str, ...] | None = None
     for file_name, path in files:
-        file = DataFile(path, key_field, time_field)
+        file = DataFile(path, key_field, time_field, category_fields)
         names = _same_names(names, file, value_fields, files[0][1])
-        whole = Series(file_name, names, file.event_times_ms(), file.values(names), file.labels())
+        words = file.words() if category_fields else None
+        times, values = file.event_times_ms(), file.values(names)
+        whole = Series(file_name, names, times, values, file.labels(), file.categories, words)
         for part in _by_key(whole, file.keys()):
             parts.setdefault(part.key, []).append(part)
     if not parts:
@@ -215,7 +243,9 @@ def _by_key(whole: Series, keys: list[str] | None) -> Iterator[Series]:
     bounds = np.cumsum(np.bincount(codes, minlength=len(numbers)))[:-1]
     for key, rows in zip(numbers, np.split(order, bounds), strict=False):
         labels = None if whole.labels is None else whole.labels[rows]
-        yield Series(key, whole.features, whole.event_times_ms[rows], whole.values[rows], labels)
+        words = None if whole.words is None else whole.words[rows]
+        times, values = whole.event_times_ms[rows], whole.values[rows]
+        yield Series(key, whole.features, times, values, labels, whole.categories, words)
 
 
 def _joined(parts: list[Series]) -> Series:
@@ -223,12 +253,15 @@ def _joined(parts: list[Series]) -> Series:
         return parts[0]
     labels = [np.zeros(len(part), dtype=np.bool_) if part.labels is None else part.labels for part in parts]
     has_labels = any(part.labels is not None for part in parts)
+    words = [part.words for part in parts if part.words is not None]
     return Series(
         parts[0].key,
         parts[0].features,
         np.concatenate([part.event_times_ms for part in parts]),
         np.concatenate([part.values for part in parts]),
         np.concatenate(labels) if has_labels else None,
+        parts[0].categories,
+        np.concatenate(words) if words else None,
     )
 
 
@@ -252,9 +285,9 @@ def _files_of(path: Path) -> Iterator[tuple[str, Path]]:
     yield path.name[: -len(suffix)], path
 
 
-def _read_csv(path: Path, key_field: str | None) -> Any:
-    """Read with inferred types; the key stays text, so that 007 is not 7."""
-    texts = {} if key_field is None else {key_field.replace("\\.", "."): pa.string()}
+def _read_csv(path: Path, text_columns: Sequence[str]) -> Any:
+    """Read with inferred types; key and categories stay text, so that 007 is not 7."""
+    texts = {name: pa.string() for name in text_columns}
     try:
         with pa.input_stream(path, compression="gzip" if _suffix(path) == ".csv.gz" else None) as stream:
             table = csv.read_csv(stream, convert_options=csv.ConvertOptions(column_types=texts))

@@ -92,6 +92,40 @@ class ArrayValues:
         return np.fromiter(chain.from_iterable(rows), np.float64, count * width).reshape(count, width)
 
 
+class Vocabulary(Protocol):
+    """Words to numbers: `core.categories.Vocabulary`."""
+
+    field: str
+
+    def codes(self, values: Sequence[str | int | bool | None]) -> Doubles:
+        """Return (N,) float64, NaN = missing."""
+        ...
+
+
+class CategoryValues:
+    """A field per category, in any place of the record: text, or an integer or truth value, which count as text."""
+
+    def __init__(self, vocabularies: Sequence[Vocabulary], fields: Sequence[str]) -> None:
+        """Take vocabularies and the fields to read, empty = the vocabularies' own.
+
+        Raises:
+            ConfigError: another number of fields than vocabularies.
+        """
+        paths = tuple(fields) or tuple(vocabulary.field for vocabulary in vocabularies)
+        if len(paths) != len(vocabularies):
+            known = ", ".join(vocabulary.field for vocabulary in vocabularies) or "none"
+            raise ConfigError(
+                [f"features.category_fields: {len(paths)} fields where the bundle has {len(vocabularies)}: {known}"]
+            )
+        self.leaves = [Leaf(path, f"category_{i}", str | int | bool | None, None) for i, path in enumerate(paths)]
+        self._vocabularies = tuple(vocabularies)
+
+    def read(self, columns: Sequence[Sequence[Any]]) -> Doubles:
+        """Return (N, C) float64 codes of C >= 1 columns of N parsed values; NaN = missing."""
+        found = [vocabulary.codes(column) for vocabulary, column in zip(self._vocabularies, columns, strict=True)]
+        return np.stack(found, axis=1)
+
+
 class LongValues:
     """One feature a record: its name and its value; the other features of the row stay NaN."""
 

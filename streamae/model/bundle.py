@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as tensor_files
 
+from streamae.core.encoding import Encoding
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.errors import BundleError
 from streamae.model.architecture import Architecture
 from streamae.model.bundle_schema import Fields
+from streamae.model.encoding_schema import describe_encoding, read_encoding
 
 FORMAT = 2
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "bundle.json"
@@ -59,6 +61,7 @@ class Bundle:
         digest: SHA-256 of the training data, hexadecimal.
         versions: of the programs that trained it.
         history: scores of training rows, what threshold rules begin new keys with; None = there is none.
+        encoding: how inputs become features; None = the inputs are the features.
     """
 
     architecture: Architecture
@@ -72,6 +75,12 @@ class Bundle:
     digest: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     history: ScoreHistory | None = None
+    encoding: Encoding | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what a record holds: numeric fields, then category fields."""
+        return self.features if self.encoding is None else self.encoding.inputs
 
     @cached_property
     def version(self) -> str:
@@ -179,7 +188,7 @@ def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
         "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(weights).hexdigest()},
         "training": {"data_sha256": bundle.digest, "options": dict(bundle.options), "metrics": dict(bundle.metrics)},
         "versions": dict(bundle.versions),
-    }
+    } | ({} if bundle.encoding is None else {"encoding": describe_encoding(bundle.encoding)})
 
 
 def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> Bundle:
@@ -216,6 +225,7 @@ def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> 
         training.text("data_sha256"),
         {name: str(value) for name, value in fields.scalars("versions").items()},
         ScoreHistory(weights[HISTORY_CHANNELS], weights[HISTORY_FORECASTS], lengths) if history_shapes else None,
+        read_encoding(fields.section("encoding"), names) if "encoding" in description else None,
     )
 
 

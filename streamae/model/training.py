@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from streamae import __version__
 from streamae.batches import Floats, Series
+from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
 from streamae.model.architecture import BASELINES, MEMORY, Architecture, Kind
@@ -29,7 +30,8 @@ from streamae.model.memory import remember
 from streamae.model.networks import network_of
 from streamae.model.progress import NoProgress, Progress
 from streamae.model.runner import Runner, choose_device
-from streamae.model.training_windows import Policy, TrainingWindows, WindowOptions, training_windows
+from streamae.model.training_windows import TrainingWindows, training_windows
+from streamae.model.window_options import Policy, WindowOptions
 
 FORECAST_BURN_IN = 4  # first rows of a window are forecast from too little to teach anything
 CHECK_STEPS = 50  # most optimiser steps between two validation checks
@@ -50,6 +52,7 @@ class TrainOptions:
         seed: of weights, order and dropout.
         stride, grid_ms, grid_merge, max_gap_ms, missing, missing_overrides, missing_constant, max_imputed_share: how
             rows become windows, as in the live stream.
+        features: what is derived from the fields before anything else.
         device, threads: where to train; threads 0 = one for small networks (`SMALL_HIDDEN_SIZE`), else torch's choice.
     """
 
@@ -81,6 +84,7 @@ class TrainOptions:
     missing_overrides: Mapping[str, Policy] = field(default_factory=dict)
     missing_constant: float | None = None
     max_imputed_share: float = 0.5
+    features: FeatureOptions = field(default_factory=FeatureOptions)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
 
@@ -147,11 +151,13 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
         _recorded(options),
         windows.digest,
         {"streamae": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        encoding=windows.derived.encoding,
     )
     runner = Runner(bundle, options.device, stride=options.stride)
     errors = runner.run(windows.calibration)
     calibration = Calibration.fit(errors, by_feature=options.whitening == "feature")
-    history = score_history(series, options.windows(), windows.scaling, runner, calibration)
+    derived = windows.derived
+    history = score_history(derived.series, derived.options, windows.scaling, runner, calibration)
     metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals)
     progress.finish(
         f"{fit.reason} after {fit.steps} steps: validation loss {fit.validation_loss:.4f}, "
@@ -290,5 +296,5 @@ def _recorded(options: TrainOptions) -> dict[str, Scalar]:
     """Return the options that shape the result as plain values."""
     plain = dataclasses.asdict(options)
     overrides = plain.pop("missing_overrides")
-    del plain["device"], plain["threads"]
+    del plain["device"], plain["threads"], plain["features"]  # what was derived is in the bundle itself
     return plain | {f"missing_overrides.{name}": policy for name, policy in overrides.items()}

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,43 +19,14 @@ from streamae.core.grid import RowGrid
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import DataError
+from streamae.model.derived_series import DerivedSeries, derive
+from streamae.model.window_options import WindowOptions
 
 MIN_WINDOWS = 8  # of each kind; fewer can neither be learnt from nor calibrated on
 MAX_CALIBRATION_WINDOWS = 20_000  # error levels need no more
 MAX_CELLS = 2**30  # of float32 in all training windows, 4 GiB
 MAX_CELLS_A_PUSH = 2**20  # of windows in flight
 MAX_SIZE = 1e30  # of a value, as in the live stream
-
-Policy = Literal["previous", "constant", "reject"]
-
-
-@dataclass(frozen=True, slots=True)
-class WindowOptions:
-    """How rows become windows; the plain values of the window settings, and of the split.
-
-    Attributes:
-        window_size: W.
-        stride: rows between two windows of a key in the live stream (all windows are used in training).
-        grid_ms, grid_merge: merging of records by time bucket, None = off.
-        max_gap_ms: a longer gap restarts the window.
-        missing, missing_overrides: policy for missing values, and by feature name; with `reject` the row is left out.
-        missing_constant: constant to fill in, None = mean of the training rows.
-        max_imputed_share: windows with more imputed cells are left out.
-        calibration_share: newest part of each series that is kept for calibration, in (0, 1).
-        max_windows: most windows to train on; more are thinned evenly.
-    """
-
-    window_size: int = 32
-    stride: int = 1
-    grid_ms: int | None = None
-    grid_merge: Literal["last", "mean"] = "last"
-    max_gap_ms: int = 3_600_000
-    missing: Policy = "previous"
-    missing_overrides: Mapping[str, Policy] = field(default_factory=dict)
-    missing_constant: float | None = None
-    max_imputed_share: float = 0.5
-    calibration_share: float = 0.2
-    max_windows: int = 200_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +35,7 @@ class TrainingWindows:
 
     Attributes:
         features: F names.
+        derived: the series as features, and how they came to be.
         scaling: of the fit rows.
         fit: (B, W, F) float32 scaled and squashed windows that end before the split of their series.
         calibration: (B, W, F) float32 in the features' own units, from after the split.
@@ -75,6 +46,7 @@ class TrainingWindows:
     """
 
     features: tuple[str, ...]
+    derived: DerivedSeries
     scaling: Scaling
     fit: Floats
     calibration: Floats
@@ -104,15 +76,19 @@ def training_windows(
     Raises:
         DataError: no series, series with different features, a feature without any value, fewer than
             `MIN_WINDOWS` windows of a kind.
+        ConfigError: the feature options do not fit the fields.
     """
-    features = _features(series)
+    _check(series)
+    digest, derived = _digest(series), derive(series, options)
+    series, options = derived.series, derived.options
+    features = series[0].features
     by_series = [rows_of(number, one, options) for number, one in enumerate(series)]
     rows = [part for part, _ in by_series]
     splits = np.array([_split_time(part, options.calibration_share) for part in rows], dtype=np.int64)  # (K,)
     fit_rows = np.concatenate(
         [part.values[part.event_times_ms < split] for part, split in zip(rows, splits, strict=True)]
     )
-    left_out = sum(left_out for _, left_out in by_series)
+    left_out = derived.left_out + sum(left_out for _, left_out in by_series)
     if not len(fit_rows):
         raise DataError(f"only {sum(map(len, rows))} rows, {left_out} records left out (late, duplicate or incomplete)")
     for name, is_empty in zip(features, np.isnan(fit_rows).all(axis=0), strict=True):
@@ -130,13 +106,14 @@ def training_windows(
     shape = (0, options.window_size, len(features))
     return TrainingWindows(
         features,
+        derived,
         scaling,
         fit.joined(shape, "train on", options, total),
         calibration.joined(shape, "calibrate on", options, total),
         _step_ms(rows),
         total,
         left_out,
-        _digest(series),
+        digest,
     )
 
 
@@ -168,7 +145,8 @@ class _Thinned:
         return windows
 
 
-def _features(series: Sequence[Series]) -> tuple[str, ...]:
+def _check(series: Sequence[Series]) -> None:
+    """Raise DataError unless there are series of the same features with usable values."""
     if not series:
         raise DataError("no series to train on: the data is empty")
     features = series[0].features
@@ -183,7 +161,6 @@ def _features(series: Sequence[Series]) -> tuple[str, ...]:
         too_large = np.flatnonzero((np.abs(one.values) > MAX_SIZE).any(axis=0))
         if len(too_large):
             raise DataError(f"series {one.key!r}: {features[too_large[0]]!r} has a value beyond {MAX_SIZE:g}")
-    return features
 
 
 def rows_of(number: int, series: Series, options: WindowOptions) -> tuple[RowBatch, int]:
@@ -246,7 +223,7 @@ def windows_of(
         max_cells: values in flight.
         stride: rows between two windows.
     """
-    constants = scaling.means if options.missing_constant is None else np.full(len(features), options.missing_constant)
+    constants = _constants(features, scaling, options)
     windows = KeyWindows(
         len(rows),
         options.window_size,
@@ -267,6 +244,13 @@ def windows_of(
         )
 
 
+def _constants(features: tuple[str, ...], scaling: Scaling, options: WindowOptions) -> NDArray[np.float64]:
+    given = options.missing_constant
+    if isinstance(given, Mapping):
+        return np.array([given.get(name, mean) for name, mean in zip(features, scaling.means.tolist(), strict=True)])
+    return scaling.means if given is None else np.full(len(features), given)
+
+
 def _step_ms(rows: list[RowBatch]) -> float:
     steps: Ints = np.concatenate([np.diff(part.event_times_ms) for part in rows])
     return float(np.median(steps[steps > 0]))
@@ -278,4 +262,6 @@ def _digest(series: Sequence[Series]) -> str:
         digest.update(repr((one.key, one.features, len(one))).encode("utf-8", "backslashreplace"))
         digest.update(np.ascontiguousarray(one.event_times_ms, dtype="<i8").tobytes())
         digest.update(np.ascontiguousarray(one.values, dtype="<f4").tobytes())
+        if one.words is not None:
+            digest.update(repr((one.categories, one.words.tolist())).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()

@@ -20,7 +20,9 @@ from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.batching import MicroBatcher
 from streamae.core.decision import Decision
+from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
+from streamae.core.explanations import explain
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
 from streamae.core.thresholds.choice import rule_named
@@ -76,7 +78,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     log = get_logger()
     states = KeyStates(
         KeyTable(settings.limits.max_keys, settings.limits.key_idle_ms, stages.episodes.is_open),
-        (stages.grid.columns, stages.windows.columns, stages.decision.columns, stages.episodes.columns),
+        stages.state,
         parts.store or edges.build_store(settings),
         telemetry.evicted,
         SplitKeyWarning(telemetry),
@@ -119,7 +121,8 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
     max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
     model = settings.model
     return Stages(
-        codec=edges.build_codec(settings, bundle.features),
+        codec=edges.build_codec(settings, bundle.inputs, bundle.encoding.categories if bundle.encoding else ()),
+        encoder=Encoder(capacity, bundle.encoding) if bundle.encoding else None,
         grid=RowGrid(capacity, features, grid_ms=window.grid_ms, merge=window.grid_merge, max_gap_ms=max_gap_ms),
         windows=KeyWindows(
             capacity,
@@ -143,6 +146,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             bundle_version=bundle.version,
             settings_version=tuning.settings_version,
             detector=settings.kafka.group_id,
+            explain=partial(explain, bundle.encoding) if bundle.encoding else None,
         ),
         tune=partial(build_tuning, bundle=bundle),
         scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
@@ -188,11 +192,17 @@ def missing_policy(settings: Settings, bundle: Bundle) -> Missing:
     """Resolve the policy per feature.
 
     Raises:
-        ConfigError: a policy names a feature that the bundle does not have.
+        ConfigError: a policy names an input that the bundle does not have.
     """
-    policies = edges.policies_by_feature(settings, bundle.features)
+    by_input = dict(zip(bundle.inputs, edges.policies_by_input(settings, bundle.inputs), strict=True))
+    sources = bundle.encoding.sources if bundle.encoding else bundle.features
+    policies = [by_input.get(source, settings.window.missing) for source in sources]
     constant = settings.window.missing_constant
-    constants = bundle.scaling.means if constant is None else np.full(len(bundle.features), constant)
+    given = {} if constant is None else dict.fromkeys(bundle.features, constant)
+    if bundle.encoding and constant is not None:
+        given = bundle.encoding.constants(constant)
+    means = zip(bundle.features, bundle.scaling.means.tolist(), strict=True)
+    constants = np.array([given.get(name, mean) for name, mean in means])
     return Missing(np.array([policy == "previous" for policy in policies]), constants.astype(np.float32))
 
 

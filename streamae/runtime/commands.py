@@ -16,6 +16,7 @@ import numpy as np
 from streamae.batches import Series
 from streamae.config import Settings
 from streamae.connectors.files import read_series
+from streamae.core.encoding import FeatureOptions
 from streamae.core.grid import longest_gap_ms
 from streamae.errors import ExitCode
 from streamae.model import training
@@ -42,8 +43,10 @@ def train(
         BundleError: the bundle cannot be written.
     """
     of = settings.input
-    series = read_series(data, of.key_field, of.time_field, of.value_fields)
-    edges.policies_by_feature(settings, series[0].features)  # what `run` would refuse must not cost a training first
+    series = read_series(data, of.key_field, of.time_field, of.value_fields, settings.features.category_fields)
+    edges.policies_by_input(
+        settings, (*series[0].features, *series[0].categories)
+    )  # what `run` would refuse must not cost a training first
     progress = progress or sys.stderr
     if of.key_field is None:
         _doubt_single_keys(series, progress)
@@ -76,4 +79,12 @@ def train_options(settings: Settings) -> TrainOptions:
     values["max_gap_ms"] = longest_gap_ms(
         settings.window.max_gap_ms, settings.window.grid_ms, settings.train.window_size
     )
+    values["features"] = feature_options(settings)
     return TrainOptions(**{field.name: values[field.name] for field in dataclasses.fields(TrainOptions)})
+
+
+def feature_options(settings: Settings) -> FeatureOptions:
+    """Pick what is derived from the fields out of the settings."""
+    values = settings.features.model_dump()
+    values["log_fields"] = tuple(name.replace("\\.", ".") for name in values["log_fields"])  # as columns of files
+    return FeatureOptions(**{field.name: values[field.name] for field in dataclasses.fields(FeatureOptions)})

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamae.config import Settings
 from streamae.connectors.codec import Codec
 from streamae.connectors.protocols import Sink, Source, StateStore
+from streamae.core.categories import Vocabulary
 from streamae.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamae.connectors.kafka import KafkaOptions
 
 
-def policies_by_feature(settings: Settings, features: tuple[str, ...]) -> list[str]:
-    """Return the missing-value policy of each feature.
+def policies_by_input(settings: Settings, inputs: tuple[str, ...]) -> list[str]:
+    """Return the missing-value policy of each input of the bundle: its features, or the fields they are derived from.
 
     Raises:
-        ConfigError: an override names no feature of the bundle.
+        ConfigError: an override names no input.
     """
     overrides = settings.window.missing_overrides
-    unknown = sorted(set(overrides) - set(features))
+    unknown = sorted(set(overrides) - set(inputs))
     if unknown:
         raise ConfigError(
-            [
-                f"window.missing_overrides: {name!r} is no feature of the bundle: {', '.join(features)}"
-                for name in unknown
-            ]
+            [f"window.missing_overrides: {name!r} is no feature of the bundle: {', '.join(inputs)}" for name in unknown]
         )
-    return [overrides.get(name, settings.window.missing) for name in features]
+    return [overrides.get(name, settings.window.missing) for name in inputs]
 
 
-def build_codec(settings: Settings, features: tuple[str, ...]) -> Codec:
-    """Build the decoder of the input topic for a bundle's features.
+def build_codec(settings: Settings, inputs: tuple[str, ...], vocabularies: Sequence[Vocabulary] = ()) -> Codec:
+    """Build the decoder of the input topic.
+
+    Args:
+        settings: validated settings.
+        inputs: of the bundle: numeric fields, then those of the vocabularies.
+        vocabularies: of the category fields.
 
     Raises:
-        ConfigError: the field mapping does not fit the features.
+        ConfigError: the field mapping does not fit the inputs.
     """
     of = settings.input
     return Codec(
-        features,
+        inputs[: len(inputs) - len(vocabularies)],
         layout=of.layout,
         key_field=of.key_field,
         time_field=of.time_field,
@@ -54,7 +57,9 @@ def build_codec(settings: Settings, features: tuple[str, ...]) -> Codec:
         max_key_bytes=of.max_key_bytes,
         max_future_ms=of.max_future_ms,
         min_time_ms=of.min_time_ms,
-        reject_missing=tuple(policy == "reject" for policy in policies_by_feature(settings, features)),
+        reject_missing=tuple(policy == "reject" for policy in policies_by_input(settings, inputs)),
+        vocabularies=vocabularies,
+        category_fields=settings.features.category_fields,
     )
 
 
@@ -71,7 +76,8 @@ def build_source(settings: Settings) -> Source:
 
         of, output = settings.input, settings.output
         committed = read_ledger(output.directory).by_partition() if output.sink == "files" else None
-        return FileSource(of.files, of.key_field, of.time_field, committed, of.max_poll_records)
+        texts = settings.features.category_fields
+        return FileSource(of.files, of.key_field, of.time_field, committed, of.max_poll_records, texts)
     from streamae.connectors.kafka import KafkaSource
 
     return KafkaSource(settings.input.topics, _kafka_options(settings))

@@ -101,7 +101,9 @@ class Engine:
         polled = self._follow(poll, now_ms)
         records, rejected = self.stages.codec.decode(polled)
         records, slots, refused = self._admit(records, polled, now_ms)
-        rows, strays = self.stages.grid.push(records, slots)  # from here on key state changes, in memory only
+        if self.stages.encoder is not None:  # from here on key state changes, in memory only
+            records = self.stages.encoder.encode(records, slots)
+        rows, strays = self.stages.grid.push(records, slots)
         self.stages.batcher.add(self.stages.windows.push(rows), now_ms)
         self._send_away(rejected + refused + self._explained(strays, records), polled)
         self._advance(polled)

@@ -15,7 +15,9 @@ from streamae.connectors.codec import Codec
 from streamae.connectors.events import EventWriter
 from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.batching import MicroBatcher
+from streamae.core.columns import Columns
 from streamae.core.decision import Decision
+from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.grid import RowGrid
 from streamae.core.scoring import Calibration
@@ -65,6 +67,14 @@ class Stages:
     events: EventWriter
     tune: Callable[[Settings], Tuning]
     scores: ScoreWriter | None = None  # off: nobody asked for the curve
+    encoder: Encoder | None = None  # None: the fields are the features
+
+    @property
+    def state(self) -> tuple[Columns, ...]:
+        """What each station knows of a key, in the order it is packed."""
+        parts = (self.grid.columns, self.windows.columns, self.decision.columns, self.episodes.columns)
+        of_encoder = (self.encoder.columns,) if self.encoder and self.encoder.columns.fields else ()
+        return (*of_encoder, *parts)
 
     def adopt(self, settings: Settings) -> None:
         """Judge by the threshold and episode settings of these from now on; what keys have learnt stays."""

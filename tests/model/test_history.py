@@ -14,7 +14,7 @@ from streamae.model.bundle import Bundle
 from streamae.model.history import score_history
 from streamae.model.runner import Runner
 from streamae.model.training import train
-from streamae.model.training_windows import WindowOptions
+from streamae.model.window_options import WindowOptions
 from tests.model.models import QUICK, series, sines
 
 OPTIONS = WindowOptions(window_size=12)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from streamae.batches import Floats, Series
-from streamae.config import TrainSettings, WindowSettings
+from streamae.config import FeatureSettings, TrainSettings, WindowSettings
+from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DataError
 from streamae.model.architecture import MEMORY, Kind
@@ -18,7 +19,7 @@ from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.runner import Runner
 from streamae.model.training import TrainOptions, losses, train
-from streamae.model.training_windows import WindowOptions
+from streamae.model.window_options import WindowOptions
 from tests.model.models import KINDS, QUICK, architecture, network_weights, series, sines
 
 
@@ -321,14 +322,17 @@ def test_a_missing_gpu_is_a_settings_error() -> None:
 
 def test_options_mirror_the_settings() -> None:
     """A setting of training or windows that does not reach them would be a knob without a wire."""
-    names = {entry.name for entry in fields(TrainOptions)}
+    of_features = {entry.name for entry in fields(FeatureOptions)}
+    assert of_features == FeatureSettings.model_fields.keys() - {"category_fields"}  # the series name their own
+    left_out = {"device", "threads", "features"}
+    names = {entry.name for entry in fields(TrainOptions)} - left_out
     settings = TrainSettings.model_fields | WindowSettings.model_fields
-    assert names - {"device", "threads"} == settings.keys() - {"late", "duplicate"}  # both are left out either way
+    assert names == settings.keys() - {"late", "duplicate"}  # both are left out either way
     defaults = TrainSettings().model_dump() | WindowSettings().model_dump()
-    assert {name: getattr(TrainOptions(), name) for name in names - {"device", "threads"}} == {
+    assert {name: getattr(TrainOptions(), name) for name in names} == {
         name: value for name, value in defaults.items() if name in names
     }
-    assert {entry.name for entry in fields(WindowOptions)} <= names
+    assert {entry.name for entry in fields(WindowOptions)} <= names | left_out
 
 
 @pytest.mark.gpu

@@ -14,7 +14,8 @@ from streamae.core.grid import RowGrid
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import DataError
-from streamae.model.training_windows import MIN_WINDOWS, TrainingWindows, WindowOptions, training_windows
+from streamae.model.training_windows import MIN_WINDOWS, TrainingWindows, training_windows
+from streamae.model.window_options import WindowOptions
 from tests.model.models import STEP_MS, series, sines
 
 OPTIONS = WindowOptions(window_size=5)

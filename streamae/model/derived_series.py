@@ -1,0 +1,108 @@
+"""Series of raw fields to series of features, through the same encoding as the live stream.
+
+What comes out is as if the features had been recorded: the rest of training knows nothing of fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.batches import Floats, Partition, RecordBatch, Series, Words
+from streamae.core.encoding import Encoder, Encoding
+from streamae.errors import ConfigError, DataError
+from streamae.model.window_options import WindowOptions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DerivedSeries:
+    """Series of features, and how they came to be.
+
+    Attributes:
+        series: one per key, without words.
+        encoding: that made them; None = they are the series as given.
+        options: the given ones, with policies for missing values by feature instead of by field.
+        left_out: records without a required value.
+    """
+
+    series: Sequence[Series]
+    encoding: Encoding | None
+    options: WindowOptions
+    left_out: int
+
+
+def derive(series: Sequence[Series], options: WindowOptions) -> DerivedSeries:
+    """Learn the encoding that the options ask for, and apply it.
+
+    Args:
+        series: at least one, all with the same features and categories.
+        options: what to derive, and the policies for missing values.
+
+    Raises:
+        DataError: words do not fit the rows of their series.
+        ConfigError: the options do not fit the fields.
+    """
+    for one in series:
+        if one.categories != series[0].categories or _words(one).shape != (len(one), len(one.categories)):
+            raise DataError(f"series {one.key!r}: words do not fit its rows or the categories of {series[0].key!r}")
+    encoding = _learn(series, options)
+    if encoding is None:
+        return DerivedSeries(series, None, options, 0)
+    policies = {name: options.missing_overrides.get(name, options.missing) for name in encoding.inputs}
+    derived = [_encoded(one, encoding, [policies[name] == "reject" for name in encoding.inputs]) for one in series]
+    of_features = {
+        name: policies.get(source, options.missing)
+        for name, source in zip(encoding.features, encoding.sources, strict=True)
+    }
+    kept = {name: "constant" if policy == "reject" else policy for name, policy in of_features.items()}
+    given = options.missing_constant
+    constants = encoding.constants(given) if isinstance(given, float | int) else given
+    return DerivedSeries(
+        derived,
+        encoding,
+        dataclasses.replace(options, missing_overrides=kept, missing_constant=constants),
+        sum(map(len, series)) - sum(map(len, derived)),
+    )
+
+
+def _words(series: Series) -> Words:
+    return np.empty((len(series), 0), dtype=object) if series.words is None else series.words
+
+
+def _learn(series: Sequence[Series], options: WindowOptions) -> Encoding | None:
+    """Learn categories from the part of each series that is fitted on, so that calibration meets unknown ones too."""
+    counts = [math.ceil(len(one) * (1 - options.calibration_share)) for one in series]
+    words = np.concatenate([_words(one)[:count] for one, count in zip(series, counts, strict=True)])
+    try:
+        return Encoding.learn(series[0].features, series[0].categories, words, options.features)
+    except ValueError as error:
+        raise ConfigError([f"features: {error}"]) from error
+
+
+def _encoded(series: Series, encoding: Encoding, is_required: list[bool]) -> Series:
+    """Return the features of those rows that have every required input."""
+    inputs = _inputs(series, encoding)
+    kept = np.flatnonzero(~np.isnan(inputs[:, is_required]).any(axis=1))
+    records = RecordBatch(
+        [],  # the originals are for dead letters, and a file has none
+        [Partition(series.key, 0)] * len(kept),
+        [series.key.encode("utf-8", "replace")] * len(kept),
+        kept,
+        series.event_times_ms[kept],
+        inputs[kept],
+    )
+    encoder, slot = Encoder(1, encoding), np.zeros(1, dtype=np.int32)
+    encoder.columns.reset(slot)
+    values = encoder.encode(records, np.zeros(len(kept), dtype=np.int32)).values
+    labels = None if series.labels is None else series.labels[kept]
+    return Series(series.key, encoding.features, records.event_times_ms, values, labels)
+
+
+def _inputs(series: Series, encoding: Encoding) -> Floats:
+    """Return (N, I) float32 as the codec delivers it: numbers, then codes."""
+    codes = [of.codes(words.tolist()) for of, words in zip(encoding.categories, _words(series).T, strict=True)]
+    return np.column_stack([series.values, *codes]).astype(np.float32)

@@ -1,0 +1,42 @@
+"""How rows become training windows, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streamae.core.encoding import FeatureOptions
+
+Policy = Literal["previous", "constant", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """How rows become windows; the plain values of the window settings, and of the split.
+
+    Attributes:
+        window_size: W.
+        stride: rows between two windows of a key in the live stream (all windows are used in training).
+        grid_ms, grid_merge: merging of records by time bucket, None = off.
+        max_gap_ms: a longer gap restarts the window.
+        missing, missing_overrides: policy for missing values, and by feature name; with `reject` the row is left out.
+        missing_constant: constant to fill in, for all or by feature name; else the mean of the training rows.
+        max_imputed_share: windows with more imputed cells are left out.
+        calibration_share: newest part of each series that is kept for calibration, in (0, 1).
+        max_windows: most windows to train on; more are thinned evenly.
+        features: what is derived from the fields first.
+    """
+
+    window_size: int = 32
+    stride: int = 1
+    grid_ms: int | None = None
+    grid_merge: Literal["last", "mean"] = "last"
+    max_gap_ms: int = 3_600_000
+    missing: Policy = "previous"
+    missing_overrides: Mapping[str, Policy] = field(default_factory=dict)
+    missing_constant: float | Mapping[str, float] | None = None
+    max_imputed_share: float = 0.5
+    calibration_share: float = 0.2
+    max_windows: int = 200_000
+    features: FeatureOptions = field(default_factory=FeatureOptions)
