@@ -321,6 +321,8 @@ class EpisodeChange:
         window_start_ms, window_end_ms: the window this change was decided on.
         windows: anomalous windows so far.
         score, threshold, mean, sd, count: newest verdict (statistics before the score was learnt).
+        needed: scores of its own with which the key is ready.
+        state: how much the key knows of itself.
         peak_score: highest score of the episode.
         severity: 0-100, by how rare the worst score is for the key (core/episodes.py).
         confidence: 0-1, grows with evidence, falls with imputed data.
@@ -345,6 +347,8 @@ class EpisodeChange:
     mean: float
     sd: float
     count: int
+    needed: int
+    state: KeyState
     peak_score: float
     severity: float
     confidence: float

@@ -212,7 +212,10 @@ class ThresholdSettings(Section):
     )
     cap_sigma: float = Field(3.0, gt=0, description="Learning never moves by more than this many sigma at once.")
     smoothing: float = Field(0.3, gt=0, le=1, description="Weight of the newest score in the smoothed score.")
-    min_windows: Positive = Field(64, description="Scores a key must have learnt before it may alert.")
+    min_windows: Positive = Field(64, description="Scores a key must have learnt to be ready.")
+    provisional: bool = Field(
+        True, description="Keys may alert before, judged by the training scores of the bundle; false: they are mute."
+    )
 
 
 class EpisodeSettings(Section):

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from streamae.batches import EpisodeChange, Partition
+from streamae.batches import EpisodeChange, KeyState, Partition
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS
 from streamae.connectors.protocols import Message
 
@@ -40,6 +40,7 @@ Time = Annotated[
 ]
 TimeMs = Annotated[int, Meta(description="The same in milliseconds since the Unix epoch.")]
 Share = Annotated[float, Meta(ge=0, le=1)]
+State = Literal["learning", "provisional", "ready", "resuming", "starved"]
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,8 +124,14 @@ class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
     statistics: Statistics
     window: Window
     state: Annotated[
-        Literal["learning", "ready"], Meta(description="Warm-up of the key: learning = its verdicts are withheld now.")
+        State,
+        Meta(
+            description="How well the key is known: learning = its verdicts are withheld now, provisional = judged by"
+            " what the training data was like, ready = by its own past, resuming = ready, first window after a gap,"
+            " starved = no window can be scored, which no event is known to meet."
+        ),
     ]
+    state_progress: Annotated[Share, Meta(description="Scores of its own over those it needs to be ready, at most 1.")]
     imputed_share: Annotated[Share, Meta(description="Part of this window's values that was missing and filled in.")]
     close_reason: Annotated[
         Literal["quiet", "gap"] | None,
@@ -222,7 +229,11 @@ class EventWriter:
                 end_time=_rfc3339(change.window_end_ms),
                 end_time_ms=change.window_end_ms,
             ),
-            state="learning" if is_learning else "ready",
+            state=cast(
+                State,
+                KeyState.LEARNING.name.lower() if is_learning else change.state.name.lower(),
+            ),
+            state_progress=min(1.0, change.count / max(change.needed, 1)) if change.needed else 1.0,
             imputed_share=_share(change.imputed_share),
             close_reason=cast(Literal["quiet", "gap"] | None, change.close_reason),
             features=self._parts(change),

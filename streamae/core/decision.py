@@ -25,6 +25,7 @@ class Decision:
     Attributes:
         rule: may be replaced by another one of its family, then what keys have learnt stays.
         min_windows: scores of its own that a key must have learnt to be ready; may be replaced.
+        is_early: whether keys that start from a prior may alarm before they are ready; may be replaced.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Decision:
         min_windows: int,
         *,
         prior: ScoreHistory | None = None,
+        is_early: bool = True,
         step_ms: float = 1_000.0,
     ) -> None:
         """Prepare for `capacity` key slots of F `features`.
@@ -43,10 +45,11 @@ class Decision:
             capacity, features: sizes.
             rule: judges and learns.
             min_windows: scores that a key learns before it is ready; without a prior it does not alarm before.
-            prior: scores of training keys, from which a new key starts; it may alarm at once.
+            prior: scores of training keys, from which a new key starts.
+            is_early: whether it may alarm at once then.
             step_ms: event time between two windows of the prior.
         """
-        self.rule, self.min_windows = rule, min_windows
+        self.rule, self.min_windows, self.is_early = rule, min_windows, is_early
         self.has_prior = prior is not None
         fields = rule.fields(features)
         if prior is not None:
@@ -82,7 +85,7 @@ class Decision:
         return self._states(self.columns["count"][slots], np.zeros(len(slots), dtype=np.bool_))
 
     def _states(self, counts: Ints, is_resuming: Flags) -> Ints:
-        young = KeyState.PROVISIONAL if self.has_prior else KeyState.LEARNING
+        young = KeyState.PROVISIONAL if self.has_prior and self.is_early else KeyState.LEARNING
         grown = np.where(is_resuming & (counts > 0), KeyState.RESUMING, KeyState.READY)
         return np.where(counts < self.min_windows, young, grown)
 

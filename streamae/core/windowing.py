@@ -98,6 +98,15 @@ class KeyWindows:
             found.append(self._push_few(rows, chosen, Segments.of(rows.slots[chosen])))
         return join(found)
 
+    def is_starved(self, slots: Slots) -> Flags:
+        """Tell which of `slots` (n,) have a full window that is withheld: too much of it was filled in."""
+        columns = self.columns
+        steps = (columns["written"][slots][:, None] - 1 - np.arange(self.size)) % self.ring_size
+        cells = columns["imputed"][slots[:, None], steps].sum(axis=1)
+        is_full = columns["filled"][slots] >= self.size
+        starved: Flags = is_full & (cells > self.max_imputed_share * self.size * columns["ring"].shape[2])
+        return starved
+
     def _push_few(self, rows: RowBatch, chosen: Ints, segments: Segments) -> WindowBatch:
         """`push` for rows `chosen` (N,), sorted by slot, at most ring_size - size + 1 of each key."""
         columns = self.columns

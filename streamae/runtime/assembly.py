@@ -136,7 +136,15 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
         batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
         runner=runner,
         calibration=bundle.calibration,
-        decision=Decision(capacity, features, tuning.rule, tuning.min_windows),
+        decision=Decision(
+            capacity,
+            features,
+            tuning.rule,
+            tuning.min_windows,
+            prior=bundle.history,
+            is_early=tuning.is_early,
+            step_ms=window.stride * (bundle.step_ms or FALLBACK_STEP_MS),
+        ),
         episodes=Episodes(capacity, features, tuning.episodes),
         events=EventWriter(
             settings.output.topic,
@@ -176,6 +184,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
             start_windows=threshold.min_windows,
         ),
         min_windows=threshold.min_windows,
+        is_early=threshold.provisional,
         episodes=EpisodeRules(
             exit_ratio=episode.exit_ratio,
             min_duration=episode.min_duration_windows,

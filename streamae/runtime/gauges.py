@@ -8,23 +8,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container
 
-from streamae.batches import Partition
+from streamae.batches import KeyState, Partition
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.partitions import Partitions, Progress
 from streamae.runtime.stages import Stages
 
 
 def key_states(stages: Stages, states: KeyStates) -> dict[str, int]:
-    """Return the number of keys learning, ready and resuming (their window refills after a gap)."""
+    """Return the number of keys by `KeyState`: starved ones get no window scored, resuming ones fill theirs anew."""
     slots = states.table.resident()
-    windows, learnt = stages.windows, stages.decision.columns["count"][slots]
-    is_ready = learnt >= stages.decision.min_windows
+    windows, found = stages.windows, stages.decision.states(slots)
+    found[windows.is_starved(slots)] = KeyState.STARVED
     refilling = (windows.columns["filled"][slots] < windows.size) & (windows.columns["generation"][slots] > 0)
-    return {
-        "learning": int((~is_ready & ~refilling).sum()),
-        "resuming": int(refilling.sum()),
-        "ready": int((is_ready & ~refilling).sum()),
-    }
+    found[refilling] = KeyState.RESUMING
+    return {state.name.lower(): int((found == state).sum()) for state in KeyState}
 
 
 def partition_states(

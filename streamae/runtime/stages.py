@@ -42,12 +42,14 @@ class Tuning:
     Attributes:
         rule: thresholds, and how keys learn.
         min_windows: scores that a key must have learnt to be ready.
+        is_early: whether keys that start from the bundle's history may alarm before.
         episodes: when episodes begin and end.
         settings_version: carried in every event.
     """
 
     rule: ThresholdRule
     min_windows: int
+    is_early: bool
     episodes: EpisodeRules
     settings_version: str
 
@@ -79,7 +81,8 @@ class Stages:
     def adopt(self, settings: Settings) -> None:
         """Judge by the threshold and episode settings of these from now on; what keys have learnt stays."""
         tuning = self.tune(settings)
-        self.decision.rule, self.decision.min_windows = tuning.rule, tuning.min_windows
+        decision = self.decision
+        decision.rule, decision.min_windows, decision.is_early = tuning.rule, tuning.min_windows, tuning.is_early
         self.episodes.rules = tuning.episodes
         self.events.settings_version = tuning.settings_version
 

@@ -23,7 +23,7 @@ from prometheus_client import (
 )
 
 from streamae import __version__
-from streamae.batches import ChangeKind, Partition, Reason
+from streamae.batches import ChangeKind, KeyState, Partition, Reason
 from streamae.connectors.store_health import Problem
 from streamae.runtime.partitions import REASONS
 
@@ -31,7 +31,7 @@ TRANSACTION_OUTCOMES = ("committed", "aborted", "fenced", "unknown")
 RECYCLE_REASONS = ("aborted", "late", "unknown", "connection")
 CHECKPOINT_OUTCOMES = ("ok", "stale", "rolled_back", "error")
 REBALANCES = ("assigned", "revoked")
-KEY_STATES = ("learning", "resuming", "ready")
+KEY_STATES = tuple(state.name.lower() for state in KeyState)
 PARTITION_STATES = ("loading", "replaying", "running", "paused", "halted")
 RELOAD_OUTCOMES = ("applied", "refused")
 DROP_REASONS = (Reason.LATE, Reason.DUPLICATE)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamae
-from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, Partition
+from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, KeyState, Partition
 from streamae.connectors.events import SCHEMA_ID, EventWriter, episode_id, schema
 from streamae.connectors.protocols import Message
 from tests.records import PARTITION, STAMP_MS
@@ -42,6 +42,8 @@ CHANGE = EpisodeChange(
     mean=1.0,
     sd=0.25,
     count=640,
+    needed=64,
+    state=KeyState.READY,
     peak_score=12.5,
     severity=81.5,
     confidence=0.875,
@@ -114,6 +116,7 @@ def test_the_value_holds_everything_a_reader_needs() -> None:
             "end_time_ms": STAMP_MS + 2_500,
         },
         "state": "ready",
+        "state_progress": 1.0,
         "imputed_share": 0.125,
         "close_reason": None,
         "features": [
@@ -162,6 +165,15 @@ def test_a_learning_key_has_no_threshold() -> None:
     """An open episode may meet a key that learns again: the infinite threshold is null and the state says so."""
     content = body(writer().message(replace(CHANGE, threshold=math.inf), b"m1", PARTITION))
     assert (content["threshold"], content["state"]) == (None, "learning")
+
+
+@pytest.mark.parametrize("state", [KeyState.PROVISIONAL, KeyState.READY, KeyState.RESUMING])
+@pytest.mark.parametrize(("count", "needed", "progress"), [(0, 64, 0.0), (16, 64, 0.25), (640, 64, 1.0), (0, 0, 1.0)])
+def test_an_event_says_how_well_its_key_is_known(state: KeyState, count: int, needed: int, progress: float) -> None:
+    """State and progress travel; what needs no scores is complete from the start."""
+    change = replace(CHANGE, state=state, count=count, needed=needed)
+    content = body(writer().message(change, b"m1", PARTITION))
+    assert (content["state"], content["state_progress"]) == (state.name.lower(), progress)
 
 
 @pytest.mark.parametrize(

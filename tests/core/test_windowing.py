@@ -342,3 +342,17 @@ def test_join_and_select_keep_every_column_together() -> None:
     assert per_key(select(both, slice(2, None))) == per_key(two)
     assert per_key(select(both, np.array([True, True, False, False]))) == per_key(one)
     assert per_key(select(both, np.array([1, 0]))) == per_key(one)
+
+
+def test_a_key_without_usable_values_is_starved() -> None:
+    """Its newest window is full and withheld; one that still fills, or is scored, is not."""
+    windows = make(max_imputed_share=0.5)
+    rows = [
+        *series(0, [1.0] * 9),
+        *series(1, [1.0] * 3 + [NAN] * 6),
+        *series(2, [NAN] * 2),
+    ]
+    windows.push(row_batch(rows))
+    assert windows.is_starved(slots_of(0, 1, 2, 3)).tolist() == [False, True, False, False]
+    windows.push(row_batch(series(1, [1.0] * 9, start_ms=START_MS + 10_000)))
+    assert windows.is_starved(slots_of(1)).tolist() == [False]

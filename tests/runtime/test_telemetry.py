@@ -240,7 +240,9 @@ def test_states_without_keys_are_zero() -> None:
     telemetry = Telemetry()
     telemetry.keys({"learning": 4})
     telemetry.keys({"ready": 4})
-    assert [value(telemetry, "keys", state=state) for state in KEY_STATES] == [0, 0, 4]
+    assert {state: value(telemetry, "keys", state=state) for state in KEY_STATES} == dict.fromkeys(KEY_STATES, 0) | {
+        "ready": 4
+    }
 
 
 def test_the_checkpoint_age_grows_until_state_is_saved() -> None:

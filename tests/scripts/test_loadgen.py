@@ -17,7 +17,7 @@ from kafka import KafkaProducer
 from scripts import loadgen
 from scripts.services import KafkaBroker
 from scripts.services.process import free_port
-from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, Partition
+from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, KeyState, Partition
 from streamae.connectors.events import EventWriter
 from streamae.connectors.files import read_series
 from streamae.evaluation.synthetic import START_MS
@@ -49,6 +49,8 @@ def event(**changes: Any) -> bytes:
         "mean": 1.0,
         "sd": 0.5,
         "count": 600,
+        "needed": 64,
+        "state": KeyState.READY,
         "peak_score": 12.0,
         "severity": 78.4,
         "confidence": 0.9,

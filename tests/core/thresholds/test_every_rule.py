@@ -195,6 +195,16 @@ def test_a_key_with_a_prior_speaks_at_once(rule: ThresholdRule) -> None:
 
 
 @each_rule
+def test_a_key_with_a_prior_may_be_told_to_wait(rule: ThresholdRule) -> None:
+    """Where the operator wants no early alarms, a prior is a start of learning and nothing more."""
+    decision = decision_of(rule, min_windows=50, prior=history(quiet(500, 3, 8)))
+    decision.is_early = False
+    verdicts = judged(decision, quiet(60, 1, 9).loud(slice(10, 15), 100.0))
+    assert (verdicts.states[:50] == KeyState.LEARNING).all()
+    assert (verdicts.statuses[:50] == Status.LEARNING).all()
+
+
+@each_rule
 def test_a_key_with_a_prior_is_quiet_where_the_training_keys_were(rule: ThresholdRule) -> None:
     """A hundred new keys that behave like the training keys bring next to no alarm in their first windows."""
     decision = decision_of(rule, 100, prior=history(quiet(2_000, 4, 10)))
