@@ -18,7 +18,9 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
     "default": {},
     "lstm": {"kind": "lstm"},
     "gru": {"kind": "gru"},
-    "pca": {"kind": "pca"},
+    # The textbook's: mean squared error of the whole window, no feature weighed, nothing remembered.
+    "pca": {"kind": "pca", "window_size": 32, "recent_steps": 32, "whitening": "overall", "memory_windows": 0},
+    "pca_whitened": {"kind": "pca"},
     "pca_row": {"kind": "pca_row"},
     "ridge": {"kind": "ridge"},
     "nearest_windows": {"kind": "nearest_windows"},

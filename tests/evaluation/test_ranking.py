@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -148,17 +147,6 @@ def test_vus_forgives_an_alarm_beside_the_event_and_ap_does_not() -> None:
     beside = np.zeros(400)
     beside[190:200] = 1.0
     assert vus_pr(labels, beside, 40) > 4 * average_precision(labels, beside)
-
-
-@pytest.mark.parametrize("window", [125, 300])
-def test_vus_of_a_long_series_takes_seconds_at_most(window: int) -> None:
-    """30,000 rows with a hundred events: a report over hundreds of series must not wait for one figure."""
-    random = np.random.default_rng(3)
-    labels = np.repeat(random.random(600) < 0.15, 50)
-    scores = random.normal(size=len(labels)) + labels
-    started = time.process_time()
-    assert 0.0 < vus_pr(labels, scores, window) < 1.0
-    assert time.process_time() - started < 5.0
 
 
 @given(labelled_scores(), st.sampled_from([0.0, 8.0, 300.0, 3_000.0]))
