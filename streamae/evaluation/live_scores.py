@@ -34,7 +34,7 @@ from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.telemetry import Telemetry
 
 SMOOTHING = 0.3  # of the score that rows are ranked by: weight of the newest window
-WARM_UP_ROWS = 4_000  # newest rows of the training part from which a key learns its usual scores
+WARM_UP_ROWS = 4_000  # from which a key learns its usual scores, where the bundle has none for it to start from
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +101,8 @@ class LiveRun:
 
 
 def lead_in(bundle: Bundle) -> int:
-    """Return how many rows before the first that counts are fed, so that its window is full and its key has learnt."""
-    return bundle.architecture.window_size - 1 + WARM_UP_ROWS
+    """Return how many rows before the first that counts are fed: its window is full then, its key knows what is usual."""
+    return bundle.architecture.window_size - 1 + (WARM_UP_ROWS if bundle.history is None else 0)
 
 
 def score_live(

@@ -6,7 +6,6 @@ import pytest
 
 from streamae.config import Settings
 from streamae.errors import ConfigError
-from streamae.evaluation import detectors
 from streamae.evaluation.detectors import DECISIONS, NETWORKS, SHIPPED, by_network, settings_of, split
 
 
@@ -50,8 +49,9 @@ def test_detectors_are_grouped_by_what_must_be_trained() -> None:
     }
 
 
-def test_changes_that_do_not_fit_are_settings_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry that the settings refuse names the detector."""
-    monkeypatch.setattr(detectors, "NETWORKS", {"odd": {"window_size": 1}})
-    with pytest.raises(ConfigError, match=r"detector odd: .*window_size"):
-        settings_of("odd", Settings(), 0)
+def test_changes_that_do_not_fit_are_settings_errors() -> None:
+    """What the settings refuse names the detector it was for."""
+    base = Settings()
+    broken = base.model_copy(update={"train": base.train.model_copy(update={"window_size": 1})})
+    with pytest.raises(ConfigError, match=r"detector gru: .*window_size"):
+        settings_of("gru", broken, 0)

@@ -229,12 +229,13 @@ def test_usual_steps_never_restart_a_window(suite: Path, tmp_path: Path) -> None
 
 
 def test_curves_are_kept_as_they_were_compared(run: Run) -> None:
-    """What the report draws is what decided: alarms are exactly the rows whose score is above the threshold."""
+    """What the report draws is what decided: alarms are the rows above the threshold, judged from the first row on."""
     curves = Place(run.out, "mill", "machine-000", "default+sigma3", 0).curves()
     assert curves is not None
     assert len(curves.labels) == ROWS - TRAIN_ROWS
     assert np.array_equal(curves.alarms, curves.scores > curves.thresholds)
     assert curves.alarms.any()
+    assert np.isfinite(curves.thresholds).all()
 
 
 def test_no_figure_depends_on_later_rows(suite: Path, run: Run, tmp_path: Path) -> None:

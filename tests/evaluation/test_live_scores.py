@@ -9,6 +9,7 @@ import pytest
 
 from streamae.batches import Series
 from streamae.config import Settings, ThresholdSettings, WindowSettings
+from streamae.core.scoring import ScoreHistory
 from streamae.errors import FatalError
 from streamae.evaluation.live_scores import RowScores, _by_row, lead_in, score_live, smoothed
 from tests.engines import WINDOW, tiny_bundle
@@ -125,8 +126,10 @@ def test_episodes_and_rows_tell_the_same() -> None:
 
 
 def test_the_lead_in_fills_a_window_and_teaches_the_key() -> None:
-    """The first row that counts must be judged: its window is full, its key has learnt."""
+    """The first row that counts is judged: by the bundle's training scores, or else by rows of the training part."""
     assert lead_in(BUNDLE) > WINDOW - 1 + SETTINGS.threshold.min_windows
+    history = ScoreHistory(np.ones((1, 5, 2), np.float32), np.ones((1, 5), np.float32), np.array([5], dtype=np.int64))
+    assert lead_in(dataclasses.replace(BUNDLE, history=history)) == WINDOW - 1
 
 
 def test_smoothing_is_an_exponential_mean_that_begins_anew() -> None:
