@@ -195,17 +195,21 @@ class ModelSettings(Section):
 class ThresholdSettings(Section):
     """When a score is anomalous."""
 
-    rule: Literal["sigma", "static", "quantile", "block_maxima"] = Field(
+    rule: Literal["sigma", "static", "quantile", "block_maxima", "mad", "pot", "dspot", "conformal"] = Field(
         "sigma",
-        description="Mean + k sigma, fixed, running quantile, or evidence against the usual worst of 80 windows.",
+        description="Mean + k sigma; fixed; running quantile; evidence against the usual worst of 80 windows; median +"
+        " k MAD; Pareto tail, or the same off a moving level; rank among the newest 256 scores.",
     )
     block_level: float = Field(
         2.2, gt=0, description="block_maxima: evidence for an alarm; 1.8 sensitive, 2.2 usual, 2.8 quiet."
     )
-    k: float = Field(8.0, gt=0, description="sigma: standard deviations above the key's mean.")
+    k: float = Field(8.0, gt=0, description="sigma, mad: (robust) standard deviations above the key's usual score.")
     value: float = Field(10.0, gt=0, description="static: the threshold itself (a quiet key scores about 1).")
     quantile: float = Field(0.999, gt=0.5, lt=1, description="quantile: tail of the key's own scores.")
-    margin: float = Field(1.5, ge=1, description="quantile: factor above the quantile.")
+    margin: float = Field(1.5, ge=1, description="quantile, conformal: factor above the quantile, or that rank.")
+    probability: float = Field(
+        1e-4, gt=0, le=0.02, description="pot, dspot, conformal: share of a quiet key's windows above the threshold."
+    )
     half_life_ms: Millis | None = Field(
         None,
         description="Event time after which old scores count half; unset = 500 typical steps of the training data.",

@@ -11,6 +11,9 @@ from streamae.batches import Doubles, Flags, Floats, Ints, ScoreBatch, VerdictBa
 from streamae.core.decision import Decision
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.block_maxima import BlockMaximaRule
+from streamae.core.thresholds.conformal import ConformalRule
+from streamae.core.thresholds.peaks import PeaksRule
+from streamae.core.thresholds.robust import MadRule
 from streamae.core.thresholds.rolling import Learning, QuantileLimit, RollingRule, SigmaLimit
 from streamae.core.thresholds.rule import ThresholdRule
 from tests.core_batches import START_MS, cleared, window_batch
@@ -24,6 +27,10 @@ RULES: dict[str, ThresholdRule] = {
     "sigma": RollingRule(SigmaLimit(8.0), LEARNING),
     "quantile": RollingRule(QuantileLimit(1.5), LEARNING),
     "block_maxima": BlockMaximaRule(2.2),
+    "mad": MadRule(8.0, LEARNING),
+    "pot": PeaksRule(1e-4, LEARNING),
+    "dspot": PeaksRule(1e-4, LEARNING, is_drifting=True),
+    "conformal": ConformalRule(1e-3, 1.5, LEARNING),
 }
 
 

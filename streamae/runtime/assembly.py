@@ -179,6 +179,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
             k=threshold.k,
             value=threshold.value,
             margin=threshold.margin,
+            probability=threshold.probability,
             block_level=threshold.block_level,
             hold=episode.merge_gap_windows,
             start_windows=threshold.min_windows,

@@ -6,10 +6,22 @@ To add one: write it beside this module (`rule.py` says what it is), and add its
 from __future__ import annotations
 
 from streamae.core.thresholds.block_maxima import BlockMaximaRule
+from streamae.core.thresholds.conformal import ConformalRule
+from streamae.core.thresholds.peaks import PeaksRule
+from streamae.core.thresholds.robust import MadRule
 from streamae.core.thresholds.rolling import Learning, QuantileLimit, RollingRule, SigmaLimit, StaticLimit
 from streamae.core.thresholds.rule import ThresholdRule
 
-FAMILY_OF = {"sigma": "rolling", "static": "rolling", "quantile": "rolling", "block_maxima": "block_maxima"}
+FAMILY_OF = {
+    "sigma": "rolling",
+    "static": "rolling",
+    "quantile": "rolling",
+    "block_maxima": "block_maxima",
+    "mad": "mad",
+    "pot": "pot",
+    "dspot": "dspot",
+    "conformal": "conformal",
+}
 
 
 def rule_named(
@@ -19,6 +31,7 @@ def rule_named(
     k: float,
     value: float,
     margin: float,
+    probability: float,
     block_level: float,
     hold: int,
     start_windows: int,
@@ -33,6 +46,10 @@ def rule_named(
         "static": RollingRule(StaticLimit(value), learning),
         "quantile": RollingRule(QuantileLimit(margin), learning),
         "block_maxima": BlockMaximaRule(block_level, max(hold, 1), start_windows),
+        "mad": MadRule(k, learning),
+        "pot": PeaksRule(probability, learning),
+        "dspot": PeaksRule(probability, learning, is_drifting=True),
+        "conformal": ConformalRule(probability, margin, learning),
     }
     if name not in rules:
         raise ValueError(f"no threshold rule {name!r}: one of {', '.join(rules)}")

@@ -9,6 +9,9 @@ import pytest
 from streamae.config import ThresholdSettings
 from streamae.core.thresholds.block_maxima import BlockMaximaRule
 from streamae.core.thresholds.choice import FAMILY_OF, rule_named
+from streamae.core.thresholds.conformal import ConformalRule
+from streamae.core.thresholds.peaks import PeaksRule
+from streamae.core.thresholds.robust import MadRule
 from streamae.core.thresholds.rolling import QuantileLimit, RollingRule, SigmaLimit, StaticLimit
 from streamae.core.thresholds.rule import ThresholdRule
 from tests.score_streams import LEARNING
@@ -16,7 +19,9 @@ from tests.score_streams import LEARNING
 
 def named(name: str, hold: int = 32) -> ThresholdRule:
     """Return a rule with a different number for every parameter."""
-    return rule_named(name, LEARNING, k=4.0, value=7.0, margin=1.5, block_level=1.8, hold=hold, start_windows=20)
+    return rule_named(
+        name, LEARNING, k=4.0, value=7.0, margin=1.5, probability=1e-3, block_level=1.8, hold=hold, start_windows=20
+    )
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,10 @@ def named(name: str, hold: int = 32) -> ThresholdRule:
         ("static", RollingRule(StaticLimit(7.0), LEARNING)),
         ("quantile", RollingRule(QuantileLimit(1.5), LEARNING)),
         ("block_maxima", BlockMaximaRule(1.8, 32, 20)),
+        ("mad", MadRule(4.0, LEARNING)),
+        ("pot", PeaksRule(1e-3, LEARNING)),
+        ("dspot", PeaksRule(1e-3, LEARNING, is_drifting=True)),
+        ("conformal", ConformalRule(1e-3, 1.5, LEARNING)),
     ],
 )
 def test_a_name_picks_its_rule_with_its_parameters(name: str, expected: ThresholdRule) -> None:

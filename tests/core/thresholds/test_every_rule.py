@@ -156,7 +156,15 @@ def test_one_huge_anomaly_does_not_blind_the_key(rule: ThresholdRule) -> None:
     assert alarms[1_802:1_805].all()
 
 
-ADOPTED_WITHIN = {"sigma": 1_500, "quantile": 10_000, "block_maxima": 1_000}  # windows, at a half-life of 500
+ADOPTED_WITHIN = {
+    "sigma": 1_500,
+    "quantile": 10_000,
+    "block_maxima": 1_000,
+    "mad": 3_000,
+    "pot": 3_000,
+    "dspot": 3_000,
+    "conformal": 1_000,
+}  # windows, at a half-life of 500
 
 
 @pytest.mark.parametrize("name", ADOPTED_WITHIN)

@@ -1,0 +1,98 @@
+"""Conformal p-values: the share of the key's newest scores that are as high as this one.
+
+No assumption on the shape of scores but that quiet ones may be exchanged for one another. The smallest p-value is
+1 / (ring + 1); a threshold for rarer alarms than that does not exist, and settings are refused. Must not know settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamae.batches import Flags
+from streamae.core.columns import Columns, Field
+from streamae.core.scoring import ScoreHistory
+from streamae.core.thresholds.rolling import SD_FLOOR, Learning, sigma_rarity
+from streamae.core.thresholds.rule import Judgement, Wave
+
+RING = 256  # newest scores: p-values down to 0.4 %
+GROWTH, FREE_SCORES = 1.1, 32  # an anomaly of five windows lifts the highest score by 1.6, a new level is soon adopted
+MIN_PROBABILITY = 1.0 / (RING + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ConformalRule:
+    """Anomalous where p = (1 + number of newest scores >= score) / (n + 1) is at most `probability`, and by a margin.
+
+    As a threshold: the score is above the m-th highest of the n newest, m = floor(probability (n + 1)), times
+    `margin`. Without a margin each new highest score would be an alarm.
+
+    Reference:
+        Laxhammar & Falkman 2010, "Conformal prediction for distribution-independent anomaly detection in streaming
+        vessel data", section 3 (p-value of a conformal anomaly); the margin is ours.
+
+    Attributes:
+        probability: of a quiet window with such a p-value, at least 1 / 257.
+        margin: factor >= 1 above that score.
+        learning: smoothing; the level of the calibration until the ring holds enough.
+    """
+
+    probability: float
+    margin: float
+    learning: Learning
+
+    @property
+    def family(self) -> str:
+        """Its own."""
+        return "conformal"
+
+    def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
+        """Return a ring of the newest scores and three numbers."""
+        return {
+            "count": Field("<i8"),
+            "ring_count": Field("<i8"),
+            "smoothed": Field("<f8"),
+            "ring": Field("<f4", (RING,), -np.inf),
+        }
+
+    def begin(self, states: Columns, history: ScoreHistory) -> None:
+        """Change nothing: the ring fills by itself."""
+
+    def judge(self, states: Columns, wave: Wave) -> Judgement:
+        """Compare the smoothed score with the newest ones."""
+        slots, last = wave.slots, states["smoothed"][wave.slots]
+        smoothed = np.where(wave.is_fresh, wave.totals, last + self.learning.smoothing * (wave.totals - last))
+        rings = states["ring"][slots].astype(np.float64)
+        sizes = np.minimum(states["ring_count"][slots], RING)
+        ranks = np.maximum(np.floor(self.probability * (sizes + 1) + 1e-9).astype(np.int64), 1)
+        ordered = np.sort(rings, axis=1)  # ascending, empty places (-inf) first
+        highest = np.take_along_axis(ordered, (RING - ranks)[:, None], axis=1)[:, 0]
+        filled = np.where(np.isfinite(rings), rings, 0.0)
+        divisors = np.maximum(sizes, 1)
+        means = filled.sum(axis=1) / divisors
+        variances = np.maximum((filled**2).sum(axis=1) / divisors - means**2, 0.0)
+        sds = np.maximum(np.sqrt(variances), SD_FLOOR * np.maximum(means, 1.0))
+        thresholds = np.where(sizes > 0, np.maximum(self.margin * highest, means + sds), np.inf)
+        rarities = sigma_rarity((smoothed - means) / sds)  # the ring itself cannot tell rarer from rare
+        return Judgement(smoothed, thresholds, means, sds, rarities, states["count"][slots])
+
+    def learn(self, states: Columns, wave: Wave, judgement: Judgement, alarms: Flags) -> None:  # noqa: ARG002 - capped
+        """Keep the score in place of the oldest; it may lie above the highest one by `GROWTH` only."""
+        slots, numbers = wave.slots, states["ring_count"][wave.slots]
+        caps = np.where(numbers >= FREE_SCORES, GROWTH * states["ring"][slots].max(axis=1), np.inf)
+        states["ring"][slots, numbers % RING] = np.minimum(judgement.scores, caps)
+        states["ring_count"][slots] = numbers + 1
+        states["smoothed"][slots] = judgement.scores
+        states["count"][slots] = judgement.counts + 1
+
+    def pooled(self, states: Columns) -> Mapping[str, NDArray[Any]]:
+        """The ring of a new key holds evenly spread quantiles of all training keys' newest scores."""
+        joined = np.sort(states["ring"][np.isfinite(states["ring"])])
+        size = min(RING, len(joined))
+        ring = np.full(RING, -np.inf, dtype=np.float32)
+        ring[:size] = joined[np.linspace(0, len(joined) - 1, size).round().astype(np.int64)]
+        return {"ring": ring, "ring_count": np.array(size)}
