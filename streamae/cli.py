@@ -74,6 +74,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--point-adjust", action=_RefusePointAdjustment, help=argparse.SUPPRESS)
 
+    backtest = _command(
+        commands,
+        "backtest",
+        _backtest,
+        "show which alerts a history would have brought",
+        "backtest data/*.csv --bundle bundle --out out/backtest",
+    )
+    backtest.add_argument("data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders")
+    backtest.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="written by `streamae train`")
+    backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results")
+    backtest.add_argument("--labels", action="store_true", help="compare with the column is_anomaly")
+
     config = _command(
         commands, "config", _config, "print effective settings and their sources", "config --train.seed 3"
     )
@@ -246,6 +258,14 @@ def _evaluate(invocation: Invocation) -> int:
     of = invocation.options
     choice = Choice(of.groups, of.detectors or SHIPPED, of.seeds, of.series, of.fleet, of.jobs)
     return evaluate(loaded.settings, of.suite, of.out, choice)
+
+
+def _backtest(invocation: Invocation) -> int:
+    loaded = _load(invocation)
+    from streamae.evaluation.backtest import backtest
+
+    of = invocation.options
+    return backtest(loaded.settings, of.data, of.bundle, of.out, has_labels=of.labels)
 
 
 def _config(invocation: Invocation) -> int:

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.evaluation.live_scores": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # same
     "streamae.evaluation.detectors": (*FOUNDATION, "streamae.config"),  # they are changes to settings
     "streamae.evaluation.jobs": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # trains and scores
+    "streamae.evaluation.backtest": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
     "streamae.evaluation.evaluate": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
     "streamae.config_sources": ("streamae.config", "streamae.errors", "streamae.fail_points"),
     "streamae.cli": ("streamae",),

@@ -20,8 +20,8 @@ from streamae.errors import ConfigError, DataError, ExitCode
 from tests.engines import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("train", "run", "demo", "evaluate", "config", "schema")
-WITH_SETTINGS = ("train", "run", "evaluate", "config")
+COMMANDS = ("train", "run", "demo", "evaluate", "backtest", "config", "schema")
+WITH_SETTINGS = ("train", "run", "evaluate", "backtest", "config")
 HEAVY = ("torch", "numpy", "pydantic", "kafka", "redis", "structlog", "prometheus_client", "pyarrow", "msgspec")
 
 
@@ -66,7 +66,7 @@ def test_every_command_explains_itself_with_an_example(command: str, capsys: pyt
     example = re.search(r"^example:\n  streamae (.+)$", text, re.MULTILINE)
     assert example
     arguments = [word for word in example[1].split(" > ")[0].split() if "*" not in word]
-    arguments, _ = split_settings([*arguments, "data"] if command == "train" else arguments)
+    arguments, _ = split_settings([*arguments, "data"] if command in {"train", "backtest"} else arguments)
     assert build_parser().parse_args(arguments).command == command
     assert ("--section.field VALUE" in text) == (command in WITH_SETTINGS)
 

@@ -1,0 +1,198 @@
+"""`streamae backtest`: a history of one's own through the live engine: which alerts it would have brought, and when.
+
+Then the same scores are judged again with the threshold rule at other levels, so that a level can be chosen before
+anybody is paged. Needs no labels. Must not know how scores come about.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from streamae.batches import ChangeKind, ErrorBatch, Floats, Series, Status
+from streamae.config import Settings
+from streamae.connectors.files import read_series
+from streamae.errors import ConfigError, DataError, ExitCode
+from streamae.evaluation.live_scores import LiveRun, score_live
+from streamae.evaluation.metrics import EventReport, event_report, pool
+from streamae.evaluation.replay import Episode
+from streamae.model.bundle import Bundle, load_bundle
+from streamae.runtime import logs
+from streamae.runtime.assembly import build_stages
+
+ALERTS_FILE, REPORT_FILE = "alerts.csv", "report.html"
+KNOBS = {
+    "sigma": "k",
+    "static": "value",
+    "quantile": "margin",
+    "block_maxima": "block_level",
+}  # of each rule: its level
+FACTORS = (0.6, 0.8, 1.0, 1.3, 1.7)  # of the level set
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What would come of another level of the threshold rule.
+
+    Attributes:
+        value: of the rule's level.
+        is_set: it is the one in the settings.
+        alerts: episodes opened.
+        keys: with at least one.
+        alarm_share: share of windows in alarm, in [0, 1].
+    """
+
+    value: float
+    is_set: bool
+    alerts: int
+    keys: int
+    alarm_share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """A finished backtest: all keys, what was thought of them, and what other levels would change."""
+
+    series: Sequence[Series]
+    live: LiveRun
+    knob: str
+    levels: Sequence[Level]
+    truth: EventReport | None
+
+    @property
+    def days(self) -> float:
+        """Event time covered, at least one day."""
+        first, last = (edge([edge(one.event_times_ms) for one in self.series]) for edge in (min, max))
+        return max(1.0, float(last - first) / DAY_MS)
+
+
+class _NoModel:
+    """Stands where a model would be: the scores are there already."""
+
+    def run(self, values: Floats) -> ErrorBatch:
+        """Nobody asks."""
+        raise NotImplementedError
+
+
+def backtest(
+    settings: Settings,
+    data: Sequence[Path],
+    directory: Path,
+    out: Path,
+    *,
+    has_labels: bool = False,
+    stream: TextIO | None = None,
+) -> ExitCode:
+    """Run a history through the engine; print a summary, write `alerts.csv` and `report.html`.
+
+    Args:
+        settings: the input section says how to read the files; window, threshold and episode how to judge.
+        data: CSV or Parquet files, or folders of them.
+        directory: of the bundle.
+        out: for results.
+        has_labels: hold the alarms against the column `is_anomaly`.
+        stream: for the summary; standard output by default.
+
+    Raises:
+        BundleError, DataError: the bundle or the data cannot be used.
+        ConfigError: settings do not fit, or what the report needs is not installed.
+    """
+    stream = stream or sys.stdout
+    logs.configure("error", stream=sys.stderr)
+    try:
+        from streamae.evaluation.backtest_html import write_backtest
+    except ModuleNotFoundError as error:
+        raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
+    bundle = load_bundle(directory)
+    series = _series(settings, data, bundle)
+    if has_labels and all(one.labels is None for one in series):
+        raise DataError("--labels: there is no column is_anomaly in the data")
+    live = score_live(series, bundle, settings)
+    truth = None
+    if has_labels:
+        truth = pool(
+            event_report(one.labels, rows.alarms)
+            for one, rows in zip(series, live.rows, strict=True)
+            if one.labels is not None
+        )
+    history = History(series, live, KNOBS.get(settings.threshold.rule, ""), levels(settings, bundle, live), truth)
+    out.mkdir(parents=True, exist_ok=True)
+    write_alerts(out / ALERTS_FILE, live.episodes)
+    write_backtest(out / REPORT_FILE, history, f"bundle {bundle.version}, {settings.threshold.rule} threshold")
+    print(text(history), file=stream)
+    print(f"alerts: {out / ALERTS_FILE}\nreport: {out / REPORT_FILE}", file=stream)
+    return ExitCode.OK
+
+
+def levels(settings: Settings, bundle: Bundle, live: LiveRun) -> list[Level]:
+    """Judge the recorded scores again, as a new key would be, at several levels of the rule that is set."""
+    threshold, keys = settings.threshold, max(1, len(live.slots))
+    knob = KNOBS.get(threshold.rule)
+    if knob is None:
+        return []
+    found = []
+    limits = settings.limits.model_copy(update={"max_keys": keys})
+    for factor in FACTORS:
+        value = getattr(threshold, knob) * factor
+        tried = settings.model_copy(update={"threshold": threshold.model_copy(update={knob: value}), "limits": limits})
+        stages = build_stages(tried, bundle, _NoModel())
+        for columns in (stages.decision.columns, stages.episodes.columns):
+            columns.reset(np.arange(keys, dtype=np.int32))  # as the engine does for a key that is new
+        opened: Counter[int] = Counter()
+        windows = alarms = 0
+        for batch, scores in zip(live.recording.windows, live.recording.scores, strict=True):
+            verdicts = stages.decision.judge(scores, batch)
+            changes = stages.episodes.advance(verdicts, scores, batch)
+            opened.update(change.slot for change in changes if change.kind is ChangeKind.OPENED)
+            windows, alarms = windows + len(batch), alarms + int((verdicts.statuses == Status.ANOMALOUS).sum())
+        found.append(Level(value, factor == 1.0, opened.total(), len(opened), alarms / max(windows, 1)))
+    return found
+
+
+def write_alerts(path: Path, episodes: Sequence[Episode]) -> None:
+    """Write one line an alert: key, start and end in UTC, severity, guilty features, whether it was over at the end."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["key", "start", "end", "severity", "features", "is_closed"])
+        for one in episodes:
+            cells = [one.key, moment(one.start_ms), moment(one.end_ms), one.severity, " ".join(one.features)]
+            writer.writerow([*cells, int(one.is_closed)])
+
+
+def text(history: History) -> str:
+    """Return the summary for a terminal."""
+    episodes, rows = history.live.episodes, sum(map(len, history.series))
+    span = f"{rows:,} rows of {len(history.series)} keys over {history.days:.1f} days"
+    lines = [f"{span}: {len(episodes)} alerts, {len(episodes) / history.days:.2f} a day"]
+    if history.truth is not None:
+        found = history.truth
+        lines.append(f"{found.found} of {found.events} labelled events found, {found.false_episodes} false alerts")
+    if history.levels:
+        lines.append(f"threshold.{history.knob:14}{'alerts':>8}{'a day':>8}{'keys':>6}{'windows in alarm':>18}")
+    for one in history.levels:
+        now = "  as set" if one.is_set else ""
+        lines.append(
+            f"{one.value:<24.3g}{one.alerts:>8}{one.alerts / history.days:>8.2f}{one.keys:>6}{one.alarm_share:>18.2%}{now}"
+        )
+    return "\n".join(lines)
+
+
+def moment(time_ms: int) -> str:
+    """Return event time as text, UTC."""
+    return f"{np.datetime_as_string(np.datetime64(time_ms, 'ms'), unit='s')}Z"
+
+
+def _series(settings: Settings, data: Sequence[Path], bundle: Bundle) -> list[Series]:
+    of = settings.input
+    if of.value_fields and len(of.value_fields) != len(bundle.features):
+        raise ConfigError([f"input.value_fields: {len(of.value_fields)} names, the bundle has {len(bundle.features)}"])
+    fields = of.value_fields or [name.replace(".", "\\.") for name in bundle.features]
+    return [replace(one, features=bundle.features) for one in read_series(data, of.key_field, of.time_field, fields)]

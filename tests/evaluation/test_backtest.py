@@ -1,0 +1,106 @@
+"""`streamae backtest`: a history of one's own, the alerts it would have brought, and what other levels would change."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamae.config import InputSettings, Settings, ThresholdSettings
+from streamae.core.scoring import ScoreHistory
+from streamae.errors import ConfigError, DataError, ExitCode
+from streamae.evaluation.backtest import backtest
+from tests.engines import tiny_bundle
+
+ROWS, SPIKE = 400, 300
+SETTINGS = Settings(input=InputSettings(key_field="key"), threshold=ThresholdSettings(rule="sigma", min_windows=40))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle, and a history of two keys, one of them with a spike."""
+    random = np.random.default_rng(7)
+    history = ScoreHistory(
+        random.lognormal(0.0, 0.5, (1, 200, 2)).astype(np.float32),
+        random.lognormal(0.0, 0.5, (1, 200)).astype(np.float32),
+        np.array([200], dtype=np.int64),
+    )  # new keys start from it: nothing is learnt anew, and nothing may be judged as if it were
+    dataclasses.replace(tiny_bundle(), history=history).save(tmp_path / "bundle")
+    values = np.random.default_rng(5).standard_normal((2, ROWS, 2))
+    values[1, SPIKE : SPIKE + 5] += 30.0
+    with (tmp_path / "history.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["key", "timestamp", "load", "temp", "is_anomaly"])  # not in the bundle's order
+        for row in range(ROWS):
+            for number, key in enumerate(("calm", "<b>wild</b>")):
+                temp, load = values[number, row].tolist()
+                flag = int(number == 1 and SPIKE <= row < SPIKE + 5)
+                writer.writerow([key, np.datetime64("2025-01-01T23:56:40") + row, load, temp, flag])
+    return tmp_path
+
+
+def run(folder: Path, settings: Settings = SETTINGS, **more: bool) -> str:
+    """Run it and return what it printed."""
+    stream = io.StringIO()
+    data = [folder / "history.csv"]
+    assert backtest(settings, data, folder / "bundle", folder / "out", stream=stream, **more) == ExitCode.OK
+    return stream.getvalue()
+
+
+def test_alerts_are_listed_with_place_and_guilt(folder: Path) -> None:
+    """One alert, at the spike, on the key that has it."""
+    printed = run(folder)
+    with (folder / "out" / "alerts.csv").open(encoding="utf-8") as stream:
+        alerts = [row for row in csv.DictReader(stream) if row["start"] >= "2025-01-02T00:01:40Z"]
+    assert [(one["key"], one["start"]) for one in alerts][:1] == [("<b>wild</b>", "2025-01-02T00:01:40Z")]
+    assert set(alerts[0]["features"].split()) == {"temp", "load"}
+    assert "800 rows of 2 keys" in printed
+
+
+def test_other_levels_are_judged_on_the_same_scores(folder: Path) -> None:
+    """Higher levels never alarm more, and the level that is set gives what the engine published."""
+    printed = run(folder)
+    table = [line.split() for line in printed.splitlines() if line[:1].isdigit()][1:]
+    assert [float(line[0]) for line in table] == [4.8, 6.4, 8.0, 10.4, 13.6]
+    shares = [float(line[4].rstrip("%")) for line in table]
+    assert shares == sorted(shares, reverse=True)
+    with (folder / "out" / "alerts.csv").open(encoding="utf-8") as stream:
+        published = len(list(csv.DictReader(stream)))
+    assert [int(line[1]) for line in table if line[-1] == "set"] == [published]
+
+
+def test_the_report_escapes_names_and_asks_no_network(folder: Path) -> None:
+    """Keys come from anyone's data: they are text, never markup."""
+    run(folder)
+    text = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;wild&lt;/b&gt;" in text
+    assert "<b>wild" not in text
+    assert "built-in" not in text
+    assert text.count("<svg") == 3
+    assert "<script" not in text
+
+
+def test_labels_are_compared_where_asked_for(folder: Path) -> None:
+    """With the column there are events to find; without it, asking for them is an error."""
+    assert "1 of 1 labelled events found" in run(folder, has_labels=True)
+    assert "labelled" not in run(folder)
+    path = folder / "history.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("is_anomaly", "flag"), encoding="utf-8")
+    with pytest.raises(DataError, match="no column is_anomaly"):
+        run(folder, has_labels=True)
+
+
+def test_a_column_of_the_bundle_must_be_there(folder: Path) -> None:
+    """The message names the column; as many fields as features are needed."""
+    path = folder / "history.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("temp", "heat"), encoding="utf-8")
+    with pytest.raises(DataError, match="no column 'temp'"):
+        run(folder)
+    renamed = Settings(input=InputSettings(key_field="key", value_fields=("heat", "load")))
+    assert "800 rows" in run(folder, renamed)
+    with pytest.raises(ConfigError, match="1 names, the bundle has 2"):
+        run(folder, Settings(input=InputSettings(key_field="key", value_fields=("heat",))))
