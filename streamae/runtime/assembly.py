@@ -25,9 +25,11 @@ from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.explanations import explain
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
+from streamae.core.thresholds import budget
 from streamae.core.thresholds.choice import rule_named
 from streamae.core.thresholds.rolling import Learning
 from streamae.core.windowing import KeyWindows, Missing
+from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import edges
 from streamae.runtime.checkpoint import Checkpointer
@@ -143,7 +145,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             tuning.min_windows,
             prior=bundle.history,
             is_early=tuning.is_early,
-            step_ms=window.stride * (bundle.step_ms or FALLBACK_STEP_MS),
+            step_ms=window_ms(settings, bundle),
         ),
         episodes=Episodes(capacity, features, tuning.episodes),
         events=EventWriter(
@@ -164,6 +166,13 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
 def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
     """Build threshold rule and episode rules; new keys start from the level of the bundle's calibration."""
     threshold, episode = settings.threshold, settings.episode
+    step_ms = window_ms(settings, bundle)
+    if threshold.alert_budget_per_week is not None:
+        try:
+            found = budget.parameters(threshold.rule, threshold.alert_budget_per_week, step_ms)
+        except ValueError as error:
+            raise ConfigError([f"threshold.alert_budget_per_week: {error}"]) from None
+        threshold = threshold.model_copy(update=found)
     learning = Learning(
         half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
         cap_sigma=threshold.cap_sigma,
@@ -196,6 +205,11 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
         ),
         settings_version=fingerprint(settings),
     )
+
+
+def window_ms(settings: Settings, bundle: Bundle) -> float:
+    """Return the event time between two windows of a key that behaves as the training data did."""
+    return settings.window.stride * (bundle.step_ms or FALLBACK_STEP_MS)
 
 
 def missing_policy(settings: Settings, bundle: Bundle) -> Missing:

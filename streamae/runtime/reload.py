@@ -80,8 +80,15 @@ class Reload:
             if engine.summary()["replaying"]:
                 return
             engine.drain(now_ms)
-            self.running = _with_live(self.running, settings)
-            engine.adopt(self.running)
+            running = _with_live(self.running, settings)
+            try:
+                engine.adopt(running)
+            except ConfigError as error:  # valid in itself, but not with this bundle
+                self._accepted = None
+                self._refuse(error)
+                self._notifier.reloaded()
+                return
+            self.running = running
         self._accepted = None
         self._telemetry.reloaded("applied")
         self._log.info(
@@ -89,14 +96,17 @@ class Reload:
         )
         self._notifier.reloaded()
 
+    def _refuse(self, error: ConfigError) -> None:
+        self._telemetry.reloaded("refused")
+        self._log.error("settings_reload_failed", problems=error.problems)
+
     def _read(self) -> None:
         """Accept valid settings; the log level counts at once, perhaps to see why the rest must wait."""
         try:
             settings = self._reread().settings
             _refuse_other_family(self.running, settings)
         except ConfigError as error:
-            self._telemetry.reloaded("refused")
-            self._log.error("settings_reload_failed", problems=error.problems)
+            self._refuse(error)
             if self._accepted is None:
                 self._notifier.reloaded()
             return

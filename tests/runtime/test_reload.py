@@ -257,3 +257,22 @@ def test_what_keys_have_learnt_stays(rig: Rig) -> None:
     rig.engine.adopt(settings(threshold={"k": 3}))
     assert (rig.engine.stages.decision.columns["count"][slots] == counts).all()
     assert rig.engine.stages.decision.rule.limit == SigmaLimit(3.0)
+
+
+def test_an_alert_budget_sets_the_rule(rig: Rig) -> None:
+    """The budget wins over k; one that the rule cannot keep is a settings error with the reason."""
+    rig.engine.adopt(settings(threshold={"k": 3, "alert_budget_per_week": 600}))
+    assert rig.engine.stages.decision.rule.limit.k == pytest.approx(6.0, abs=1.0)  # 600 of 604,800 windows
+    with pytest.raises(ConfigError, match="alert_budget_per_week: a fixed threshold"):
+        rig.engine.adopt(settings(threshold={"rule": "static", "alert_budget_per_week": 600}))
+
+
+def test_settings_that_do_not_fit_the_bundle_are_refused(rig: Rig) -> None:
+    """Found out when they are taken over: the process goes on under the old ones."""
+    loaded = LoadedSettings(settings(threshold={"rule": "static", "alert_budget_per_week": 1}), {})
+    reload = Reload(rig.settings, lambda: loaded, rig.telemetry, Notifier())
+    before = rig.engine.stages.decision.rule
+    reload.ask()
+    reload.turn(rig.engine, rig.now_ms)
+    assert reload.running == rig.settings
+    assert rig.engine.stages.decision.rule is before
