@@ -28,12 +28,16 @@ from streamae.runtime import logs
 from streamae.runtime.assembly import build_stages
 
 ALERTS_FILE, REPORT_FILE = "alerts.csv", "report.html"
-KNOBS = {
+KNOBS = {  # of each rule: its level
     "sigma": "k",
+    "mad": "k",
     "static": "value",
     "quantile": "margin",
+    "conformal": "margin",
     "block_maxima": "block_level",
-}  # of each rule: its level
+    "pot": "probability",
+    "dspot": "probability",
+}
 FACTORS = (0.6, 0.8, 1.0, 1.3, 1.7)  # of the level set
 DAY_MS = 86_400_000
 

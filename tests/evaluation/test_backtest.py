@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from streamae.config import InputSettings, Settings, ThresholdSettings
 from streamae.core.scoring import ScoreHistory
 from streamae.errors import ConfigError, DataError, ExitCode
-from streamae.evaluation.backtest import backtest
+from streamae.evaluation.backtest import KNOBS, backtest
 from tests.engines import tiny_bundle
 
 ROWS, SPIKE = 400, 300
@@ -104,3 +105,10 @@ def test_a_column_of_the_bundle_must_be_there(folder: Path) -> None:
     assert "800 rows" in run(folder, renamed)
     with pytest.raises(ConfigError, match="1 names, the bundle has 2"):
         run(folder, Settings(input=InputSettings(key_field="key", value_fields=("heat",))))
+
+
+def test_every_rule_has_its_level() -> None:
+    """A rule without one would silently have no table; the levels are fields of the settings."""
+    rules = get_args(ThresholdSettings.model_fields["rule"].annotation)
+    assert set(KNOBS) == set(rules)
+    assert set(KNOBS.values()) <= set(ThresholdSettings.model_fields)
