@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = _command(
         commands, "demo", _demo, "train and run on generated streams, offline", "demo --out out/demo", False
     )
+    demo.add_argument("--stream", choices=("sensors", "transactions"), default="sensors", help="what is generated")
     demo.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="for results (%(default)s)")
     demo.add_argument("--keys", type=_positive, default=None, metavar="N", help="number of generated streams")
     demo.add_argument("--seed", type=int, default=None, metavar="N", help="of everything random")
@@ -244,10 +245,14 @@ def _run(invocation: Invocation) -> int:
 
 
 def _demo(invocation: Invocation) -> int:
-    from streamae.evaluation.demo import main as demo
-
     options = invocation.options
-    return demo(options.out, options.keys, options.seed)
+    if options.stream == "transactions":
+        from streamae.evaluation import transaction_demo
+
+        return transaction_demo.main(options.out, options.keys, options.seed)
+    from streamae.evaluation import demo
+
+    return demo.main(options.out, options.keys, options.seed)
 
 
 def _evaluate(invocation: Invocation) -> int:

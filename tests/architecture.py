@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.runtime": (*EVERYTHING_BELOW, "streamae.config"),
     "streamae.evaluation": EVERYTHING_BELOW,
     "streamae.evaluation.demo": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # composes an engine
+    "streamae.evaluation.transaction_demo": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
     "streamae.evaluation.live_scores": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # same
     "streamae.evaluation.detectors": (*FOUNDATION, "streamae.config"),  # they are changes to settings
     "streamae.evaluation.jobs": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # trains and scores

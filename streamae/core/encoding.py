@@ -19,6 +19,7 @@ from streamae.batches import Doubles, Floats, Ints, RecordBatch, Slots, Words
 from streamae.core.categories import Vocabulary
 from streamae.core.columns import Columns, Field
 from streamae.core.grid import NEVER
+from streamae.core.scaling import KNEE
 from streamae.core.segments import Segments
 
 DAY_MS = 86_400_000
@@ -148,6 +149,15 @@ class Encoding:
         for name in self.time_features:
             found += [(f"{name}.sin", name), (f"{name}.cos", name)]
         return tuple(found)
+
+    @property
+    def least_scales(self) -> Doubles:
+        """Smallest scale (F,) of each feature: a category's column of zeros and ones never leaves the linear part.
+
+        By its own deviation a value seen once in 10,000 rows would lie 100 deviations away and drown all else.
+        """
+        names = {name for vocabulary in self.categories for name in vocabulary.names}
+        return np.array([1.0 / KNEE if name in names else 0.0 for name in self.features])
 
     def constants(self, constant: float) -> dict[str, float]:
         """Return, by feature, what a constant in the units of the numeric fields is; nothing of categories and times."""

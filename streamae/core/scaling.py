@@ -62,11 +62,12 @@ class Scaling:
     scales: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, rows: NDArray[Any]) -> Scaling:
-        """Estimate from training rows: scale = max(sd, 0.1 x median sd of the non-constant features).
+    def fit(cls, rows: NDArray[Any], least: NDArray[np.float64] | None = None) -> Scaling:
+        """Estimate from training rows: scale = max(sd, 0.1 x median sd of the non-constant features, least).
 
         Args:
             rows: (N, F) any float type; NaN = missing, ignored.
+            least: (F,) smallest scale of each feature, in its own unit; None = no such bound.
 
         Raises:
             DataError: a feature has no value at all.
@@ -78,7 +79,7 @@ class Scaling:
         means, deviations = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
         moving = deviations[deviations > 1e-12 * np.maximum(np.abs(means), 1.0)]
         floor = FLOOR_SHARE * float(np.median(moving)) if len(moving) else 1.0
-        return cls(means, np.maximum(deviations, floor))
+        return cls(means, np.maximum(np.maximum(deviations, floor), 0.0 if least is None else least))
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return squashed standardised values, same shape (..., F), float32; NaN stays NaN."""

@@ -145,6 +145,11 @@ def run_live(series: Sequence[Series], bundle: Bundle, path: Path, stream: TextI
         state=StateSettings(store="memory"),
         limits=LimitSettings(max_keys=len(series)),
     )
+    return play(series, bundle, settings, stream)
+
+
+def play(series: Sequence[Series], bundle: Bundle, settings: Settings, stream: TextIO) -> Outcome:
+    """`run_live` with any settings that read records as `evaluation.replay` writes them."""
     topic = settings.input.topics[0]
     broker, tap = MemoryBroker(PARTITIONS), Tap()
     records = produce(broker, topic, series)

@@ -106,7 +106,8 @@ def produce(broker: MemoryBroker, topic: str, series: Sequence[Series]) -> int:
     owners, rows = arrival(series)
     for owner, row in zip(owners.tolist(), rows.tolist(), strict=True):
         time_ms, cells = times[owner][row], _cells(series[owner].values[row])
-        value = f'{{"{KEY_FIELD}": {names[owner]}, "{TIME_FIELD}": {time_ms}, "{VALUES_FIELD}": {cells}}}'
+        words = _words(series[owner], row)
+        value = f'{{"{KEY_FIELD}": {names[owner]}, "{TIME_FIELD}": {time_ms}, "{VALUES_FIELD}": {cells}{words}}}'
         broker.produce(topic, keys[owner], value.encode(), timestamp=time_ms)
     return len(rows)
 
@@ -115,6 +116,14 @@ def _cells(values: Floats) -> str:
     """Return values (F,) as a JSON array that reads back to the same float32, a single feature as a number; NaN is null."""
     cells = [None if cell != cell else cell for cell in values.tolist()]  # noqa: PLR0124 - NaN differs from itself
     return json.dumps(cells if len(cells) > 1 else cells[0])
+
+
+def _words(series: Series, row: int) -> str:
+    """Return the category fields of a row as the rest of a JSON object."""
+    if series.words is None:
+        return ""
+    words = zip(series.categories, series.words[row].tolist(), strict=True)
+    return "".join(f", {json.dumps(name)}: {json.dumps(word)}" for name, word in words)
 
 
 def consume_all(engine: Engine, on_turn: Callable[[int], None] = lambda _: None) -> None:

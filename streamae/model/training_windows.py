@@ -94,7 +94,7 @@ def training_windows(
     for name, is_empty in zip(features, np.isnan(fit_rows).all(axis=0), strict=True):
         if is_empty:
             raise DataError(f"feature {name!r} has no value in the {len(fit_rows)} training rows: leave it out")
-    scaling = Scaling.fit(fit_rows)
+    scaling = Scaling.fit(fit_rows, derived.encoding.least_scales if derived.encoding else None)
     total = sum(map(len, rows))
     limit = max(1, min(options.max_windows, MAX_CELLS // (options.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))

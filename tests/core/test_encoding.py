@@ -15,6 +15,7 @@ from streamae.batches import Floats
 from streamae.core.categories import Vocabulary
 from streamae.core.encoding import DAY_MS, Encoder, Encoding, FeatureOptions
 from streamae.core.grid import RowGrid
+from streamae.core.scaling import Scaling
 from tests.core_batches import CUTS, NAN, START_MS, Arrival, cleared, pieces, quick, record_batch, state_of, streams
 
 SHOP = Vocabulary("shop", ("bakery", "fuel"), 1)
@@ -240,3 +241,15 @@ def test_constants_are_in_the_units_of_the_fields() -> None:
     """Who fills in 0 dollars means log(1 + 0); a constant says nothing about categories and times."""
     assert ALL.constants(9.0) == pytest.approx({"amount.log": math.log(10), "age": 9.0})
     assert ALL.constants(-9.0)["amount.log"] == pytest.approx(-math.log(10))
+
+
+def test_a_rare_category_stays_within_the_linear_part() -> None:
+    """Seen once in 1,000 rows, a value must not lie 30 deviations away and drown the amounts beside it."""
+    rows = np.zeros((1_000, 3), dtype=np.float32)
+    rows[:, 0], rows[0, 2] = np.linspace(1, 2, 1_000), 1.0
+    features = ALL.apply(rows, np.full(1_000, START_MS), np.zeros(1_000))
+    scaling = Scaling.fit(features, ALL.least_scales)
+    z = scaling.apply(features)[:, list(ALL.features).index("shop=fuel")]
+    assert 4.9 < z.max() <= 5.0
+    assert Scaling.fit(features).apply(features)[:, list(ALL.features).index("shop=fuel")].max() > 10
+    assert ALL.least_scales.tolist() == [0.0, 0.0, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0]
