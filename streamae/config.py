@@ -278,15 +278,22 @@ class ServiceSettings(Section):
 class TrainSettings(Section):
     """`streamae train`."""
 
-    kind: Literal["lstm", "gru", "pca", "pca_row", "ridge", "nearest_windows", "zscore"] = Field(
-        "lstm", description="Recurrent autoencoder (lstm, gru), or a baseline without training steps."
+    kind: Literal["lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore"] = Field(
+        "lstm",
+        description="Autoencoder: recurrent (lstm, gru), dense, or causal convolutions (conv); or a baseline without "
+        "training steps.",
     )
     window_size: Annotated[int, Field(ge=4, le=4_096)] = Field(32, description="Steps of a window (W).")
     components: Annotated[int, Field(ge=0, le=4_096)] = Field(
         0, description="Baselines: principal components, rows looked back, or windows kept; 0 = 16, 16 and 1,024."
     )
     hidden_size: Annotated[int, Field(ge=1, le=4_096)] = Field(64, description="Units of encoder and decoder (H).")
-    layers: Annotated[int, Field(ge=1, le=4)] = Field(1, description="Stacked recurrent layers.")
+    layers: Annotated[int, Field(ge=1, le=4)] = Field(1, description="Stacked layers; conv: rounds of convolutions.")
+    bottleneck_size: Annotated[int, Field(ge=0, le=4_096)] = Field(
+        0,
+        description="Numbers that are left of a window between encoder and decoder; 0 = the whole state (lstm, gru), "
+        "a quarter of the window or hidden_size, whichever is less (dense, conv).",
+    )
     recent_steps: Positive = Field(8, description="Newest steps whose reconstruction error is scored.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on encoder output and between layers.")
     weight_decay: float = Field(1e-4, ge=0, description="L2 penalty (AdamW's decoupled weight decay).")

@@ -18,6 +18,9 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
     "default": {},
     "lstm": {"kind": "lstm"},
     "gru": {"kind": "gru"},
+    "dense": {"kind": "dense"},
+    "conv": {"kind": "conv"},
+    "lstm_bottleneck": {"kind": "lstm", "bottleneck_size": 16},
     # The textbook's: mean squared error of the whole window, no feature weighed, nothing remembered.
     "pca": {"kind": "pca", "window_size": 32, "recent_steps": 32, "whitening": "overall", "memory_windows": 0},
     "pca_whitened": {"kind": "pca"},

@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["lstm", "gru", "pca", "pca_row", "ridge", "nearest_windows", "zscore"]
+Kind = Literal["lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore"]
 RECURRENT: tuple[Kind, ...] = ("lstm", "gru")
+TRAINED: tuple[Kind, ...] = (*RECURRENT, "dense", "conv")  # by steps of an optimiser
 BASELINES: tuple[Kind, ...] = ("pca", "pca_row", "ridge", "nearest_windows", "zscore")  # fitted in closed form
 
 MAX_WINDOW_SIZE, MAX_FEATURES, MAX_HIDDEN_SIZE, MAX_LAYERS = 4_096, 4_096, 4_096, 4
@@ -25,14 +26,17 @@ class Architecture:
     """Everything that decides names and shapes of the weights.
 
     Attributes:
-        kind: `lstm` and `gru` are recurrent autoencoders, the others baselines (see `model/baselines.py`).
+        kind: `lstm` and `gru` are recurrent autoencoders, `dense` is one of flat layers, `conv` one of causal
+            convolutions, the others are baselines (see `model/baselines.py`).
         window_size: W.
         features: F.
         hidden_size: H, units of encoder and decoder; no matter to a baseline.
-        layers: stacked recurrent layers of each; no matter to a baseline.
+        layers: stacked recurrent layers of each, flat layers of each, or rounds of convolutions; no matter to a
+            baseline.
         recent_steps: newest steps whose reconstruction is scored; 1 <= recent_steps <= W.
         memory_windows: windows of the training data that are remembered (M), 0 = none.
         components: size of a baseline: principal components, rows that a forecast looks back, or windows kept.
+        bottleneck_size: C, numbers that the decoder gets through a linear layer; 0 = the usual (see `code_size`).
 
     Raises:
         ValueError: a number is out of bounds, or the network would have more than `MAX_PARAMETERS` weights.
@@ -46,10 +50,11 @@ class Architecture:
     recent_steps: int
     memory_windows: int = 0
     components: int = 0
+    bottleneck_size: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in RECURRENT + BASELINES:
-            raise ValueError(f"kind is {self.kind!r}, known are {', '.join(RECURRENT + BASELINES)}")
+        if self.kind not in TRAINED + BASELINES:
+            raise ValueError(f"kind is {self.kind!r}, known are {', '.join(TRAINED + BASELINES)}")
         bounds = {
             "window_size": (2, MAX_WINDOW_SIZE),
             "features": (1, MAX_FEATURES),
@@ -58,6 +63,7 @@ class Architecture:
             "recent_steps": (1, self.window_size),
             "memory_windows": (0, MAX_MEMORY_WINDOWS),
             "components": self._allowed_components(),
+            "bottleneck_size": (0, 0 if self.kind in BASELINES else MAX_HIDDEN_SIZE),
         }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
@@ -65,15 +71,52 @@ class Architecture:
         if self.parameters() > MAX_PARAMETERS:
             raise ValueError(f"the network would have {self.parameters():,} weights, at most {MAX_PARAMETERS:,}")
 
+    @property
+    def cells(self) -> int:
+        """Numbers in a window."""
+        return self.window_size * self.features
+
+    @property
+    def summary_size(self) -> int:
+        """S, what a trained network's encoder ends with: of recurrent ones the states of all layers, else H."""
+        states = {"lstm": 2 * self.layers, "gru": self.layers}
+        return states.get(self.kind, 1) * self.hidden_size
+
+    @property
+    def has_bottleneck(self) -> bool:
+        """Whether a linear layer stands between encoder and decoder of a trained network."""
+        return self.bottleneck_size > 0 or self.kind not in RECURRENT
+
+    @property
+    def code_size(self) -> int:
+        """C, all that the decoder of a trained network gets.
+
+        Usually the whole state of a recurrent network, which has to carry a window row by row; flat layers would
+        learn to copy, so that theirs is at most a quarter of the window.
+        """
+        if not self.has_bottleneck:
+            return self.summary_size
+        return self.bottleneck_size or min(self.hidden_size, max(1, self.cells // 4))
+
+    @property
+    def forecast_context(self) -> int:
+        """Rows before the one that `dense` forecasts from."""
+        return self.window_size // 2
+
+    @property
+    def dilations(self) -> tuple[int, ...]:
+        """Rows that each convolution of `conv` looks back: 1, 2, 4, ... until all of the window is seen."""
+        return tuple(2**level for level in range((self.window_size - 1).bit_length())) * self.layers
+
     def parameters(self) -> int:
         """Return the number of weights."""
         return sum(math.prod(shape) for shape in self.shapes().values())
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return name and shape of every tensor of a bundle: those of `Autoencoder`, as the framework names them, and
+        """Return name and shape of every tensor of a bundle: those of the network, as the framework names them, and
         under `MEMORY` the remembered windows (M, W, F).
         """
-        shapes = self._recurrent_shapes() if self.kind in RECURRENT else self._baseline_shapes()
+        shapes = self._baseline_shapes() if self.kind in BASELINES else self._trained_shapes()
         if self.memory_windows:
             shapes[MEMORY] = (self.memory_windows, self.window_size, self.features)
         return shapes
@@ -98,6 +141,22 @@ class Architecture:
         }
         return shapes[self.kind]
 
+    def _trained_shapes(self) -> dict[str, tuple[int, ...]]:
+        hidden, features = self.hidden_size, self.features
+        linear: dict[str, tuple[int, int]] = {"forecast": (features, hidden)}  # name: outputs, inputs
+        if self.has_bottleneck:
+            linear |= {"compress": (self.code_size, self.summary_size), "expand": (self.summary_size, self.code_size)}
+        if self.kind in RECURRENT:
+            return self._recurrent_shapes() | _with_biases(linear | {"reconstruct": (features, hidden)})
+        linear["reconstruct"] = (self.cells, hidden)
+        if self.kind == "dense":
+            linear["look_back"] = (hidden, self.forecast_context * features)
+            inputs = [self.cells] + [hidden] * (self.layers - 1)
+            linear |= {f"decoder.{i}": (hidden, hidden) for i in range(self.layers - 1)}
+        else:
+            inputs = [2 * features] + [2 * hidden] * (len(self.dilations) - 1)
+        return _with_biases(linear | {f"encoder.{i}": (hidden, wide) for i, wide in enumerate(inputs)})
+
     def _recurrent_shapes(self) -> dict[str, tuple[int, ...]]:
         gates = GATES[self.kind] * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {}
@@ -107,6 +166,10 @@ class Architecture:
                 shapes[f"{part}.weight_ih_l{layer}"] = (gates, width)
                 shapes[f"{part}.weight_hh_l{layer}"] = (gates, self.hidden_size)
                 shapes[f"{part}.bias_ih_l{layer}"] = shapes[f"{part}.bias_hh_l{layer}"] = (gates,)
-        for head in ("reconstruct", "forecast"):
-            shapes[f"{head}.weight"], shapes[f"{head}.bias"] = (self.features, self.hidden_size), (self.features,)
         return shapes
+
+
+def _with_biases(linear: dict[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:
+    """Return shapes of weights and biases of linear layers, given as outputs and inputs by name."""
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": shape for name, shape in linear.items()}
+    return shapes | {f"{name}.bias": shape[:1] for name, shape in linear.items()}

@@ -170,7 +170,8 @@ def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
             "recent_steps": architecture.recent_steps,
             "memory_windows": architecture.memory_windows,
             "components": architecture.components,
-        },
+        }
+        | ({"bottleneck_size": architecture.bottleneck_size} if architecture.bottleneck_size else {}),
         "features": list(bundle.features),
         "step_ms": float(bundle.step_ms),
         "scaling": {"means": bundle.scaling.means.tolist(), "scales": bundle.scaling.scales.tolist()},
@@ -241,6 +242,7 @@ def _architecture(fields: Fields) -> Architecture:
             shape.integer("recent_steps"),
             shape.integer("memory_windows"),
             shape.integer("components"),
+            shape.integer("bottleneck_size") if shape.has("bottleneck_size") else 0,
         )
     except ValueError as error:
         raise BundleError(f"architecture: {error}") from None

@@ -29,6 +29,10 @@ class Fields:
             raise BundleError(f"{path} is missing")
         return path, self._content[name]
 
+    def has(self, name: str) -> bool:
+        """Tell whether the object has a field of that name."""
+        return name in self._content
+
     def section(self, name: str) -> Fields:
         """Return an object inside this one."""
         path, value = self._get(name)

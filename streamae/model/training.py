@@ -22,9 +22,9 @@ from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
 from streamae.model.architecture import BASELINES, MEMORY, Architecture, Kind
-from streamae.model.autoencoder import Autoencoder
 from streamae.model.baselines import Baseline, usual_components
 from streamae.model.bundle import Bundle, Scalar
+from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.history import score_history
 from streamae.model.memory import remember
 from streamae.model.networks import network_of
@@ -44,7 +44,7 @@ class TrainOptions:
     """The plain values of the training and window settings; meanings and defaults as there (see the settings table).
 
     Attributes:
-        kind, components, window_size, hidden_size, layers, recent_steps: shape of the network.
+        kind, components, window_size, hidden_size, layers, bottleneck_size, recent_steps: shape of the network.
         dropout, weight_decay, l1, learning_rate, batch_size, clip_norm: of the optimiser.
         max_epochs, max_steps, patience: when to stop.
         calibration_share, max_windows, memory_windows: what to train on, and how much of it to remember.
@@ -61,6 +61,7 @@ class TrainOptions:
     components: int = 0
     hidden_size: int = 64
     layers: int = 1
+    bottleneck_size: int = 0
     recent_steps: int = 8
     dropout: float = 0.0
     weight_decay: float = 1e-4
@@ -134,7 +135,7 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(options.seed)
         network = network_of(architecture, options.dropout)
-        if isinstance(network, Autoencoder):
+        if isinstance(network, EncoderDecoder):
             fit = _fit(network.to(device), windows.fit, validation, options, progress)
         else:
             fit = _fit_at_once(network, windows.fit, validation, progress)
@@ -182,7 +183,7 @@ def _burn_in(steps: int) -> int:
     return max(1, min(FORECAST_BURN_IN, steps // 2))
 
 
-def _fit(network: Autoencoder, fit: Floats, validation: Floats, options: TrainOptions, progress: Progress) -> _Fit:
+def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: TrainOptions, progress: Progress) -> _Fit:
     """Run the optimiser until a limit or no progress; return the weights of the best validation check."""
     device = next(network.parameters()).device
     windows, held_out = torch.from_numpy(fit), torch.from_numpy(validation)
@@ -224,7 +225,7 @@ def _fit_at_once(network: nn.Module, fit: Floats, validation: Floats, progress: 
     return _Fit(_copied(network), 1, loss, held_out, "fitted")
 
 
-def _step(network: Autoencoder, optimiser: torch.optim.Optimizer, z: Tensor, options: TrainOptions) -> float:
+def _step(network: EncoderDecoder, optimiser: torch.optim.Optimizer, z: Tensor, options: TrainOptions) -> float:
     """Take one optimiser step on scaled windows (B, W, F); return their loss without penalties."""
     network.train()
     optimiser.zero_grad(set_to_none=True)
@@ -263,6 +264,7 @@ def _architecture(options: TrainOptions, windows: TrainingWindows, memory_window
             min(options.recent_steps, options.window_size),
             memory_windows,
             components,
+            0 if options.kind in BASELINES else options.bottleneck_size,
         )
     except ValueError as error:
         raise ConfigError([f"train: {error}"]) from error

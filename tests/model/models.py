@@ -10,13 +10,13 @@ from torch import Tensor
 from streamae.batches import Floats, Series
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration, ScoreHistory
-from streamae.model.architecture import MEMORY, Architecture, Kind
-from streamae.model.autoencoder import Autoencoder
+from streamae.model.architecture import MEMORY, TRAINED, Architecture, Kind
 from streamae.model.bundle import Bundle
+from streamae.model.networks import network_of
 from streamae.model.training import TrainOptions
 
 STEP_MS = 60_000
-KINDS: tuple[Kind, ...] = ("lstm", "gru")
+KINDS = TRAINED
 
 # Small enough to train in about a second on one thread, large enough to learn two sines.
 QUICK = TrainOptions(
@@ -39,9 +39,19 @@ def architecture(
     layers: int = 1,
     recent_steps: int = 4,
     memory_windows: int = 5,
+    bottleneck_size: int = 0,
 ) -> Architecture:
     """Return shapes of a small network."""
-    return Architecture(kind, window_size, features, hidden_size, layers, recent_steps, memory_windows)
+    return Architecture(
+        kind,
+        window_size,
+        features,
+        hidden_size,
+        layers,
+        recent_steps,
+        memory_windows,
+        bottleneck_size=bottleneck_size,
+    )
 
 
 def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
@@ -49,7 +59,7 @@ def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
     of = of or architecture()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        weights = {name: tensor.numpy() for name, tensor in Autoencoder(of).state_dict().items()}
+        weights = {name: tensor.numpy() for name, tensor in network_of(of).state_dict().items()}
     numbers = np.arange(1.0, of.features + 1)
     rng = np.random.default_rng(seed)
     if of.memory_windows:

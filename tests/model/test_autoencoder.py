@@ -1,4 +1,4 @@
-"""The network: shapes, order in time, and what a forecast may see."""
+"""The trained networks: shapes, order in time, what a forecast may see, and what the decoder gets."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from streamae.model.architecture import MAX_PARAMETERS, MEMORY, Architecture, Kind
-from streamae.model.autoencoder import Autoencoder
+from streamae.model.encoder_decoder import EncoderDecoder
+from streamae.model.networks import trained_network
 from tests.model.models import KINDS, architecture
 
 
-def network(of: Architecture, dropout: float = 0.0) -> Autoencoder:
+def network(of: Architecture, dropout: float = 0.0) -> EncoderDecoder:
     """Return a seeded network in evaluation mode."""
     torch.manual_seed(0)
-    return Autoencoder(of, dropout).eval()
+    return trained_network(of, dropout).eval()
 
 
 def windows(of: Architecture, count: int = 5) -> Tensor:
@@ -31,7 +32,7 @@ def test_shapes_are_those_asked_for(kind: Kind, layers: int) -> None:
     of = architecture(kind, layers=layers)
     reconstruction, forecasts = network(of)(windows(of), 4)
     assert reconstruction.shape == (5, 4, 3)
-    assert forecasts.shape == (5, 11, 3)
+    assert forecasts.shape == (5, 6 if kind == "dense" else 11, 3)  # dense looks back half a window
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -56,14 +57,42 @@ def test_a_forecast_sees_only_rows_before_its_own(kind: Kind) -> None:
     with torch.inference_mode():
         _, before = net(z, 1)
         _, after = net(changed, 1)
-    different = (before != after).any(dim=2).any(dim=0)  # forecast i is about row i + 1
-    assert different.nonzero().flatten().tolist() == list(range(7, 11))
+    different = (before != after).any(dim=2).any(dim=0)
+    first = 12 - before.shape[1]  # row that the oldest forecast is about
+    assert (different.nonzero().flatten() + first).tolist() == list(range(8, 12))
+
+
+def test_a_dense_forecast_looks_back_half_a_window() -> None:
+    """The same weights forecast every row, from as many rows as the first of them has before it."""
+    of = architecture("dense")
+    net, z = network(of), windows(of)
+    changed = z.clone()
+    changed[:, 2] += 10.0
+    with torch.inference_mode():
+        before, after = net(z, 1)[1], net(changed, 1)[1]
+        moved = net(torch.roll(z, 1, dims=1), 1)[1]
+    different = (before != after).any(dim=2).any(dim=0)
+    assert different.tolist() == [True, True, True, False, False, False]  # about rows 6 to 11
+    torch.testing.assert_close(moved[:, 1:], before[:, :-1])
+
+
+@pytest.mark.parametrize("window_size", [2, 3, 5, 8, 33])
+def test_convolutions_reach_the_oldest_row_and_no_further(window_size: int) -> None:
+    """The code must know of the whole window, with no more layers than that takes."""
+    of = architecture("conv", window_size=window_size, recent_steps=1)
+    assert sum(of.dilations) + 1 >= window_size > sum(of.dilations[:-1]) + 1
+    net, z = network(of), windows(of)
+    changed = z.clone()
+    changed[:, 0] += 10.0
+    with torch.inference_mode():
+        assert bool((net.encode(z)[0] != net.encode(changed)[0]).any(dim=1).all())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reconstruction_depends_on_the_whole_window(kind: Kind) -> None:
-    """The decoder has nothing but the encoder's final state to work from."""
-    of = architecture(kind)
+@pytest.mark.parametrize("bottleneck_size", [0, 4])
+def test_a_reconstruction_depends_on_the_whole_window(kind: Kind, bottleneck_size: int) -> None:
+    """The decoder has nothing but the encoder's code to work from."""
+    of = architecture(kind, bottleneck_size=bottleneck_size)
     net, z = network(of), windows(of)
     z.requires_grad_()
     reconstruction, _ = net(z, 1)
@@ -86,6 +115,26 @@ def test_windows_do_not_influence_each_other(kind: Kind) -> None:
         assert bool((one[0] != other[0]).any())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_gets_past_the_bottleneck(kind: Kind) -> None:
+    """With a code of two numbers, reconstructions have two degrees of freedom: no cell state takes another way."""
+    of = architecture(kind, layers=2, bottleneck_size=2)
+    net, z = network(of).double(), windows(of, 1).double()
+    derivative = torch.autograd.functional.jacobian(lambda rows: net(rows, 12)[0].flatten(), z)
+    assert int(torch.linalg.matrix_rank(derivative.flatten(1), rtol=1e-9)) == 2
+    codes = net.encode(windows(of, 7).double())[0]
+    assert codes.shape == (7, 2)
+    torch.testing.assert_close(net.decode(codes, 4), net(windows(of, 7).double(), 4)[0])
+
+
+def test_usual_codes_do_not_hold_the_whole_window() -> None:
+    """Flat layers as wide as the window learn to copy it, anomalies and all."""
+    assert architecture("dense", window_size=12, features=1, hidden_size=64).code_size == 3
+    assert architecture("conv", window_size=32, features=38, hidden_size=64).code_size == 64
+    assert architecture("lstm", layers=2, hidden_size=8).code_size == 32
+    assert architecture("gru", layers=2, hidden_size=8, bottleneck_size=3).code_size == 3
+
+
 def test_newest_step_is_decoded_first() -> None:
     """The oldest-first result is the flipped decoder output: step count 1 is the newest row's."""
     of = architecture()
@@ -96,9 +145,10 @@ def test_newest_step_is_decoded_first() -> None:
     torch.testing.assert_close(newest[:, 0], two[:, 1])
 
 
-def test_dropout_acts_in_training_only() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_dropout_acts_in_training_only(kind: Kind) -> None:
     """Serving must be deterministic whatever the network was trained with."""
-    of = architecture(layers=2)
+    of = architecture(kind, layers=2)
     net, z = network(of, dropout=0.5), windows(of)
     torch.testing.assert_close(net(z, 4)[0], net(z, 4)[0], rtol=0, atol=0)
     net.train()
@@ -108,12 +158,13 @@ def test_dropout_acts_in_training_only() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", [1, 3])
-def test_shapes_are_known_without_a_network(kind: Kind, layers: int) -> None:
+@pytest.mark.parametrize("bottleneck_size", [0, 4])
+def test_shapes_are_known_without_a_network(kind: Kind, layers: int, bottleneck_size: int) -> None:
     """The bundle checks a file's tensors before anything of that size is allocated."""
-    of = architecture(kind, layers=layers)
+    of = architecture(kind, layers=layers, bottleneck_size=bottleneck_size)
     real = {name: tuple(tensor.shape) for name, tensor in network(of).state_dict().items()}
     assert of.shapes() == real | {MEMORY: (5, 12, 3)}
-    without = architecture(kind, layers=layers, memory_windows=0)
+    without = replace(of, memory_windows=0)
     assert without.parameters() == sum(parameter.numel() for parameter in network(of).parameters())
 
 
@@ -140,6 +191,8 @@ def test_shapes_draw_no_random_numbers() -> None:
         ("layers", 5),
         ("recent_steps", 0),
         ("recent_steps", 13),
+        ("bottleneck_size", -1),
+        ("bottleneck_size", 5_000),
     ],
 )
 def test_sizes_out_of_bounds_are_refused_by_name(field: str, value: object) -> None:

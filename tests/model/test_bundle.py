@@ -60,7 +60,7 @@ def replace_weights(directory: Path, data: bytes) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_bundle_comes_back_whole(kind: str, tmp_path: Path) -> None:
     """What was trained is what is served: the same weights, numbers and errors, to the last bit."""
-    of = bundle(architecture("lstm" if kind == "lstm" else "gru", layers=2))
+    of = bundle(architecture(kind, layers=2, bottleneck_size=2))
     of.save(tmp_path / "bundle")
     found = load_bundle(tmp_path / "bundle")
     assert (found.architecture, found.features, found.step_ms) == (of.architecture, of.features, of.step_ms)

@@ -16,8 +16,8 @@ from streamae.core.scaling import Scaling
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DeviceError, FatalError
 from streamae.model.architecture import MEMORY, Kind
-from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
+from streamae.model.networks import network_of
 from streamae.model.runner import MAX_CPU_CHUNK, ROW_MULTIPLE, Runner
 from tests.model.models import KINDS, architecture, bundle, network_weights, raw_windows
 
@@ -43,7 +43,7 @@ def part(errors: ErrorBatch, name: str) -> Floats:
 
 def reference(of: Bundle, values: Floats, stride: int) -> ErrorBatch:
     """Compute the errors with numpy from the network's outputs, window by window, as the definition reads."""
-    network = Autoencoder(of.architecture)
+    network = network_of(of.architecture)
     network.load_state_dict(network_weights(of))
     z = of.scaling.apply(values)
     with torch.inference_mode():
@@ -51,7 +51,7 @@ def reference(of: Bundle, values: Floats, stride: int) -> ErrorBatch:
     whole, forecasts = (tensor.numpy().astype(np.float64) for tensor in outputs)
     recent = np.square(z - whole)[:, -of.architecture.recent_steps :].mean(axis=1)
     steps = min(stride, of.architecture.window_size - 1)
-    forecast = np.square(z[:, 1:] - forecasts)[:, -steps:].max(axis=1)
+    forecast = np.square(z[:, -forecasts.shape[1] :] - forecasts)[:, -steps:].max(axis=1)
     apart = z[:, None].astype(np.float64) - of.weights[MEMORY]  # (B, M, W, F)
     memory = np.square(apart).mean(axis=2).min(axis=1)
     return ErrorBatch(recent, forecast, of.scaling.invert(forecasts[:, -1]), memory)
@@ -175,7 +175,7 @@ class SmallDevice:
 
     def __init__(self, of: Bundle, limit: int, error: RuntimeError) -> None:
         self.limit, self.error, self.fitted = limit, error, list[int]()
-        self.network = Autoencoder(of.architecture).eval()
+        self.network = network_of(of.architecture).eval()
         self.network.load_state_dict(network_weights(of))
 
     def __call__(self, z: Tensor, decode_steps: int, forecast_steps: int) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,8 @@ from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DataError
 from streamae.model.architecture import MEMORY, Kind
-from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle, load_bundle
+from streamae.model.networks import network_of
 from streamae.model.runner import Runner
 from streamae.model.training import TrainOptions, losses, train
 from streamae.model.window_options import WindowOptions
@@ -49,7 +49,7 @@ class Recorder:
 
 @pytest.fixture(scope="module", params=KINDS)
 def trained(request: pytest.FixtureRequest) -> Bundle:
-    """A bundle trained on sines, one of each cell."""
+    """A bundle trained on sines, one of each kind."""
     return train([sines("a"), sines("b", seed=1)], replace(QUICK, kind=request.param))
 
 
@@ -217,7 +217,7 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best() -> N
     assert found.metrics["validation_loss"] == min(checked)
     assert found.metrics["steps"] == steps[-1]
     # The weights are those of the best check, not of the last step.
-    network = Autoencoder(found.architecture)
+    network = network_of(found.architecture)
     network.load_state_dict(network_weights(found))
     rows = cut(found, noise)[-(32 - found.architecture.window_size + 1) :]
     with torch.inference_mode():
@@ -228,7 +228,7 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best() -> N
 def test_the_loss_is_that_of_both_heads() -> None:
     """Reconstruction of all rows, forecasts but of the first rows, each a mean of squares."""
     torch.manual_seed(0)
-    network = Autoencoder(architecture()).eval()
+    network = network_of(architecture()).eval()
     z = torch.randn(5, 12, 3)
     with torch.inference_mode():
         reconstruction, forecasts = network(z, 12)
@@ -241,7 +241,7 @@ def test_the_loss_is_that_of_both_heads() -> None:
 def test_short_windows_have_a_loss(window_size: int) -> None:
     """The burn-in leaves at least one forecast."""
     of = architecture(window_size=window_size, recent_steps=1)
-    assert math.isfinite(float(losses(Autoencoder(of), torch.randn(2, window_size, 3)).detach()))
+    assert math.isfinite(float(losses(network_of(of), torch.randn(2, window_size, 3)).detach()))
 
 
 @pytest.mark.parametrize(("field", "value"), [("weight_decay", 1.0), ("l1", 1e-2)])
