@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Millis = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(min_length=1)]
-
+from streamae.config_section import Millis, Name, Positive, Section
+from streamae.config_training import TrainSettings
 
 # Of the input section, what can change a decision: how fields are read, not where records come from.
 DECISION_INPUT_FIELDS = (
@@ -44,12 +42,6 @@ def _redis_url(url: str) -> str:
     if "@" in parts.netloc:
         raise ValueError("must not hold credentials: use state.redis_username and state.redis_password_file")
     return url
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys rejected."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class KafkaSettings(Section):
@@ -273,46 +265,6 @@ class ServiceSettings(Section):
     store_grace_ms: Millis = Field(60_000, description="Checkpoints may fail this long before we are not ready.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto = pretty on a terminal, else JSON.")
-
-
-class TrainSettings(Section):
-    """`streamae train`."""
-
-    kind: Literal["lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore"] = Field(
-        "lstm",
-        description="Autoencoder: recurrent (lstm, gru), dense, or causal convolutions (conv); or a baseline without "
-        "training steps.",
-    )
-    window_size: Annotated[int, Field(ge=4, le=4_096)] = Field(32, description="Steps of a window (W).")
-    components: Annotated[int, Field(ge=0, le=4_096)] = Field(
-        0, description="Baselines: principal components, rows looked back, or windows kept; 0 = 16, 16 and 1,024."
-    )
-    hidden_size: Annotated[int, Field(ge=1, le=4_096)] = Field(64, description="Units of encoder and decoder (H).")
-    layers: Annotated[int, Field(ge=1, le=4)] = Field(1, description="Stacked layers; conv: rounds of convolutions.")
-    bottleneck_size: Annotated[int, Field(ge=0, le=4_096)] = Field(
-        0,
-        description="Numbers that are left of a window between encoder and decoder; 0 = the whole state (lstm, gru), "
-        "a quarter of the window or hidden_size, whichever is less (dense, conv).",
-    )
-    recent_steps: Positive = Field(8, description="Newest steps whose reconstruction error is scored.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on encoder output and between layers.")
-    weight_decay: float = Field(1e-4, ge=0, description="L2 penalty (AdamW's decoupled weight decay).")
-    l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
-    learning_rate: float = Field(2e-3, gt=0, description="Adam step size.")
-    batch_size: Positive = Field(64, description="Windows per step.")
-    max_epochs: Positive = Field(50, description="Passes over the training windows at most.")
-    max_steps: Positive = Field(1_200, description="Optimiser steps at most.")
-    patience: Positive = Field(5, description="Validation checks without improvement before stopping.")
-    clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
-    calibration_share: float = Field(0.2, gt=0, lt=1, description="Newest part of each series kept for validation.")
-    max_windows: Positive = Field(200_000, description="Most training windows, evenly thinned.")
-    whitening: Literal["feature", "overall"] = Field(
-        "feature", description="Errors are divided by each feature's usual error, or by that of all features."
-    )
-    memory_windows: Annotated[int, Field(ge=0, le=4_096)] = Field(
-        64, description="Training windows to remember; the distance to the nearest joins the score; 0 = off."
-    )
-    seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
 
 
 class Settings(Section):

@@ -20,7 +20,8 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from streamae.config import LoadedSettings, Section, Settings
+from streamae.config import LoadedSettings, Settings
+from streamae.config_section import Section
 from streamae.errors import ConfigError
 from streamae.fail_points import VARIABLE as FAIL_POINT
 

@@ -34,7 +34,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.batches": (),
     "streamae.errors": (),
     "streamae.fail_points": (),
-    "streamae.config": ("streamae.errors",),
+    "streamae.config": ("streamae.errors", "streamae.config_section", "streamae.config_training"),
+    "streamae.config_section": (),
+    "streamae.config_training": ("streamae.config_section",),
     "streamae.core": FOUNDATION,
     "streamae.model": (*FOUNDATION, "streamae.core"),
     "streamae.connectors": (*FOUNDATION, "streamae.fail_points"),
@@ -47,7 +49,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.evaluation.jobs": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # trains and scores
     "streamae.evaluation.backtest": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
     "streamae.evaluation.evaluate": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
-    "streamae.config_sources": ("streamae.config", "streamae.errors", "streamae.fail_points"),
+    "streamae.config_sources": (
+        "streamae.config",
+        "streamae.config_section",
+        "streamae.errors",
+        "streamae.fail_points",
+    ),
     "streamae.cli": ("streamae",),
     "streamae.__main__": ("streamae.cli",),
 }
@@ -83,7 +90,12 @@ HOME_OF = {
     "pyarrow": ("streamae.connectors.files",),
     "safetensors": ("streamae.model.bundle",),
     "msgspec": ("streamae.connectors",),
-    "pydantic": ("streamae.config", "streamae.config_sources"),
+    "pydantic": (
+        "streamae.config",
+        "streamae.config_section",
+        "streamae.config_training",
+        "streamae.config_sources",
+    ),
     "pydantic_settings": ("streamae.config_sources",),
     "torch": ("streamae.model",),
     "matplotlib": ("streamae.evaluation",),

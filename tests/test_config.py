@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from streamae.config import DECISION_INPUT_FIELDS, InputSettings, LoadedSettings, Section, Settings, fingerprint
+from streamae.config import DECISION_INPUT_FIELDS, InputSettings, LoadedSettings, Settings, fingerprint
+from streamae.config_section import Section
 
 SECTIONS = {name: field.annotation for name, field in Settings.model_fields.items()}
 FIELDS = [

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from streamae.batches import Floats, Series
-from streamae.config import FeatureSettings, TrainSettings, WindowSettings
+from streamae.config import FeatureSettings, WindowSettings
+from streamae.config_training import TrainSettings
 from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DataError
