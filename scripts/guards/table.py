@@ -23,7 +23,7 @@ class Guard:
     """One guard.
 
     Attributes:
-        name: hazard of the Kafka client (H1 to H11), what the store checks, or which promise it keeps.
+        name: hazard of the Kafka client (H1 to H12), what the store checks, or which promise it keeps.
         what: is removed, in a few words.
         path: file that holds it, from the root of the repository.
         text: occurs there exactly once.
@@ -223,6 +223,22 @@ GUARDS = (
             "tests/connectors/test_source_contract.py",
             "test_a_partition_paused_half_read_goes_on_when_it_is_resumed",
         ),
+    ),
+    Guard(
+        "H12",
+        "what others had meanwhile is begun anew",
+        "streamae/connectors/kafka/ownership.py",
+        "before = self._consumer.assignment() if is_another else set()",
+        "before = set()",
+        _of(HAZARDS, "test_a_partition_that_others_had_meanwhile_is_begun_anew"),
+    ),
+    Guard(
+        "H12",
+        "no proof before all is noted that a join has given",
+        SOURCE,
+        "if self._changes.joined != (metadata.generation_id, metadata.member_id):",
+        "if not self._changes.joined:",
+        _of(HAZARDS, "test_a_proof_is_not_given_before_all_is_noted"),
     ),
     Guard(
         "at least once",

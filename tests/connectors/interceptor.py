@@ -21,6 +21,7 @@ class Api(IntEnum):
 
     PRODUCE = 0
     OFFSET_COMMIT = 8
+    JOIN_GROUP = 11
     API_VERSIONS = 18
     INIT_PRODUCER_ID = 22
     ADD_PARTITIONS_TO_TXN = 24

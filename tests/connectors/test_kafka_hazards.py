@@ -1,4 +1,4 @@
-"""What the pinned client and the protocol do wrong, H1 to H10: each is shown on a real broker and stopped by its guard.
+"""What the pinned client and the protocol do wrong, H1 to H12: each is shown on a real broker and stopped by its guard.
 
 `python -m scripts.guards` takes each guard away and runs its test here, which then has to fail.
 """
@@ -9,13 +9,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, UnstableOffsetCommitError
-from kafka.structs import OffsetAndMetadata, TopicPartition
+from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from scripts.services import KafkaBroker
 from streamae.batches import Partition
@@ -23,7 +24,7 @@ from streamae.connectors.kafka import KafkaMembership, KafkaSink, KafkaSource
 from streamae.connectors.kafka.source import QUIET
 from streamae.connectors.protocols import Span
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
-from tests.connectors.interceptor import Api, CutError, Interceptor, error_in, lose, renamed
+from tests.connectors.interceptor import Api, CutError, Interceptor, cut, error_in, lose, renamed
 from tests.connectors.streams import KafkaStreams, Reader, commit, is_stable, message, settle
 from tests.waiting import wait_until
 
@@ -380,3 +381,56 @@ def test_a_proof_that_a_later_join_has_outdated_ends_nobody(kafka_streams: Kafka
         commit(kafka_streams.sink(), [], {Partition(topic, 0): 5}, proof)
     commit(kafka_streams.sink(), [], {Partition(topic, 0): 7}, later.source.membership())
     assert kafka_streams.committed(topic) == 7
+
+
+# H12: a member that is expelled while it joins anew is not told that others had its partitions meanwhile.
+
+
+def test_a_partition_that_others_had_meanwhile_is_begun_anew(
+    kafka_streams: KafkaStreams, between: Interceptor, topic: str
+) -> None:
+    """H12: the client would go on where it was, and publish again what another owner has published since."""
+    kafka_streams.create_topic(topic, 2)
+    former = kafka_streams.reader(topic, bootstrap_servers=between.servers)
+    former.poll_until_owner(2)
+    between.on_request(Api.JOIN_GROUP, cut, times=10_000)
+    second = kafka_streams.reader(topic)
+    settle_one(former, second)  # it is expelled: it cannot join the generation that the second one asks for
+    commit(kafka_streams.sink(), [], {Partition(topic, 0): 8, Partition(topic, 1): 8}, second.source.membership())
+    before = len(former.revoked)
+    between.forget()
+    settle([former, second], 2)
+    assert set(former.revoked[before:]) == {Partition(topic, 0), Partition(topic, 1)}
+    assert former.owned <= set(former.assigned[-len(former.owned) or None :])
+
+
+def test_a_proof_is_not_given_before_all_is_noted(kafka_streams: KafkaStreams, topic: str) -> None:
+    """H12: the client is stable some moments before it has applied what it was given; the broker would take the proof."""
+    kafka_streams.create_topic(topic, 1)
+    reader = kafka_streams.reader(topic)
+    source = reader.source
+    assert isinstance(source, KafkaSource)
+    apply, stable, given = source._changes._apply, [], []
+
+    async def look_first(*joined: Any) -> None:
+        stable.append(source._consumer.group_metadata().state == MemberState.STABLE)
+        with suppress(MembershipError):
+            given.append(source.membership())
+        await apply(*joined)
+
+    source._changes._apply = look_first
+    reader.poll_until_owner(1)
+    assert stable == [True]
+    assert given == []
+
+
+def settle_one(former: Reader, second: Reader) -> None:
+    """Poll both until the second one owns both partitions, which the former one does not hear of."""
+
+    def is_alone() -> bool:
+        with suppress(RetryableError):
+            former.poll()
+        second.poll()
+        return len(second.owned) == 2 and is_stable(second.source)
+
+    wait_until(is_alone, "the second reader to own everything", timeout_s=30)

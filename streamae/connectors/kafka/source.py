@@ -8,7 +8,8 @@ The client has hazards here as well; each has its guard in this module:
     H7  it logs an error at each retry while another owner's transaction is open: those lines are dropped;
     H9  the broker checks the member, not the partition: a proof names the partitions it is good for;
     H11 what was fetched of a partition before it was paused is put aside, and comes back only if no other partition
-        was read meanwhile: the client is made to look again.
+        was read meanwhile: the client is made to look again;
+    H12 who is expelled while it joins anew is not told that others had its partitions meanwhile: see `ownership.py`.
 
 Must not know: what the bytes mean, or how partitions are recovered.
 """
@@ -21,7 +22,6 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
@@ -39,9 +39,9 @@ from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 from streamae.batches import Partition, RawRecord
 from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors, client_opening
 from streamae.connectors.kafka.header_names import tolerate_bad_names
+from streamae.connectors.kafka.ownership import OwnershipChanges
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError
-from streamae.fail_points import fail_point
 
 
 class _ExpectedErrors(logging.Filter):
@@ -122,47 +122,6 @@ class KafkaMembership(NamedTuple):
         self.source.commit(offsets)
 
 
-class _OwnershipChanges(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes what a rebalance gave and took. It runs on the client's IO thread and must not wait for anything.
-
-    A partition that was given gets a position and a pause at once: without a position the client would look
-    for one itself, without a pause it would deliver records nobody asked for.
-    """
-
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
-        self.assigned: set[Partition] = set()
-        self.revoked: set[Partition] = set()
-
-    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        fail_point("in_assigned")
-        for partition in assigned:
-            self._consumer.seek(partition, 0)
-            self._consumer.pause(partition)
-            self.assigned.add(Partition(*partition))
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        fail_point("in_revoked")
-        self.forget(Partition(*partition) for partition in revoked)
-
-    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        self.forget(Partition(*partition) for partition in lost)
-
-    def forget(self, partitions: Iterable[Partition]) -> None:
-        """Note that partitions are gone; one that nobody heard of yet goes without a word."""
-        for partition in partitions:
-            if partition in self.assigned:
-                self.assigned.discard(partition)
-            else:
-                self.revoked.add(partition)
-
-    def take(self) -> tuple[tuple[Partition, ...], tuple[Partition, ...]]:
-        """Return (assigned, revoked) since the last call."""
-        taken = tuple(sorted(self.assigned)), tuple(sorted(self.revoked))
-        self.assigned, self.revoked = set(), set()
-        return taken
-
-
 class KafkaSource:
     """Source over a Kafka consumer group (read_committed, no automatic commits).
 
@@ -206,7 +165,7 @@ class KafkaSource:
                 metadata_max_age_ms=METADATA_AGE_MS,
                 fetch_max_wait_ms=min(500, options.request_timeout_ms // 2),
             )
-        self._changes = _OwnershipChanges(self._consumer)
+        self._changes = OwnershipChanges(self._consumer)
         self._consumer.subscribe(topics=list(topics), listener=self._changes)
 
     def poll(self, timeout_ms: int) -> Poll:
@@ -290,6 +249,8 @@ class KafkaSource:
             raise MembershipError(f"not a stable member: {metadata.state}, generation {metadata.generation_id}")
         if self._changes.assigned or self._changes.revoked:
             raise MembershipError("ownership has changed since the last poll")
+        if self._changes.joined != (metadata.generation_id, metadata.member_id):
+            raise MembershipError(f"generation {metadata.generation_id} is joined, but not yet what it owns")
         return KafkaMembership(metadata, frozenset(self._owned), self)
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
