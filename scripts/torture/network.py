@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from contextlib import suppress
 from random import Random
 from typing import NamedTuple
 
@@ -21,13 +22,14 @@ from scripts.torture.context import Context
 from scripts.torture.proxy import END_TXN, FaultProxy
 from scripts.torture.report import Result
 from scripts.torture.trial import Trial
-from scripts.torture.workers import wait_until
+from scripts.torture.workers import TimedOutError, wait_until
 
 STABLE = frozenset({0, 1})
 LATENCY_MS, JITTER_MS = 100.0, 100.0  # each way: a round trip takes 200 to 400
 RESETS, RESET_PAUSE_S = 5, 0.5
 SHORTEST_S, LONGEST_S, LONGEST_QUICK_S = 5.0, 90.0, 12.0
 LOST_TIMEOUT_S = 60.0
+TRAFFIC_TIMEOUT_S = 30.0
 RECYCLE_TIMEOUT_S = 60.0
 DOUBTFUL = ("late", "unknown", "connection")  # reasons to replace a producer when the answer to a commit is lost
 
@@ -75,6 +77,7 @@ class Network:
             self.complaints.append(f"{fault.kind} on the link to {fault.link} met no traffic: no {fault.proof}")
 
     def _disturb(self, proxy: FaultProxy, fault: Fault) -> None:
+        before = proxy.counts[fault.proof]
         if fault.kind.startswith("lose"):
             self._lose(proxy, is_cut=fault.kind == "lose_and_cut")
         elif fault.kind == "resets":
@@ -86,6 +89,8 @@ class Network:
                 proxy
             )
             time.sleep(self._duration_s())
+            with suppress(TimedOutError):  # a short one may fall between two uses of the link
+                wait_until(lambda: proxy.counts[fault.proof] > before, f"traffic to {fault.link}", TRAFFIC_TIMEOUT_S)
         proxy.heal()
 
     @staticmethod
