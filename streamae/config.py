@@ -322,6 +322,12 @@ class Settings(Section):
                 self.train.recent_steps > self.train.window_size,
                 "train.recent_steps: must not exceed train.window_size",
             ),
+            (
+                self.train.variational_weight > 0
+                and self.train.kind in {"lstm", "gru"}
+                and not self.train.bottleneck_size,
+                "train.variational_weight: needs train.bottleneck_size with kind = lstm or gru",
+            ),
         ]
         return [line for is_wrong, line in checks if is_wrong]
 

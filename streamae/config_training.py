@@ -35,6 +35,20 @@ class TrainSettings(Section):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on encoder output and between layers.")
     weight_decay: float = Field(1e-4, ge=0, description="L2 penalty (AdamW's decoupled weight decay).")
     l1: float = Field(0.0, ge=0, description="L1 penalty on the weights.")
+    variational_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Above 0 = variational: the code is a distribution, this weighs its distance from a standard "
+        "normal one; 1 suits errors as wide as the data, 0.01 to 0.1 is usual.",
+    )
+    noise_sd: float = Field(
+        0.0, ge=0, description="Denoising: noise on the inputs of training, in standard deviations of a feature."
+    )
+    mask_share: float = Field(0.0, ge=0, lt=1, description="Denoising: share of the inputs of training to hide.")
+    sparsity: float = Field(0.0, ge=0, description="L1 penalty on the code, the mean of its absolute values.")
+    trim_share: float = Field(
+        0.0, ge=0, lt=1, description="Worst share of a batch's windows to leave out: training data may hold anomalies."
+    )
     learning_rate: float = Field(2e-3, gt=0, description="Adam step size.")
     batch_size: Positive = Field(64, description="Windows per step.")
     max_epochs: Positive = Field(50, description="Passes over the training windows at most.")

@@ -21,6 +21,10 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
     "dense": {"kind": "dense"},
     "conv": {"kind": "conv"},
     "lstm_bottleneck": {"kind": "lstm", "bottleneck_size": 16},
+    "variational": {"kind": "dense", "variational_weight": 0.05},
+    "denoising": {"noise_sd": 0.2, "mask_share": 0.1},
+    "sparse": {"kind": "dense", "sparsity": 0.01},
+    "trimmed": {"trim_share": 0.05},
     # The textbook's: mean squared error of the whole window, no feature weighed, nothing remembered.
     "pca": {"kind": "pca", "window_size": 32, "recent_steps": 32, "whitening": "overall", "memory_windows": 0},
     "pca_whitened": {"kind": "pca"},

@@ -25,7 +25,7 @@ class EncoderDecoder(nn.Module):
     def __init__(self, of: Architecture) -> None:
         """Create the bottleneck, where the architecture has one."""
         super().__init__()
-        self.features = of.features
+        self.features, self.summary_size, self.code_size = of.features, of.summary_size, of.code_size
         self.compress = nn.Linear(of.summary_size, of.code_size) if of.has_bottleneck else None
         self.expand = nn.Linear(of.code_size, of.summary_size) if of.has_bottleneck else None
 
@@ -43,7 +43,11 @@ class EncoderDecoder(nn.Module):
         """Return the code (B, C) of windows (B, W, F), and forecasts as `forward` does."""
         count = z.shape[1] - 1 if forecast_steps is None else forecast_steps
         summary, forecasts = self.summarise(z, count)
-        return (summary if self.compress is None else cast(Tensor, self.compress(summary))), forecasts
+        return self.code_of(summary), forecasts
+
+    def code_of(self, summary: Tensor) -> Tensor:
+        """Return what the bottleneck leaves of summaries (B, S), the codes (B, C)."""
+        return summary if self.compress is None else cast(Tensor, self.compress(summary))
 
     def decode(self, code: Tensor, steps: int) -> Tensor:
         """Return the newest `steps` rows (B, steps, F), oldest first, from codes (B, C)."""

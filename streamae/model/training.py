@@ -28,14 +28,15 @@ from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.history import score_history
 from streamae.model.memory import remember
 from streamae.model.networks import network_of
+from streamae.model.objective import Objective, burn_in, losses
 from streamae.model.progress import NoProgress, Progress
 from streamae.model.runner import Runner, choose_device
 from streamae.model.training_windows import TrainingWindows, training_windows
 from streamae.model.window_options import Policy, WindowOptions
 
-FORECAST_BURN_IN = 4  # first rows of a window are forecast from too little to teach anything
 CHECK_STEPS = 50  # most optimiser steps between two validation checks
 SMALL_HIDDEN_SIZE = 128  # up to here a second thread gains a fifth, and on a busy machine costs a factor of four
+OBJECTIVE = ("variational_weight", "noise_sd", "mask_share", "sparsity", "trim_share", "l1")  # options that shape it
 VALIDATION_WINDOWS = 2_048  # evenly thinned: enough to tell better from worse
 
 
@@ -46,6 +47,7 @@ class TrainOptions:
     Attributes:
         kind, components, window_size, hidden_size, layers, bottleneck_size, recent_steps: shape of the network.
         dropout, weight_decay, l1, learning_rate, batch_size, clip_norm: of the optimiser.
+        variational_weight, noise_sd, mask_share, sparsity, trim_share: variants of the loss (see `Objective`).
         max_epochs, max_steps, patience: when to stop.
         calibration_share, max_windows, memory_windows: what to train on, and how much of it to remember.
         whitening: errors by the level of each feature, or by that of all.
@@ -66,6 +68,11 @@ class TrainOptions:
     dropout: float = 0.0
     weight_decay: float = 1e-4
     l1: float = 0.0
+    variational_weight: float = 0.0
+    noise_sd: float = 0.0
+    mask_share: float = 0.0
+    sparsity: float = 0.0
+    trim_share: float = 0.0
     learning_rate: float = 2e-3
     batch_size: int = 64
     max_epochs: int = 50
@@ -167,22 +174,6 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
     return dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
 
 
-def losses(network: nn.Module, z: Tensor) -> Tensor:
-    """Return the loss of scaled windows (B, W, F): mean squares of reconstruction and of forecast errors, added.
-
-    Where a network has one head, that counts twice, so that losses compare.
-    """
-    steps = z.shape[1]
-    heads = network(z, steps, steps - _burn_in(steps))
-    parts: list[Tensor] = [(found - z[:, -found.shape[1] :]).square().mean() for found in heads if found is not None]
-    return torch.stack(parts).sum() * (2.0 / len(parts))
-
-
-def _burn_in(steps: int) -> int:
-    """Return how many rows at the start of a window of `steps` rows need no forecast, at least one."""
-    return max(1, min(FORECAST_BURN_IN, steps // 2))
-
-
 def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: TrainOptions, progress: Progress) -> _Fit:
     """Run the optimiser until a limit or no progress; return the weights of the best validation check."""
     device = next(network.parameters()).device
@@ -190,7 +181,8 @@ def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: Trai
     epoch_steps = -(-len(windows) // options.batch_size)
     most = min(options.max_steps, options.max_epochs * epoch_steps)
     every = min(epoch_steps, CHECK_STEPS)
-    optimiser = torch.optim.AdamW(network.parameters(), options.learning_rate, weight_decay=options.weight_decay)
+    objective = Objective(network, **{name: getattr(options, name) for name in OBJECTIVE}).to(device)
+    optimiser = torch.optim.AdamW(objective.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     order = torch.Generator().manual_seed(options.seed)
     best, best_weights, checks_without, train_loss, reason = float("inf"), _copied(network), 0, 0.0, "limit reached"
     progress.start(most, f"training on {len(fit)} windows, validating on {len(validation)}, on {device.type}")
@@ -199,7 +191,7 @@ def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: Trai
         shuffled = torch.randperm(len(windows), generator=order)
         for chosen in torch.split(shuffled, options.batch_size):
             step += 1
-            train_loss = _step(network, optimiser, windows[chosen].to(device), options)
+            train_loss = _step(objective, optimiser, windows[chosen].to(device), options.clip_norm)
             is_check = step % every == 0 or step == most
             held_out_loss = _validate(network, held_out, device) if is_check else None
             if held_out_loss is not None:
@@ -225,16 +217,13 @@ def _fit_at_once(network: nn.Module, fit: Floats, validation: Floats, progress: 
     return _Fit(_copied(network), 1, loss, held_out, "fitted")
 
 
-def _step(network: EncoderDecoder, optimiser: torch.optim.Optimizer, z: Tensor, options: TrainOptions) -> float:
+def _step(objective: Objective, optimiser: torch.optim.Optimizer, z: Tensor, clip_norm: float) -> float:
     """Take one optimiser step on scaled windows (B, W, F); return their loss without penalties."""
-    network.train()
+    objective.train()
     optimiser.zero_grad(set_to_none=True)
-    loss = losses(network, z)
-    total = loss
-    if options.l1:
-        total = loss + options.l1 * torch.stack([p.abs().sum() for p in network.parameters() if p.dim() > 1]).sum()
+    total, loss = objective(z)
     torch.autograd.backward(total)
-    nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+    nn.utils.clip_grad_norm_(objective.parameters(), clip_norm)
     optimiser.step()
     return float(loss.detach())
 
@@ -276,7 +265,6 @@ def _thinned(windows: Floats, most: int) -> Floats:
 
 def _metrics(windows: TrainingWindows, validation: Floats, fit: _Fit) -> dict[str, float]:
     """Return what a person wants to know about a training; `..._of_mean` is the loss of answering 0 everywhere."""
-    burn_in = _burn_in(validation.shape[1])
     squares = np.square(validation, dtype=np.float64)
     return {
         "rows": float(windows.rows),
@@ -286,7 +274,7 @@ def _metrics(windows: TrainingWindows, validation: Floats, fit: _Fit) -> dict[st
         "steps": float(fit.steps),
         "train_loss": fit.train_loss,
         "validation_loss": fit.validation_loss,
-        "validation_loss_of_mean": float(squares.mean() + squares[:, burn_in:].mean()),
+        "validation_loss_of_mean": float(squares.mean() + squares[:, burn_in(validation.shape[1]) :].mean()),
     }
 
 
