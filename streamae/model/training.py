@@ -31,6 +31,7 @@ from streamae.model.networks import network_of
 from streamae.model.objective import Objective, burn_in, losses
 from streamae.model.progress import NoProgress, Progress
 from streamae.model.runner import Runner, choose_device
+from streamae.model.training_checks import check_network
 from streamae.model.training_windows import TrainingWindows, training_windows
 from streamae.model.window_options import Policy, WindowOptions
 
@@ -146,6 +147,8 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
             fit = _fit(network.to(device), windows.fit, validation, options, progress)
         else:
             fit = _fit_at_once(network, windows.fit, validation, progress)
+    network.load_state_dict(fit.weights)
+    checked = check_network(network.eval(), architecture, windows.fit, validation)
     unit = np.ones(len(windows.features))
     bundle = Bundle(
         architecture,
@@ -166,10 +169,11 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
     calibration = Calibration.fit(errors, by_feature=options.whitening == "feature")
     derived = windows.derived
     history = score_history(derived.series, derived.options, windows.scaling, runner, calibration)
-    metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals)
+    metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals) | checked.metrics
     progress.finish(
         f"{fit.reason} after {fit.steps} steps: validation loss {fit.validation_loss:.4f}, "
         f"{metrics['validation_loss_of_mean']:.4f} for always saying the mean"
+        + "".join(f"\nwarning: {text}" for text in checked.warnings)
     )
     return dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
 
