@@ -45,6 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     train = _command(commands, "train", _train, "train a bundle from files", "train data/*.csv --bundle bundle")
     train.add_argument("data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders")
     train.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="where the bundle is written")
+    train.add_argument(
+        "--from", dest="start", type=Path, metavar="BUNDLE", help="train the weights of this bundle further"
+    )
 
     _command(commands, "run", _run, "run the daemon", "run --config streamae.toml --service.log_level debug")
 
@@ -234,7 +237,7 @@ def _train(invocation: Invocation) -> int:
     loaded = _load(invocation)
     from streamae.runtime.commands import train
 
-    return train(loaded.settings, invocation.options.data, invocation.options.bundle)
+    return train(loaded.settings, invocation.options.data, invocation.options.bundle, start=invocation.options.start)
 
 
 def _run(invocation: Invocation) -> int:

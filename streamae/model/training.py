@@ -114,27 +114,31 @@ class _Fit:
     reason: str
 
 
-def train(series: Sequence[Series], options: TrainOptions, progress: Progress | None = None) -> Bundle:
+def train(
+    series: Sequence[Series], options: TrainOptions, progress: Progress | None = None, start: Bundle | None = None
+) -> Bundle:
     """Train, calibrate and return a bundle.
 
     Args:
         series: one per key, all with the same features, in the order of time.
         options: what to train and how.
         progress: told about every step; None = nobody is.
+        start: a bundle of the same features and shapes whose weights are trained further; scaling, calibration and
+            memory are made anew. None = random weights.
 
     Raises:
         DataError: the series cannot be used; the message says what to do.
-        ConfigError: the options do not fit together or ask for a device that is not there.
+        ConfigError: the options do not fit together or `start`, or ask for a device that is not there.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads or (1 if options.hidden_size <= SMALL_HIDDEN_SIZE else before))
     try:
-        return _train(series, options, progress or NoProgress())
+        return _train(series, options, progress or NoProgress(), start)
     finally:
         torch.set_num_threads(before)
 
 
-def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) -> Bundle:
+def _train(series: Sequence[Series], options: TrainOptions, progress: Progress, start: Bundle | None) -> Bundle:
     device = choose_device(options.device)
     windows = training_windows(series, options.windows())
     memory = remember(windows.fit, options.memory_windows) if options.memory_windows else None
@@ -143,6 +147,8 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(options.seed)
         network = network_of(architecture, options.dropout)
+        if start is not None:
+            network.load_state_dict(_weights_to_start_from(start, architecture, windows.features))
         if isinstance(network, EncoderDecoder):
             fit = _fit(network.to(device), windows.fit, validation, options, progress)
         else:
@@ -159,7 +165,7 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
         | ({} if memory is None else {MEMORY: memory}),
         windows.step_ms,
         {},
-        _recorded(options),
+        _recorded(options) | ({} if start is None else {"started_from": start.version}),
         windows.digest,
         {"streamae": __version__, "torch": torch.__version__, "python": platform.python_version()},
         encoding=windows.derived.encoding,
@@ -176,6 +182,24 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress) 
         + "".join(f"\nwarning: {text}" for text in checked.warnings)
     )
     return dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
+
+
+def _weights_to_start_from(start: Bundle, of: Architecture, features: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the weights of another bundle's network.
+
+    Raises:
+        ConfigError: they do not fit; the message names what differs.
+    """
+    if of.kind in BASELINES:
+        raise ConfigError([f"train: {of.kind} is fitted at once and starts from nothing: leave --from out"])
+    if start.features != features:
+        odd = sorted(set(start.features) ^ set(features)) or ["the order of features"]
+        raise ConfigError([f"train: the bundle to start from has other features: {odd[0]}"])
+    for name in ("kind", "window_size", "hidden_size", "layers", "bottleneck_size"):
+        theirs, ours = getattr(start.architecture, name), getattr(of, name)
+        if theirs != ours:
+            raise ConfigError([f"train.{name}: {ours}, but the bundle to start from has {theirs}"])
+    return {name: torch.from_numpy(array.copy()) for name, array in start.weights.items() if name != MEMORY}
 
 
 def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: TrainOptions, progress: Progress) -> _Fit:

@@ -20,13 +20,19 @@ from streamae.core.encoding import FeatureOptions
 from streamae.core.grid import longest_gap_ms
 from streamae.errors import ExitCode
 from streamae.model import training
+from streamae.model.bundle import load_bundle
 from streamae.model.progress import StreamProgress
 from streamae.model.training import TrainOptions
 from streamae.runtime import edges
 
 
 def train(
-    settings: Settings, data: Sequence[Path], directory: Path, out: TextIO | None = None, progress: TextIO | None = None
+    settings: Settings,
+    data: Sequence[Path],
+    directory: Path,
+    out: TextIO | None = None,
+    progress: TextIO | None = None,
+    start: Path | None = None,
 ) -> ExitCode:
     """Train on files and write the bundle.
 
@@ -36,13 +42,14 @@ def train(
         directory: of the bundle; one that is there is replaced.
         out: gets one line about the result; standard output by default.
         progress: gets warnings and the progress; standard error by default.
+        start: of a bundle whose weights are trained further; may be the same directory.
 
     Raises:
         DataError: the files cannot be used.
         ConfigError: the settings do not fit together or ask for a device that is not there.
-        BundleError: the bundle cannot be written.
+        BundleError: the bundle cannot be written, or the one to start from not be read.
     """
-    of = settings.input
+    of, begin = settings.input, None if start is None else load_bundle(start)
     series = read_series(data, of.key_field, of.time_field, of.value_fields, settings.features.category_fields)
     edges.policies_by_input(
         settings, (*series[0].features, *series[0].categories)
@@ -50,7 +57,7 @@ def train(
     progress = progress or sys.stderr
     if of.key_field is None:
         _doubt_single_keys(series, progress)
-    bundle = training.train(series, train_options(settings), StreamProgress(progress))
+    bundle = training.train(series, train_options(settings), StreamProgress(progress), begin)
     bundle.save(directory)
     rows, features = sum(map(len, series)), len(bundle.features)
     print(

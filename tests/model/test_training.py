@@ -337,6 +337,42 @@ def test_options_mirror_the_settings() -> None:
     assert {entry.name for entry in fields(WindowOptions)} <= names | left_out
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bundle_can_be_trained_further(kind: Kind) -> None:
+    """A retraining on newer data starts where the last one ended, on scaling and calibration of the new data."""
+    options = replace(QUICK, kind=kind, max_steps=60)
+    first, newer = train([sines()], options), sines(seed=5)
+    newer.values[:] = newer.values + 3.0
+    further, anew = (train([newer], replace(options, max_steps=1), start=start) for start in (first, None))
+    assert further.metrics["validation_loss"] < 0.7 * anew.metrics["validation_loss"]
+    np.testing.assert_array_equal(further.scaling.means, anew.scaling.means)
+    assert further.options["started_from"] == first.version
+    assert "started_from" not in anew.options
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 8}, r"train\.hidden_size: 8, but the bundle to start from has 16"),
+        ({"kind": "gru"}, r"train\.kind: gru, but the bundle to start from has lstm"),
+        ({"bottleneck_size": 3}, r"train\.bottleneck_size: 3"),
+        ({"kind": "pca"}, "starts from nothing"),
+    ],
+)
+def test_a_bundle_that_does_not_fit_is_no_start(changes: dict[str, object], message: str) -> None:
+    """The setting to change is named, before any time is spent."""
+    first = train([sines()], replace(QUICK, max_steps=1))
+    with pytest.raises(ConfigError, match=message):
+        train([sines()], replace(QUICK, **changes), start=first)  # type: ignore[arg-type]  # of several types
+
+
+def test_a_bundle_of_other_features_is_no_start() -> None:
+    """Weights belong to features, by name."""
+    first = train([sines(features=3)], replace(QUICK, max_steps=1))
+    with pytest.raises(ConfigError, match="other features: x2"):
+        train([sines()], QUICK, start=first)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_it_learns_on_a_gpu() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from streamae.cli import main
 from streamae.config import Settings
-from streamae.errors import ConfigError, DataError, ExitCode
+from streamae.errors import BundleError, ConfigError, DataError, ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.model.training import TrainOptions
 from streamae.runtime.commands import train, train_options
@@ -106,6 +106,17 @@ def test_a_bundle_comes_out(tmp_path: Path) -> None:
     assert "validation" in progress.getvalue()
 
 
+def test_a_bundle_can_be_where_training_starts(tmp_path: Path) -> None:
+    """The same directory may hold the start and get the result; one that is missing is named first."""
+    data, place = write_csv(tmp_path / "data.csv"), tmp_path / "bundle"
+    with pytest.raises(BundleError, match=r"bundle\.json: is missing"):
+        train(settings(input=INPUT), [data], place, io.StringIO(), io.StringIO(), start=place)
+    train(settings(input=INPUT), [data], place, io.StringIO(), io.StringIO())
+    first = load_bundle(place)
+    train(settings(input=INPUT), [data], place, io.StringIO(), io.StringIO(), start=place)
+    assert load_bundle(place).options["started_from"] == first.version
+
+
 def test_data_that_is_missing_leaves_no_bundle(tmp_path: Path) -> None:
     """An error stops before anything is written."""
     with pytest.raises(DataError, match=r"none\.csv"):
@@ -131,7 +142,11 @@ def test_the_command_line_trains(tmp_path: Path, capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     assert captured.out.count("\n") == 1
     assert "step" in captured.err
-    assert load_bundle(tmp_path / "bundle").features == ("load", "temp")
+    first = load_bundle(tmp_path / "bundle")
+    assert first.features == ("load", "temp")
+    further = ["--from", str(tmp_path / "bundle"), "--bundle", str(tmp_path / "further")]
+    assert main(["train", str(data), *arguments, *further]) == ExitCode.OK
+    assert load_bundle(tmp_path / "further").options["started_from"] == first.version
 
 
 def test_the_command_line_explains_bad_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
