@@ -59,6 +59,19 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--keys", type=_positive, default=None, metavar="N", help="number of generated streams")
     demo.add_argument("--seed", type=int, default=None, metavar="N", help="of everything random")
 
+    _add_evaluations(commands)
+
+    config = _command(
+        commands, "config", _config, "print effective settings and their sources", "config --train.seed 3"
+    )
+    config.add_argument("--schema", action="store_true", help="print the JSON Schema of the settings file instead")
+
+    _command(commands, "schema", _schema, "print the JSON Schema of anomaly events", "schema > event.json", False)
+    return parser
+
+
+def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that judge detectors on past data."""
     evaluate = _command(
         commands,
         "evaluate",
@@ -89,14 +102,6 @@ def build_parser() -> argparse.ArgumentParser:
     backtest.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="written by `streamae train`")
     backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results")
     backtest.add_argument("--labels", action="store_true", help="compare with the column is_anomaly")
-
-    config = _command(
-        commands, "config", _config, "print effective settings and their sources", "config --train.seed 3"
-    )
-    config.add_argument("--schema", action="store_true", help="print the JSON Schema of the settings file instead")
-
-    _command(commands, "schema", _schema, "print the JSON Schema of anomaly events", "schema > event.json", False)
-    return parser
 
 
 def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
