@@ -20,8 +20,9 @@ system: ## Java, Maven, Redis, systemd-analyze and faketime for the tests (apt-g
 demo: $(READY) ## train on generated streams and watch the engine find anomalies: out/demo
 	$(PY) -m streamae demo --out out/demo
 
-test: $(READY) system ## everything: unit, doctest, real Kafka and Redis, deploy files
+test: $(READY) system ## everything: unit, doctest, real Kafka and Redis, deploy files, then torture-quick
 	REQUIRE_SERVICES=1 $(PY) -m pytest
+	$(PY) -m scripts.torture --quick --jobs 2
 
 test-fast: $(READY) ## what needs no service
 	$(PY) -m pytest -m "not integration"
