@@ -195,8 +195,21 @@ def moment(time_ms: int) -> str:
 
 
 def _series(settings: Settings, data: Sequence[Path], bundle: Bundle) -> list[Series]:
-    of = settings.input
-    if of.value_fields and len(of.value_fields) != len(bundle.features):
-        raise ConfigError([f"input.value_fields: {len(of.value_fields)} names, the bundle has {len(bundle.features)}"])
-    fields = of.value_fields or [name.replace(".", "\\.") for name in bundle.features]
-    return [replace(one, features=bundle.features) for one in read_series(data, of.key_field, of.time_field, fields)]
+    """Read the inputs of the bundle under its own names, whatever the files call them."""
+    of, encoding = settings.input, bundle.encoding
+    numeric = bundle.features if encoding is None else encoding.fields
+    words = () if encoding is None else tuple(vocabulary.field for vocabulary in encoding.categories)
+    for name, given, wanted in (
+        ("input.value_fields", of.value_fields, numeric),
+        ("features.category_fields", settings.features.category_fields, words),
+    ):
+        if given and len(given) != len(wanted):
+            raise ConfigError([f"{name}: {len(given)} names, the bundle has {len(wanted)}"])
+    fields, texts = (
+        given or [name.replace(".", "\\.") for name in names]
+        for given, names in ((of.value_fields, numeric), (settings.features.category_fields, words))
+    )
+    found = read_series(data, of.key_field, of.time_field, fields, texts)
+    if any(len(one.categories) != len(words) for one in found):
+        raise DataError(f"a category field is missing in the data: the bundle has {', '.join(words)}")
+    return [replace(one, features=numeric, categories=words) for one in found]

@@ -11,10 +11,13 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from streamae.config import InputSettings, Settings, ThresholdSettings
+from streamae.config import InputSettings, Settings, ThresholdSettings, WindowSettings
+from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import ScoreHistory
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KNOBS, backtest
+from streamae.evaluation.transactions import DAY_MS, generate_transactions
+from streamae.model.training import TrainOptions, train
 from tests.engines import tiny_bundle
 
 ROWS, SPIKE = 400, 300
@@ -112,3 +115,32 @@ def test_every_rule_has_its_level() -> None:
     rules = get_args(ThresholdSettings.model_fields["rule"].annotation)
     assert set(KNOBS) == set(rules)
     assert set(KNOBS.values()) <= set(ThresholdSettings.model_fields)
+
+
+def test_a_history_of_transactions_is_encoded_as_in_training(tmp_path: Path) -> None:
+    """A bundle that derives its features asks the files for the fields they come from, not for what comes of them."""
+    stream = generate_transactions(cards=3, rows=150, train_rows=100, frauds_per_card=0.0)
+    options = TrainOptions(
+        window_size=8,
+        recent_steps=2,
+        hidden_size=4,
+        max_steps=3,
+        memory_windows=0,
+        max_gap_ms=30 * DAY_MS,
+        features=FeatureOptions(("amount",), category_cap=8, time_features=("hour",), since_previous=True),
+        threads=1,
+    )
+    train(stream.series, options).save(tmp_path / "bundle")
+    with (tmp_path / "history.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["card", "timestamp", "amount", "merchant"])
+        for one in stream.series:
+            assert one.words is not None
+            for time_ms, value, word in zip(one.event_times_ms, one.values[:, 0], one.words[:, 0], strict=True):
+                writer.writerow([one.key, np.datetime64(int(time_ms), "ms"), repr(float(value)), word])
+    settings = Settings(
+        input=InputSettings(key_field="card"),
+        window=WindowSettings(max_gap_ms=30 * DAY_MS),
+        threshold=SETTINGS.threshold,
+    )
+    assert "450 rows of 3 keys" in run(tmp_path, settings)
