@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SINK, SOURCE = "streamae/connectors/kafka/sink.py", "streamae/connectors/kafka/source.py"
+OWNERSHIP = "streamae/connectors/kafka/ownership.py"
 CHECKPOINT, LOAD = "streamae/connectors/checkpoint.lua", "streamae/connectors/load.lua"
 RULES = "streamae/connectors/rules.lua"
 DELIVERY = "streamae/connectors/kafka/at_least_once.py"
@@ -96,7 +97,7 @@ GUARDS = (
     Guard(
         "H4",
         "listeners that wait for nothing",
-        SOURCE,
+        OWNERSHIP,
         "        self.forget(Partition(*partition) for partition in revoked)\n",
         "        self._consumer.commit()\n        self.forget(Partition(*partition) for partition in revoked)\n",
         _of(HAZARDS, "test_a_rebalance_waits_for_nobody"),
@@ -227,7 +228,7 @@ GUARDS = (
     Guard(
         "H12",
         "what others had meanwhile is begun anew",
-        "streamae/connectors/kafka/ownership.py",
+        OWNERSHIP,
         "before = self._consumer.assignment() if is_another else set()",
         "before = set()",
         _of(HAZARDS, "test_a_partition_that_others_had_meanwhile_is_begun_anew"),
