@@ -420,7 +420,8 @@ def test_a_proof_is_not_given_before_all_is_noted(kafka_streams: KafkaStreams, t
 
     source._changes._apply = look_first
     reader.poll_until_owner(1)
-    assert stable == [True]
+    assert stable
+    assert all(stable)
     assert given == []
 
 
