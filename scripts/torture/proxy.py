@@ -136,6 +136,11 @@ class FaultProxy:
 
         self._do(hold)
 
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody is connected now."""
+        return bool(self._links)
+
     def heal(self) -> None:
         """End latency, half-open and black hole; silent connections stay silent: their client has to give them up."""
 
