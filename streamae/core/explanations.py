@@ -10,6 +10,7 @@ import math
 from streamae.core.encoding import DAY_MS, FIRST_WEEKDAY, INTERVAL, Encoding
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+LARGEST = 100_000.0  # of a unit that is written out
 UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 MOST = 87.0  # exp of more is beyond float32
 
@@ -74,7 +75,8 @@ def _duration(value: float) -> str:
     seconds = max(_unlog(value), 0.0)
     for size, unit in UNITS:
         if seconds >= size:
-            return f"{seconds / size:,.1f} {unit}"
+            amount = seconds / size
+            return f"{amount:.1f} {unit}" if amount < LARGEST else f"{amount:.3g} {unit}"
     return "0 s"
 
 
