@@ -43,6 +43,9 @@ def clocks(context: Context) -> Result:
             _shift(path, 0)
             trial.workers.env_of[slot] = _environment(path)
         trial.begin()
+        trial.await_owned(SLOTS)
+        trial.await_progress(range(trial.workload.partitions), trial.watch.newest(), MOVE_TIMEOUT_S)
+        before = _retries(trial)  # members that gather may be told to wait
         for number in range(context.faults):
             slot, shift_s = number % SLOTS, SHIFTS_S[number % len(SHIFTS_S)]
             since = trial.watch.newest()
@@ -52,7 +55,7 @@ def clocks(context: Context) -> Result:
             trial.await_progress(trial.partitions_of(slot), since, MOVE_TIMEOUT_S)
             trial.fault_done()
             context.show(number + 1, trial)
-        result = _quiet(trial)
+        result = _quiet(trial, before)
         trial.finish()
         judged = trial.judge()
     judged.figures |= {"jumps": context.faults, "jumps_seen": seen} | result.figures
@@ -89,14 +92,18 @@ def _follows(worker: Worker, shift_s: int) -> bool:
     return has_jumped()
 
 
-def _quiet(trial: Trial) -> Result:
+def _retries(trial: Trial) -> float:
+    return sum(worker.metric("retries_total") for worker in trial.workers)
+
+
+def _quiet(trial: Trial, retries_before: float) -> Result:
     """Return what the jumps have stirred up: nothing should have."""
     result = Result()
     counted = {
         "evicted": sum(worker.metric("evicted_keys_total") for worker in trial.workers),
         "dead_letters": sum(worker.metric("dead_letters_total") for worker in trial.workers),
         "dropped": sum(worker.metric("dropped_records_total") for worker in trial.workers),
-        "retries": sum(worker.metric("retries_total") for worker in trial.workers),
+        "retries": _retries(trial) - retries_before,
         "not_live": sum("ok" not in worker.get("/livez").lower() for worker in trial.workers),
     }
     for name, count in counted.items():
