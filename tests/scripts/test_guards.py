@@ -11,7 +11,7 @@ from scripts.guards.__main__ import Verdict, copied_sources, judge
 from scripts.guards.table import GUARDS, Guard, problems
 
 ROOT = Path(__file__).resolve().parents[2]
-HAZARDS = {f"H{number}" for number in range(1, 11)}
+HAZARDS = {f"H{number}" for number in range(1, 13)}
 STORE = {"compare-and-set", "key count", "read check", "fingerprint", "future check"}
 
 
