@@ -34,16 +34,32 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.batches": (),
     "streamae.errors": (),
     "streamae.fail_points": (),
-    "streamae.config": ("streamae.errors", "streamae.config_section", "streamae.config_training"),
+    "streamae.config": (
+        "streamae.errors",
+        "streamae.config_decision",
+        "streamae.config_section",
+        "streamae.config_training",
+    ),
     "streamae.config_section": (),
+    "streamae.config_decision": ("streamae.config_section",),
     "streamae.config_training": ("streamae.config_section",),
     "streamae.core": FOUNDATION,
     "streamae.model": (*FOUNDATION, "streamae.core"),
     "streamae.connectors": (*FOUNDATION, "streamae.fail_points"),
     "streamae.runtime": (*EVERYTHING_BELOW, "streamae.config"),
     "streamae.evaluation": EVERYTHING_BELOW,
-    "streamae.evaluation.demo": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # composes an engine
-    "streamae.evaluation.transaction_demo": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
+    "streamae.evaluation.demo": (
+        *EVERYTHING_BELOW,
+        "streamae.evaluation",
+        "streamae.config",
+        "streamae.config_decision",
+    ),  # composes an engine
+    "streamae.evaluation.transaction_demo": (
+        *EVERYTHING_BELOW,
+        "streamae.evaluation",
+        "streamae.config",
+        "streamae.config_decision",
+    ),
     "streamae.evaluation.live_scores": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # same
     "streamae.evaluation.detectors": (*FOUNDATION, "streamae.config"),  # they are changes to settings
     "streamae.evaluation.jobs": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # trains and scores

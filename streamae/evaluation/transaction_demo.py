@@ -15,16 +15,8 @@ from typing import TextIO
 import numpy as np
 
 from streamae.batches import Flags, Series
-from streamae.config import (
-    EpisodeSettings,
-    InputSettings,
-    LimitSettings,
-    ModelSettings,
-    Settings,
-    StateSettings,
-    ThresholdSettings,
-    WindowSettings,
-)
+from streamae.config import InputSettings, LimitSettings, ModelSettings, Settings, StateSettings, WindowSettings
+from streamae.config_decision import EpisodeSettings, ThresholdSettings
 from streamae.core.encoding import FeatureOptions
 from streamae.evaluation.demo import SEED, THREADS, Outcome, play
 from streamae.evaluation.metrics import Interval, Matching, match_episodes

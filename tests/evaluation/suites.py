@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from streamae.config import Settings, ThresholdSettings
+from streamae.config import Settings
+from streamae.config_decision import ThresholdSettings
 from streamae.config_training import TrainSettings
 from streamae.evaluation.suite import COLUMNS
 from streamae.evaluation.synthetic import generate

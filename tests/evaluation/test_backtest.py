@@ -11,7 +11,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from streamae.config import InputSettings, Settings, ThresholdSettings, WindowSettings
+from streamae.config import InputSettings, Settings, WindowSettings
+from streamae.config_decision import ThresholdSettings
 from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import ScoreHistory
 from streamae.errors import ConfigError, DataError, ExitCode

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from streamae.config import EpisodeSettings, Settings
+from streamae.config import Settings
+from streamae.config_decision import EpisodeSettings
 from streamae.errors import DataError, ExitCode
 from streamae.evaluation.detectors import NETWORKS
 from streamae.evaluation.evaluate import Choice, evaluate, plan

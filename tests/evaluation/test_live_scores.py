@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from streamae.batches import Series
-from streamae.config import Settings, ThresholdSettings, WindowSettings
+from streamae.config import Settings, WindowSettings
+from streamae.config_decision import ThresholdSettings
 from streamae.core.scoring import ScoreHistory
 from streamae.errors import FatalError
 from streamae.evaluation.live_scores import RowScores, _by_row, lead_in, score_live, smoothed

@@ -7,7 +7,8 @@ import json
 import numpy as np
 
 from streamae.batches import ErrorBatch, Floats, Series
-from streamae.config import EpisodeSettings, InputSettings, LimitSettings, Settings, StateSettings
+from streamae.config import InputSettings, LimitSettings, Settings, StateSettings
+from streamae.config_decision import EpisodeSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration

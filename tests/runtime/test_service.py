@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import structlog
 
-from streamae.config import LoadedSettings, Settings, ThresholdSettings
+from streamae.config import LoadedSettings, Settings
+from streamae.config_decision import ThresholdSettings
 from streamae.errors import BundleError, ConfigError, FatalError, MembershipError, RetryableError
 from streamae.runtime import logs
 from streamae.runtime.notify import Notifier

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from streamae.config import ThresholdSettings
+from streamae.config_decision import ThresholdSettings
 from streamae.core.thresholds.block_maxima import BlockMaximaRule
 from streamae.core.thresholds.choice import FAMILY_OF, rule_named
 from streamae.core.thresholds.conformal import ConformalRule
