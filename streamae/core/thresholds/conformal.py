@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamae.batches import Flags
+from streamae.batches import Doubles, Flags, Floats, Ints
 from streamae.core.columns import Columns, Field
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.rolling import SD_FLOOR, Learning, sigma_rarity
@@ -66,24 +66,26 @@ class ConformalRule:
         """Compare the smoothed score with the newest ones."""
         slots, last = wave.slots, states["smoothed"][wave.slots]
         smoothed = np.where(wave.is_fresh, wave.totals, last + self.learning.smoothing * (wave.totals - last))
-        rings = states["ring"][slots].astype(np.float64)
+        rings = states["ring"][slots]
         sizes = np.minimum(states["ring_count"][slots], RING)
         ranks = np.maximum(np.floor(self.probability * (sizes + 1) + 1e-9).astype(np.int64), 1)
-        ordered = np.sort(rings, axis=1)  # ascending, empty places (-inf) first
-        highest = np.take_along_axis(ordered, (RING - ranks)[:, None], axis=1)[:, 0]
-        filled = np.where(np.isfinite(rings), rings, 0.0)
+        peaks = rings.max(axis=1).astype(np.float64)
+        highest = peaks if ranks.max(initial=1) == 1 else _ranked(rings, ranks)
+        filled = rings.astype(np.float64)
+        if sizes.min(initial=RING) < RING:
+            filled[np.isneginf(filled)] = 0.0  # empty places
         divisors = np.maximum(sizes, 1)
         means = filled.sum(axis=1) / divisors
         variances = np.maximum((filled**2).sum(axis=1) / divisors - means**2, 0.0)
         sds = np.maximum(np.sqrt(variances), SD_FLOOR * np.maximum(means, 1.0))
         thresholds = np.where(sizes > 0, np.maximum(self.margin * highest, means + sds), np.inf)
         rarities = sigma_rarity((smoothed - means) / sds)  # the ring itself cannot tell rarer from rare
-        return Judgement(smoothed, thresholds, means, sds, rarities, states["count"][slots])
+        return Judgement(smoothed, thresholds, means, sds, rarities, states["count"][slots], (peaks,))
 
     def learn(self, states: Columns, wave: Wave, judgement: Judgement, alarms: Flags) -> None:  # noqa: ARG002 - capped
         """Keep the score in place of the oldest; it may lie above the highest one by `GROWTH` only."""
         slots, numbers = wave.slots, states["ring_count"][wave.slots]
-        caps = np.where(numbers >= FREE_SCORES, GROWTH * states["ring"][slots].max(axis=1), np.inf)
+        caps = np.where(numbers >= FREE_SCORES, GROWTH * judgement.workings[0], np.inf)
         states["ring"][slots, numbers % RING] = np.minimum(judgement.scores, caps)
         states["ring_count"][slots] = numbers + 1
         states["smoothed"][slots] = judgement.scores
@@ -96,3 +98,10 @@ class ConformalRule:
         ring = np.full(RING, -np.inf, dtype=np.float32)
         ring[:size] = joined[np.linspace(0, len(joined) - 1, size).round().astype(np.int64)]
         return {"ring": ring, "ring_count": np.array(size)}
+
+
+def _ranked(rings: Floats, ranks: Ints) -> Doubles:
+    """Return the ranks-th highest (n,) of each ring (n, RING); a full sort would cost twice as much."""
+    places = RING - ranks
+    ordered = np.partition(rings, np.unique(places), axis=1)  # empty places (-inf) come first
+    return np.take_along_axis(ordered, places[:, None], axis=1)[:, 0].astype(np.float64)
