@@ -1,10 +1,12 @@
-"""`python -m scripts.bench [engine | transactions | delivery | checkpoints] [--quick]`: is it as fast as it should be, here?
+"""`python -m scripts.bench [SUBJECT] [--quick]`: is it as fast as it should be, here?
 
-engine: speed of the embedded engine against a naive loop, and bytes a key. transactions: what one costs on a real
-broker. delivery: exactly-once against at-least-once on a real broker. checkpoints: the longest command on a real Redis.
+engine: speed of the embedded engine against a naive loop, and bytes a key. scoring: the shipped score against that of
+a plain autoencoder, and the share of the threshold layer. transactions: what one costs on a real broker. delivery:
+exactly-once against at-least-once on a real broker. checkpoints: the longest command on a real Redis.
 
 Engine and naive loop take turns in one process on the same records; rates are per second of CPU time, figures are
-medians over rounds, so that a busy neighbour hits both or neither. Exit code 1 when a target is missed. At stride 1 every record completes a window.
+medians over rounds, so that a busy neighbour hits both or neither. Exit code 1 when a target is missed. At stride 1
+every record completes a window.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any
 
 import torch
 
-from scripts.bench import checkpoints, delivery, transactions
+from scripts.bench import checkpoints, delivery, scoring, transactions
 from scripts.bench.embedded import EmbeddedEngine, NullModel
 from scripts.bench.inputs import Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore
@@ -241,13 +243,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print one table, return 1 when a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=__doc__)
     parser.add_argument(
-        "subject", nargs="?", choices=("engine", "transactions", "delivery", "checkpoints"), default="engine"
+        "subject",
+        nargs="?",
+        choices=("engine", "scoring", "transactions", "delivery", "checkpoints"),
+        default="engine",
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and keys: about half a minute")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of the engine (%(default)s)")
     chosen = parser.parse_args(arguments)
     logs.configure("warning")
     machine = hardware(chosen.threads)
+    if chosen.subject == "scoring":
+        return report_service(machine, scoring.measure(scoring.QUICK if chosen.quick else scoring.FULL))
     if chosen.subject == "transactions":
         return report_service(machine, transactions.measure(50 if chosen.quick else 500))
     if chosen.subject == "delivery":
@@ -259,8 +266,10 @@ def main(arguments: list[str] | None = None) -> int:
     return report(machine, measure(QUICK if chosen.quick else FULL, chosen.threads))
 
 
-def report_service(machine: str, findings: transactions.Figures | delivery.Findings | checkpoints.Figures) -> int:
-    """Print figures of a real service; return the exit code."""
+def report_service(
+    machine: str, findings: transactions.Figures | delivery.Findings | checkpoints.Figures | scoring.Figures
+) -> int:
+    """Print figures of one subject; return the exit code."""
     is_met = findings.is_met()
     print(f"{machine}\n\n{findings.table()}\n\n{'target met' if is_met else 'target MISSED'}")
     return 0 if is_met else 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from scripts.bench.inputs import TOPIC
 from streamae.batches import ErrorBatch, Floats, Partition, Record
-from streamae.config import InputSettings, LimitSettings, ModelSettings, Settings, StateSettings
+from streamae.config import InputSettings, LimitSettings, ModelSettings, Settings, StateSettings, ThresholdSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.model.bundle import Bundle
@@ -29,14 +29,23 @@ class NullModel:
 
 
 def make_engine(
-    bundle: Bundle, keys: int, threads: int, source: Source, sink: Sink, store: StateStore, model: WindowModel | None
+    bundle: Bundle,
+    keys: int,
+    threads: int,
+    source: Source,
+    sink: Sink,
+    store: StateStore,
+    model: WindowModel | None,
+    rule: str | None = None,
 ) -> Engine:
-    """Assemble an engine for `keys` keys at stride 1; `model` replaces the bundle's network."""
+    """Assemble an engine for `keys` keys at stride 1; `model` replaces the bundle's network, `rule` the default one."""
+    threshold = ThresholdSettings() if rule is None else ThresholdSettings.model_validate({"rule": rule})
     settings = Settings(
         input=InputSettings(topics=(TOPIC,), key_field="machine", time_field="time", time_unit="ms"),
         model=ModelSettings(device="cpu", threads=threads),
         state=StateSettings(store="memory"),
         limits=LimitSettings(max_keys=keys),
+        threshold=threshold,
     )
     parts = Parts(source=source, sink=sink, store=store, bundle=bundle, runner=model)
     return build_engine(settings, Telemetry(), parts)
@@ -45,11 +54,19 @@ def make_engine(
 class EmbeddedEngine:
     """An engine with its broker in memory; `consume` is what gets timed."""
 
-    def __init__(self, bundle: Bundle, keys: int, threads: int, store: StateStore, model: WindowModel | None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        keys: int,
+        threads: int,
+        store: StateStore,
+        model: WindowModel | None,
+        rule: str | None = None,
+    ) -> None:
         self.broker = MemoryBroker()
         self.broker.create_topic(TOPIC, 1)
         source = MemorySource(self.broker, "bench", (TOPIC,))
-        self.engine = make_engine(bundle, keys, threads, source, MemorySink(self.broker), store, model)
+        self.engine = make_engine(bundle, keys, threads, source, MemorySink(self.broker), store, model, rule)
         self._partition = Partition(TOPIC, 0)
 
     def produce(self, records: Sequence[Record]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scripts.bench import __main__ as bench
-from scripts.bench import delivery, transactions
+from scripts.bench import delivery, scoring, transactions
 from scripts.bench.embedded import EmbeddedEngine, NullModel
 from scripts.bench.inputs import Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore, resident_bytes
@@ -178,3 +178,46 @@ def test_costly_exactly_once_is_a_failure(exactly_once: float, code: int, capsys
     findings = delivery.Findings(pairs, [delivery.Pair(10.0, 1_000.0)])
     assert bench.report_service("a machine", findings) == code
     assert f"{exactly_once / 1_000:.3f} (0.001..5.000)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("plain", "rule", "is_met"), [(8.1, 0.19, True), (7.9, 0.19, False), (8.1, 0.21, False)])
+def test_costly_scores_or_thresholds_are_a_failure(plain: float, rule: float, is_met: bool) -> None:
+    """Ratios are taken within a round and their median counts; the default rule has a target, the others have none."""
+    rules = {scoring.SHIPPED_RULE: [rule, rule, 90.0], "conformal": [5.0, 5.0, 5.0]}
+    figures = scoring.Figures([10.0, 10.0, 1.0], [plain, plain, 100.0], [10.0, 10.0, 10.0], rules)
+    assert figures.is_met() == is_met
+    assert figures.scoring_ratio == pytest.approx(plain / 10.0)
+    table = figures.table()
+    for printed in (f"{plain / 10.0:.2f}x", f"{rule / 10.0:.1%}", "50.0%", "judged by conformal"):
+        assert printed in table
+
+
+def test_the_plain_side_is_the_same_network_without_its_further_parts() -> None:
+    """Both reconstruct the newest rows alike: what is compared differs by memory and forecast only."""
+    bundle = scoring.shipped_bundle()
+    windows = np.random.default_rng(4).standard_normal((9, scoring.WINDOW_SIZE, scoring.FEATURES)).astype(np.float32)
+    shipped, plain = Runner(bundle, "cpu", threads=1).run(windows), scoring.plain_runner(bundle).run(windows)
+    assert shipped.memory is not None
+    assert plain.memory is None
+    assert plain.recent == pytest.approx(shipped.recent, rel=1e-5)
+    assert not np.allclose(shipped.forecast, plain.forecast)
+    assert scoring.plain_score(plain) == pytest.approx(shipped.recent.mean(axis=1), rel=1e-5)
+
+
+def test_rules_are_measured_on_warm_keys() -> None:
+    """After the warm-up every key has left its first guesses behind, and each further batch is judged for all keys."""
+    judging = scoring.Judging("block_maxima", keys=3, features=2)
+    before = judging.decision.columns["count"].tolist()
+    assert before == [scoring.WARM_UP_WINDOWS] * 3
+    assert (judging.decision.columns["blocks"] > 2).all()
+    judging.turn(judging.batches(2))
+    assert judging.decision.columns["count"].tolist() == [count + 2 for count in before]
+
+
+def test_all_sides_take_turns_in_each_round() -> None:
+    """A tiny run has one figure a round of every side, above zero."""
+    figures = scoring.measure(scoring.Effort(rounds=2, windows=8, rows=1), keys=3)
+    sides = [figures.shipped, figures.plain, figures.pipeline, *figures.rules.values()]
+    assert {len(side) for side in sides} == {2}
+    assert min(min(side) for side in sides) > 0
+    assert set(figures.rules) == set(scoring.FAMILY_OF)
