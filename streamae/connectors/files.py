@@ -7,7 +7,7 @@ pyarrow; it does not know what series are used for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 LABEL_FIELD = "is_anomaly"  # never a feature
 TIME_FIELDS = ("timestamp", "event_time", "time")  # taken for the event time when no field is named
 ROW_MS = 1_000  # rows without any time are one second apart
+NUMBER = r"^\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)?\s*$"  # or nothing
+MOSTLY_NUMBERS = 0.5  # share of cells from which on a column of text was meant as numbers
+LONGEST_CELL = 40  # of a cell that is quoted
 MAX_SIZE = 1e30  # as in live records; beyond it a value counts as missing
 
 
@@ -65,6 +68,23 @@ class DataFile:
             return tuple(filter(None, map(self._known, fields)))
         others = {self._key_field, self._time_field, LABEL_FIELD, *self.categories}
         return tuple(name for name in self.names if name not in others and self._is_number(name))
+
+    def doubts(self) -> list[str]:
+        """Return a sentence for each column that is left out as text, although most of its cells are numbers."""
+        others = {self._key_field, self._time_field, LABEL_FIELD, *self.categories}
+        found = []
+        for name in self.names:
+            column = self._table.column(name)
+            if name in others or not len(self) or not pa.types.is_string(column.type):
+                continue
+            is_number = _numpy(compute.fill_null(compute.match_substring_regex(column, NUMBER), True), np.bool_)
+            if MOSTLY_NUMBERS <= is_number.mean() < 1.0:
+                row = int(np.flatnonzero(~is_number)[0])
+                text = str(column[row].as_py())[:LONGEST_CELL]
+                found.append(
+                    f"{self.path}: column {name!r} is left out: row {row + 1} holds {text!r}, which is no number"
+                )
+        return found
 
     def keys(self) -> list[str] | None:
         """Return the N keys as text, None without a key field."""
@@ -187,6 +207,7 @@ def read_series(
     time_field: str | None = None,
     value_fields: Sequence[str] = (),
     category_fields: Sequence[str] = (),
+    tell: Callable[[str], None] | None = None,
 ) -> list[Series]:
     """Read files and folders as one series a key, keys in order of appearance, rows in the order of the files.
 
@@ -197,6 +218,7 @@ def read_series(
             are one second apart.
         value_fields: columns of the features, in order; empty = all numeric ones but key, time, label and categories.
         category_fields: columns read as text, see `Series.words`.
+        tell: hears of columns that are left out although they look like numbers.
 
     Raises:
         DataError: nothing found, a file or column cannot be used, or files differ in their value columns.
@@ -208,6 +230,9 @@ def read_series(
     names: tuple[str, ...] | None = None
     for file_name, path in files:
         file = DataFile(path, key_field, time_field, category_fields)
+        if tell is not None and not value_fields:
+            for doubt in file.doubts():
+                tell(doubt)
         names = _same_names(names, file, value_fields, files[0][1])
         words = file.words() if category_fields else None
         times, values = file.event_times_ms(), file.values(names)

@@ -179,7 +179,7 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress, 
     progress.finish(
         f"{fit.reason} after {fit.steps} steps: validation loss {fit.validation_loss:.4f}, "
         f"{metrics['validation_loss_of_mean']:.4f} for always saying the mean"
-        + "".join(f"\nwarning: {text}" for text in checked.warnings)
+        + "".join(f"\nwarning: {text}" for text in (*windows.doubts, *checked.warnings))
     )
     return dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
 

@@ -19,6 +19,7 @@ from streamae.core.grid import RowGrid
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import DataError
+from streamae.model.data_doubts import data_doubts
 from streamae.model.derived_series import DerivedSeries, derive
 from streamae.model.window_options import WindowOptions
 
@@ -39,10 +40,12 @@ class TrainingWindows:
         scaling: of the fit rows.
         fit: (B, W, F) float32 scaled and squashed windows that end before the split of their series.
         calibration: (B, W, F) float32 in the features' own units, from after the split.
+        calibration_times_ms: (B,) int64 event time of the newest row of each of these.
         step_ms: median time between two rows of a series.
         rows: rows of all series.
         left_out: records that became no row: late, duplicate, or without a required value.
         digest: SHA-256 over keys, features, times and values of the series as given.
+        doubts: what is odd about the rows, in sentences.
     """
 
     features: tuple[str, ...]
@@ -50,10 +53,12 @@ class TrainingWindows:
     scaling: Scaling
     fit: Floats
     calibration: Floats
+    calibration_times_ms: Ints
     step_ms: float
     rows: int
     left_out: int
     digest: str
+    doubts: tuple[str, ...] = ()
 
 
 def training_windows(
@@ -85,8 +90,10 @@ def training_windows(
     by_series = [rows_of(number, one, options) for number, one in enumerate(series)]
     rows = [part for part, _ in by_series]
     splits = np.array([_split_time(part, options.calibration_share) for part in rows], dtype=np.int64)  # (K,)
-    fit_rows = np.concatenate(
-        [part.values[part.event_times_ms < split] for part, split in zip(rows, splits, strict=True)]
+    old = [part.event_times_ms < split for part, split in zip(rows, splits, strict=True)]
+    fit_rows, newer_rows = (
+        np.concatenate([part.values[which == is_old] for part, which in zip(rows, old, strict=True)])
+        for is_old in (True, False)
     )
     left_out = derived.left_out + sum(left_out for _, left_out in by_series)
     if not len(fit_rows):
@@ -95,7 +102,8 @@ def training_windows(
         if is_empty:
             raise DataError(f"feature {name!r} has no value in the {len(fit_rows)} training rows: leave it out")
     scaling = Scaling.fit(fit_rows, derived.encoding.least_scales if derived.encoding else None)
-    total = sum(map(len, rows))
+    total, step_ms = sum(map(len, rows)), _step_ms(rows)
+    numeric = len(derived.encoding.fields) if derived.encoding else len(features)  # what is derived comes behind
     limit = max(1, min(options.max_windows, MAX_CELLS // (options.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))
     calibration = _Thinned(min(limit, max_calibration_windows), total - len(fit_rows))
@@ -103,17 +111,39 @@ def training_windows(
         split_times = splits[batch.slots]
         fit.add(batch, batch.end_times_ms < split_times, scaling)
         calibration.add(batch, batch.start_times_ms >= split_times)
-    shape = (0, options.window_size, len(features))
+    if min(len(fit), len(calibration)) < MIN_WINDOWS:
+        raise DataError(_too_few(fit, calibration, options, total, step_ms))
     return TrainingWindows(
         features,
         derived,
         scaling,
-        fit.joined(shape, "train on", options, total),
-        calibration.joined(shape, "calibrate on", options, total),
-        _step_ms(rows),
+        fit.windows(),
+        calibration.windows(),
+        calibration.end_times_ms(),
+        step_ms,
         total,
         left_out,
         digest,
+        data_doubts(features[:numeric], fit_rows[:, :numeric], newer_rows[:, :numeric]),
+    )
+
+
+def _too_few(fit: _Thinned, calibration: _Thinned, options: WindowOptions, rows: int, step_ms: float) -> str:
+    """Return what there is too little of, and what to do about it."""
+    found, use = (fit, "train on") if len(fit) < MIN_WINDOWS else (calibration, "calibrate on")
+    text = (
+        f"only {len(found)} windows of {options.window_size} rows to {use}, at least {MIN_WINDOWS} are needed, "
+        f"from {rows} rows: "
+    )
+    if step_ms > options.max_gap_ms:
+        return (
+            f"{text}they are usually {step_ms:.0f} ms apart, but after {options.max_gap_ms} ms a window begins anew: "
+            "set window.max_gap_ms to some steps"
+        )
+    least = math.ceil((options.window_size + MIN_WINDOWS) / min(options.calibration_share, 0.5))
+    return (
+        f"{text}give a longer series (about {least} rows without gaps or more), a smaller window_size, "
+        "or a larger max_gap_ms"
     )
 
 
@@ -124,6 +154,7 @@ class _Thinned:
         self._every = max(1, math.ceil(most / limit))
         self._seen = 0
         self._kept: list[Floats] = []
+        self._times: list[Ints] = []
 
     def add(self, batch: WindowBatch, chosen: Flags, scaling: Scaling | None = None) -> None:
         positions = np.flatnonzero(chosen)
@@ -132,17 +163,18 @@ class _Thinned:
         if len(kept):
             values = batch.values[kept]
             self._kept.append(values if scaling is None else scaling.apply(values))
+            self._times.append(batch.end_times_ms[kept])
 
-    def joined(self, shape: tuple[int, int, int], use: str, options: WindowOptions, rows: int) -> Floats:
-        windows = np.concatenate(self._kept) if self._kept else np.zeros(shape, dtype=np.float32)
-        if len(windows) < MIN_WINDOWS:
-            least = math.ceil((options.window_size + MIN_WINDOWS) / min(options.calibration_share, 0.5))
-            raise DataError(
-                f"only {len(windows)} windows of {options.window_size} rows to {use}, at least {MIN_WINDOWS} are "
-                f"needed, from {rows} rows: give a longer series (about {least} rows without gaps or more), "
-                "a smaller window_size, or a larger max_gap_ms"
-            )
-        return windows
+    def __len__(self) -> int:
+        return sum(map(len, self._kept))
+
+    def windows(self) -> Floats:
+        """Return what was kept, (n, W, F)."""
+        return np.concatenate(self._kept)
+
+    def end_times_ms(self) -> Ints:
+        """Return the event time (n,) of the newest row of each."""
+        return np.concatenate(self._times)
 
 
 def _check(series: Sequence[Series]) -> None:
@@ -253,7 +285,7 @@ def _constants(features: tuple[str, ...], scaling: Scaling, options: WindowOptio
 
 def _step_ms(rows: list[RowBatch]) -> float:
     steps: Ints = np.concatenate([np.diff(part.event_times_ms) for part in rows])
-    return float(np.median(steps[steps > 0]))
+    return float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
 
 
 def _digest(series: Sequence[Series]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -50,11 +51,18 @@ def train(
         BundleError: the bundle cannot be written, or the one to start from not be read.
     """
     of, begin = settings.input, None if start is None else load_bundle(start)
-    series = read_series(data, of.key_field, of.time_field, of.value_fields, settings.features.category_fields)
+    progress = progress or sys.stderr
+    series = read_series(
+        data,
+        of.key_field,
+        of.time_field,
+        of.value_fields,
+        settings.features.category_fields,
+        tell=partial(print, file=progress),
+    )
     edges.policies_by_input(
         settings, (*series[0].features, *series[0].categories)
     )  # what `run` would refuse must not cost a training first
-    progress = progress or sys.stderr
     if of.key_field is None:
         _doubt_single_keys(series, progress)
     bundle = training.train(series, train_options(settings), StreamProgress(progress), begin)
