@@ -24,9 +24,9 @@ def data_doubts(features: Sequence[str], fit: NDArray[np.float32], newer: NDArra
         fit: (N, F) rows that are trained on, NaN = missing; every feature has a value in one of them.
         newer: (M, F) rows that are calibrated on, NaN = missing.
     """
-    never: Flags = np.isclose(np.nanmin(fit, axis=0), np.nanmax(fit, axis=0), rtol=0.0, atol=0.0)
+    never: Flags = np.nanmin(fit, axis=0) == np.nanmax(fit, axis=0)
     missing: Flags = np.isnan(np.concatenate([fit, newer])).mean(axis=0) > MOSTLY
-    unseen: Flags = np.isnan(newer).all(axis=0) & np.bool_(len(newer) > 0)
+    unseen: Flags = np.count_nonzero(~np.isnan(newer), axis=0) < min(len(newer), 1)
     sentences = (
         (never, "one value only in the rows to train on: any other value will stand out"),
         (missing, f"no value in more than {MOSTLY:.0%} of the rows: what window.missing fills in is learnt"),
