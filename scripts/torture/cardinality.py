@@ -78,9 +78,16 @@ class Memory:
         self.worker, self._server = worker, server
         self.rss_bytes: list[int] = []
         self.store_bytes: list[int] = []
+        self._seen = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
         self._thread.start()
+
+    def peak_bytes(self) -> int:
+        """Return the most that the worker needed since this was asked last, or needs now."""
+        found = [*self.rss_bytes[self._seen :], self.worker.rss_bytes()]
+        self._seen = len(self.rss_bytes)
+        return max(found)
 
     def close(self) -> None:
         """End the thread."""
@@ -127,14 +134,14 @@ def _run(context: Context, *, restarts: bool) -> Result:
         worker = trial.workers.start(0)
         writer = Writer(trial.setup.checked_servers, trial.setup.name)
         memory = Memory(worker, server)
-        usual_bytes = evicted = 0
+        peaks_bytes: list[int] = []  # of each part: what is in use at one moment goes up and down with the batches
+        evicted = 0
         try:
             for part in range(PARTS):
                 start, end = (workload.records * share // PARTS for share in (part, part + 1))
                 writer.write(crowd.records(start, end))
                 wait_until(lambda: trial.watch.newest() == crowd.ends, f"{crowd.ends} committed", PROGRESS_TIMEOUT_S)
-                usual_bytes = usual_bytes or worker.rss_bytes()
-                growth_bytes = worker.rss_bytes() - usual_bytes
+                peaks_bytes.append(memory.peak_bytes())
                 if restarts and part < RESTARTS:
                     evicted += int(worker.metric("evicted_keys_total"))
                     trial.exit_codes += trial.workers.stop()
@@ -145,7 +152,7 @@ def _run(context: Context, *, restarts: bool) -> Result:
         figures = {name: int(worker.metric(name)) for name in ("evicted_keys_total", "keys", "dead_letters_total")}
         trial.exit_codes += trial.workers.stop()
         figures["evicted_keys_total"] += evicted
-        return _judge(trial, crowd, memory, growth_bytes, figures)
+        return _judge(trial, crowd, memory, peaks_bytes[-1] - peaks_bytes[0], figures)
 
 
 def _judge(trial: Trial, crowd: Crowd, memory: Memory, growth_bytes: int, counted: dict[str, int]) -> Result:

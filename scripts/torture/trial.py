@@ -123,7 +123,7 @@ class Setup:
                 "commit_interval_ms": 100,
             },
             "model": {"max_batch_size": 256, "max_wait_ms": 5, "device": "cpu", "threads": 1},
-            "threshold": {"min_windows": 10, "smoothing": oracle.SMOOTHING},
+            "threshold": {"rule": "sigma", "min_windows": 10, "smoothing": oracle.SMOOTHING},
             "episode": {"merge_gap_windows": 5},
             "state": {"redis_url": self.redis_url, "key_prefix": "torture", "checkpoint_interval_ms": 1_000},
             "limits": {"max_keys": max(1_000, self.workload.keys)},
