@@ -16,7 +16,7 @@ class ThresholdSettings(Section):
     """When a score is anomalous."""
 
     rule: Literal["sigma", "static", "quantile", "block_maxima", "mad", "pot", "dspot", "conformal"] = Field(
-        "sigma",
+        "block_maxima",
         description="Mean + k sigma; fixed; running quantile; evidence against the usual worst of 80 windows; median +"
         " k MAD; Pareto tail, or the same off a moving level; rank among the newest 256 scores.",
     )
@@ -49,6 +49,6 @@ class EpisodeSettings(Section):
     )
     min_duration_windows: Positive = Field(1, description="Anomalous windows in a row needed to open an episode.")
     merge_gap_windows: Annotated[int, Field(ge=0)] = Field(
-        32, description="Quiet windows after which an episode closes; a relapse before that is the same episode."
+        64, description="Quiet windows after which an episode closes; a relapse before that is the same episode."
     )
     update_interval_ms: Millis = Field(300_000, description="Event time between two updates of an open episode.")

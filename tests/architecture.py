@@ -109,6 +109,7 @@ HOME_OF = {
     "pydantic": (
         "streamae.config",
         "streamae.config_section",
+        "streamae.config_decision",
         "streamae.config_training",
         "streamae.config_sources",
     ),

@@ -62,7 +62,7 @@ def settings(**sections: dict[str, Any]) -> Settings:
         "output": {"topic": EVENTS, "dead_letter_topic": DEAD, "commit_interval_ms": 1},
         "window": {"max_gap_ms": 60_000},
         "model": {"max_batch_size": 64, "max_wait_ms": 0},
-        "threshold": {"min_windows": 20},
+        "threshold": {"rule": "sigma", "min_windows": 20},
         "episode": {"merge_gap_windows": 5},
         "state": {"checkpoint_interval_ms": 10},
         "limits": {"max_keys": 1_000},

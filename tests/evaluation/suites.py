@@ -14,7 +14,7 @@ from streamae.evaluation.synthetic import generate
 TRAIN_ROWS, ROWS, WINDOW = 200, 560, 8
 QUICK = Settings(
     train=TrainSettings(window_size=WINDOW, hidden_size=4, recent_steps=4, max_steps=8, batch_size=32),
-    threshold=ThresholdSettings(min_windows=32),
+    threshold=ThresholdSettings(rule="sigma", min_windows=32),  # its knob k bounds the alarms of k = 3 from below
 )
 
 

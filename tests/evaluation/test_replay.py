@@ -8,7 +8,7 @@ import numpy as np
 
 from streamae.batches import ErrorBatch, Floats, Series
 from streamae.config import InputSettings, LimitSettings, Settings, StateSettings
-from streamae.config_decision import EpisodeSettings
+from streamae.config_decision import EpisodeSettings, ThresholdSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
@@ -58,6 +58,7 @@ def engine_on(broker: MemoryBroker, tap: Tap | None = None) -> Engine:
             key_field=KEY_FIELD, time_field=TIME_FIELD, value_fields=(VALUES_FIELD,), max_poll_records=97
         ),
         state=StateSettings(store="memory"),
+        threshold=ThresholdSettings(rule="sigma"),  # judges the score itself: one figure to compare
         episode=EpisodeSettings(update_interval_ms=2 * STEP_MS),
         limits=LimitSettings(max_keys=8),
     )

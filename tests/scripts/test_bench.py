@@ -68,7 +68,7 @@ def test_engine_and_naive_loop_judge_every_window_alike() -> None:
     def observe(windows: WindowBatch, _: ScoreBatch, verdicts: VerdictBatch) -> None:
         seen.append((windows, verdicts))
 
-    embedded = EmbeddedEngine(bundle, KEYS, 1, ForgetfulStore(), NullModel())
+    embedded = EmbeddedEngine(bundle, KEYS, 1, ForgetfulStore(), NullModel(), "sigma")
     embedded.engine.observer = observe
     naive = NaiveDetector(bundle.features, WINDOW, null_score)
     records = Traffic(KEYS, bundle.features).rows(ROWS)
