@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--from", dest="start", type=Path, metavar="BUNDLE", help="train the weights of this bundle further"
     )
+    train.add_argument("--tune", action="store_true", help="look for the size of the bottleneck first")
 
     _command(commands, "run", _run, "run the daemon", "run --config streamae.toml --service.log_level debug")
 
@@ -242,7 +243,8 @@ def _train(invocation: Invocation) -> int:
     loaded = _load(invocation)
     from streamae.runtime.commands import train
 
-    return train(loaded.settings, invocation.options.data, invocation.options.bundle, start=invocation.options.start)
+    of = invocation.options
+    return train(loaded.settings, of.data, of.bundle, start=of.start, tune=of.tune)
 
 
 def _run(invocation: Invocation) -> int:

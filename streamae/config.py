@@ -283,9 +283,9 @@ class Settings(Section):
             ),
             (
                 self.train.variational_weight > 0
-                and self.train.kind in {"lstm", "gru"}
+                and self.train.kind in {"lstm", "gru", "auto"}
                 and not self.train.bottleneck_size,
-                "train.variational_weight: needs train.bottleneck_size with kind = lstm or gru",
+                "train.variational_weight: needs train.bottleneck_size with kind = lstm, gru or auto",
             ),
         ]
         return [line for is_wrong, line in checks if is_wrong]

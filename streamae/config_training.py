@@ -9,16 +9,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from streamae.config_section import Positive, Section
+from streamae.config_section import Millis, Positive, Section
 
 
 class TrainSettings(Section):
     """`streamae train`."""
 
-    kind: Literal["lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore"] = Field(
-        "lstm",
-        description="Autoencoder: recurrent (lstm, gru), dense, or causal convolutions (conv); or a baseline without "
-        "training steps.",
+    kind: Literal["lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore", "auto"] = (
+        Field(
+            "lstm",
+            description="Autoencoder: recurrent (lstm, gru), dense, or causal convolutions (conv); or a baseline without "
+            "training steps; auto tries some and takes what tells injected anomalies best from calibration rows.",
+        )
+    )
+    search_budget_ms: Millis = Field(
+        600_000, description="auto and --tune: once this time is used up, no further candidate is begun."
     )
     window_size: Annotated[int, Field(ge=4, le=4_096)] = Field(32, description="Steps of a window (W).")
     components: Annotated[int, Field(ge=0, le=4_096)] = Field(

@@ -20,7 +20,8 @@ from streamae.config import Settings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.model.bundle import load_bundle
-from streamae.model.training import TrainOptions, train
+from streamae.model.train_options import TrainOptions
+from streamae.model.training import train
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.telemetry import Telemetry
 from tests.daemons import Daemon, Sections

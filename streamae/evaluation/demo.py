@@ -36,7 +36,8 @@ from streamae.evaluation.stories import choose, story
 from streamae.evaluation.synthetic import Kind, SyntheticStream, generate
 from streamae.model.bundle import Bundle
 from streamae.model.progress import StreamProgress
-from streamae.model.training import TrainOptions, train
+from streamae.model.train_options import TrainOptions
+from streamae.model.training import train
 from streamae.runtime import logs
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.telemetry import Telemetry

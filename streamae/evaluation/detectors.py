@@ -32,6 +32,7 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
     "ridge": {"kind": "ridge"},
     "nearest_windows": {"kind": "nearest_windows"},
     "zscore": {"kind": "zscore"},
+    "auto": {"kind": "auto"},
 }
 DECISIONS: Mapping[str, Mapping[str, Any]] = {  # changes to the threshold section
     "sigma8": {"rule": "sigma", "k": 8.0},

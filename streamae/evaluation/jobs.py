@@ -29,7 +29,8 @@ from streamae.evaluation.metrics import runs
 from streamae.evaluation.results import Curves, Place, Result, failure
 from streamae.evaluation.suite import LabelledSeries, SuiteSeries
 from streamae.model.bundle import Bundle, load_bundle
-from streamae.model.training import TrainOptions, train
+from streamae.model.train_options import TrainOptions
+from streamae.model.training import train
 from streamae.runtime.commands import train_options
 
 GAP_STEPS = 64  # a gap of fewer usual steps never restarts a window, however long a step is

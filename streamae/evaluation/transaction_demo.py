@@ -23,7 +23,8 @@ from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.evaluation.replay import KEY_FIELD, TIME_FIELD, VALUES_FIELD
 from streamae.evaluation.transactions import DAY_MS, Fraud, TransactionStream, generate_transactions
 from streamae.model.progress import StreamProgress
-from streamae.model.training import TrainOptions, train
+from streamae.model.train_options import TrainOptions
+from streamae.model.training import train
 from streamae.runtime import logs
 
 CARDS = 60

@@ -39,6 +39,26 @@ class NoProgress:
     def finish(self, summary: str) -> None: ...
 
 
+class PartProgress:
+    """Passes on what one of several trainings says, with its name in front; warnings of each would only confuse."""
+
+    def __init__(self, whole: Progress, title: str) -> None:
+        """Speak through `whole`."""
+        self._whole, self._title = whole, title
+
+    def start(self, steps: int, summary: str) -> None:
+        """Pass on, titled."""
+        self._whole.start(steps, f"{self._title}: {summary}")
+
+    def step(self, step: int, train_loss: float, validation_loss: float | None) -> None:
+        """Pass on."""
+        self._whole.step(step, train_loss, validation_loss)
+
+    def finish(self, summary: str) -> None:
+        """Pass the first line on, titled."""
+        self._whole.finish(f"{self._title}: {summary.partition(chr(10))[0]}")
+
+
 class StreamProgress:
     """Writes to a text stream: on a terminal one line that is redrawn, else one line a validation check."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from streamae import __version__
-from streamae.batches import Floats, Series
-from streamae.core.encoding import FeatureOptions
+from streamae.batches import Doubles, Floats, Series
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
-from streamae.model.architecture import BASELINES, MEMORY, Architecture, Kind
+from streamae.model.architecture import BASELINES, MEMORY, Architecture
 from streamae.model.baselines import Baseline, usual_components
 from streamae.model.bundle import Bundle, Scalar
 from streamae.model.encoder_decoder import EncoderDecoder
@@ -31,76 +30,14 @@ from streamae.model.networks import network_of
 from streamae.model.objective import Objective, burn_in, losses
 from streamae.model.progress import NoProgress, Progress
 from streamae.model.runner import Runner, choose_device
+from streamae.model.search import Candidate, choose_kind, choose_size, table
+from streamae.model.train_options import SMALL_HIDDEN_SIZE, TrainOptions
 from streamae.model.training_checks import check_network
 from streamae.model.training_windows import TrainingWindows, training_windows
-from streamae.model.window_options import Policy, WindowOptions
 
 CHECK_STEPS = 50  # most optimiser steps between two validation checks
-SMALL_HIDDEN_SIZE = 128  # up to here a second thread gains a fifth, and on a busy machine costs a factor of four
 OBJECTIVE = ("variational_weight", "noise_sd", "mask_share", "sparsity", "trim_share", "l1")  # options that shape it
 VALIDATION_WINDOWS = 2_048  # evenly thinned: enough to tell better from worse
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """The plain values of the training and window settings; meanings and defaults as there (see the settings table).
-
-    Attributes:
-        kind, components, window_size, hidden_size, layers, bottleneck_size, recent_steps: shape of the network.
-        dropout, weight_decay, l1, learning_rate, batch_size, clip_norm: of the optimiser.
-        variational_weight, noise_sd, mask_share, sparsity, trim_share: variants of the loss (see `Objective`).
-        max_epochs, max_steps, patience: when to stop.
-        calibration_share, max_windows, memory_windows: what to train on, and how much of it to remember.
-        whitening: errors by the level of each feature, or by that of all.
-        seed: of weights, order and dropout.
-        stride, grid_ms, grid_merge, max_gap_ms, missing, missing_overrides, missing_constant, max_imputed_share: how
-            rows become windows, as in the live stream.
-        features: what is derived from the fields before anything else.
-        device, threads: where to train; threads 0 = one for small networks (`SMALL_HIDDEN_SIZE`), else torch's choice.
-    """
-
-    kind: Kind = "lstm"
-    window_size: int = 32
-    components: int = 0
-    hidden_size: int = 64
-    layers: int = 1
-    bottleneck_size: int = 0
-    recent_steps: int = 8
-    dropout: float = 0.0
-    weight_decay: float = 1e-4
-    l1: float = 0.0
-    variational_weight: float = 0.0
-    noise_sd: float = 0.0
-    mask_share: float = 0.0
-    sparsity: float = 0.0
-    trim_share: float = 0.0
-    learning_rate: float = 2e-3
-    batch_size: int = 64
-    max_epochs: int = 50
-    max_steps: int = 1_200
-    patience: int = 5
-    clip_norm: float = 1.0
-    calibration_share: float = 0.2
-    max_windows: int = 200_000
-    memory_windows: int = 64
-    whitening: Literal["feature", "overall"] = "feature"
-    seed: int = 0
-    stride: int = 1
-    grid_ms: int | None = None
-    grid_merge: Literal["last", "mean"] = "last"
-    max_gap_ms: int = 3_600_000
-    missing: Policy = "previous"
-    missing_overrides: Mapping[str, Policy] = field(default_factory=dict)
-    missing_constant: float | None = None
-    max_imputed_share: float = 0.5
-    features: FeatureOptions = field(default_factory=FeatureOptions)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = 0
-
-    def windows(self) -> WindowOptions:
-        """Return the part that decides how series become windows."""
-        names = [entry.name for entry in dataclasses.fields(WindowOptions)]
-        return WindowOptions(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +49,29 @@ class _Fit:
     train_loss: float
     validation_loss: float
     reason: str
+    checks: list[tuple[int, float, float]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Training:
+    """A bundle and how it came to be.
+
+    Attributes:
+        bundle: the result.
+        windows: it was trained and calibrated on.
+        checks: (n, 3) at each validation check the step, the mean training loss since the check before, and the
+            validation loss; a single row for what is fitted at once.
+        warnings: what a person should hear before trusting it.
+        candidates: what was compared to find kind or size; empty where both were given.
+        compared: `kind`, `size`, or nothing.
+    """
+
+    bundle: Bundle
+    windows: TrainingWindows
+    checks: Doubles
+    warnings: tuple[str, ...]
+    candidates: tuple[Candidate, ...] = ()
+    compared: Literal["", "kind", "size"] = ""
 
 
 def train(
@@ -130,17 +90,56 @@ def train(
         DataError: the series cannot be used; the message says what to do.
         ConfigError: the options do not fit together or `start`, or ask for a device that is not there.
     """
+    return run_training(series, options, progress, start).bundle
+
+
+def run_training(
+    series: Sequence[Series],
+    options: TrainOptions,
+    progress: Progress | None = None,
+    start: Bundle | None = None,
+    *,
+    tune: bool = False,
+) -> Training:
+    """Do what `train` does, and return with the bundle what a report wants to know.
+
+    Args:
+        series, options, progress, start: see `train`.
+        tune: look for the size of the bottleneck first (`search.choose_size`).
+
+    Raises:
+        DataError, ConfigError: see `train`.
+    """
+    is_auto, heard = options.kind == "auto", progress or NoProgress()
+    if start is not None and (tune or is_auto):
+        raise ConfigError(["train: a bundle to start from has its kind and size: leave --tune, auto or --from out"])
+    if tune and is_auto:
+        raise ConfigError(["train: --tune needs a train.kind: let auto find one first, then tune that"])
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads or (1 if options.hidden_size <= SMALL_HIDDEN_SIZE else before))
     try:
-        return _train(series, options, progress or NoProgress(), start)
+        windows = training_windows(series, options.windows())
+
+        def fit(chosen: TrainOptions, heard: Progress) -> Training:
+            return _train(windows, chosen, heard, start)
+
+        if is_auto:
+            found, candidates = choose_kind(options, windows.calibration, fit, heard)
+            heard.finish(f"{table(candidates)}\n{found.bundle.architecture.kind} is taken{_warned(found.warnings)}")
+            return dataclasses.replace(found, candidates=tuple(candidates), compared="kind")
+        if tune:
+            shape = _architecture(options, windows, 0)
+            size, candidates = choose_size(options, shape, windows.calibration, fit, heard)
+            heard.finish(f"{table(candidates)}\ntrain.bottleneck_size = {size} is taken{' (the usual)' * (not size)}")
+            found = fit(dataclasses.replace(options, bottleneck_size=size), heard)
+            return dataclasses.replace(found, candidates=tuple(candidates), compared="size")
+        return fit(options, heard)
     finally:
         torch.set_num_threads(before)
 
 
-def _train(series: Sequence[Series], options: TrainOptions, progress: Progress, start: Bundle | None) -> Bundle:
+def _train(windows: TrainingWindows, options: TrainOptions, progress: Progress, start: Bundle | None) -> Training:
     device = choose_device(options.device)
-    windows = training_windows(series, options.windows())
     memory = remember(windows.fit, options.memory_windows) if options.memory_windows else None
     architecture = _architecture(options, windows, 0 if memory is None else len(memory))
     validation = windows.scaling.apply(_thinned(windows.calibration, VALIDATION_WINDOWS))
@@ -176,12 +175,17 @@ def _train(series: Sequence[Series], options: TrainOptions, progress: Progress, 
     derived = windows.derived
     history = score_history(derived.series, derived.options, windows.scaling, runner, calibration)
     metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals) | checked.metrics
+    warnings = (*windows.doubts, *checked.warnings)
     progress.finish(
         f"{fit.reason} after {fit.steps} steps: validation loss {fit.validation_loss:.4f}, "
-        f"{metrics['validation_loss_of_mean']:.4f} for always saying the mean"
-        + "".join(f"\nwarning: {text}" for text in (*windows.doubts, *checked.warnings))
+        f"{metrics['validation_loss_of_mean']:.4f} for always saying the mean" + _warned(warnings)
     )
-    return dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
+    done = dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
+    return Training(done, windows, np.array(fit.checks, dtype=np.float64), warnings)
+
+
+def _warned(warnings: Sequence[str]) -> str:
+    return "".join(f"\nwarning: {text}" for text in warnings)
 
 
 def _weights_to_start_from(start: Bundle, of: Architecture, features: tuple[str, ...]) -> dict[str, Tensor]:
@@ -214,16 +218,18 @@ def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: Trai
     order = torch.Generator().manual_seed(options.seed)
     best, best_weights, checks_without, train_loss, reason = float("inf"), _copied(network), 0, 0.0, "limit reached"
     progress.start(most, f"training on {len(fit)} windows, validating on {len(validation)}, on {device.type}")
-    step = 0
+    step, checks, since_check = 0, list[tuple[int, float, float]](), list[float]()
     while step < most and checks_without < options.patience:
         shuffled = torch.randperm(len(windows), generator=order)
         for chosen in torch.split(shuffled, options.batch_size):
             step += 1
             train_loss = _step(objective, optimiser, windows[chosen].to(device), options.clip_norm)
             is_check = step % every == 0 or step == most
+            since_check.append(train_loss)
             held_out_loss = _validate(network, held_out, device) if is_check else None
             if held_out_loss is not None:
-                checks_without += 1
+                checks.append((step, float(np.mean(since_check)), held_out_loss))
+                since_check, checks_without = [], checks_without + 1
                 if held_out_loss < best:
                     best, best_weights, checks_without = held_out_loss, _copied(network), 0
             progress.step(step, train_loss, held_out_loss)
@@ -231,7 +237,7 @@ def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: Trai
                 break
     if checks_without == options.patience:
         reason = "no better for a while"
-    return _Fit(best_weights, step, train_loss, best, reason)
+    return _Fit(best_weights, step, train_loss, best, reason, checks)
 
 
 def _fit_at_once(network: nn.Module, fit: Floats, validation: Floats, progress: Progress) -> _Fit:
@@ -242,7 +248,7 @@ def _fit_at_once(network: nn.Module, fit: Floats, validation: Floats, progress: 
         network.fit(torch.from_numpy(fit))
     loss, held_out = (_validate(network, torch.from_numpy(part), torch.device("cpu")) for part in (fit, validation))
     progress.step(1, loss, held_out)
-    return _Fit(_copied(network), 1, loss, held_out, "fitted")
+    return _Fit(_copied(network), 1, loss, held_out, "fitted", [(1, loss, held_out)])
 
 
 def _step(objective: Objective, optimiser: torch.optim.Optimizer, z: Tensor, clip_norm: float) -> float:
@@ -268,6 +274,7 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _architecture(options: TrainOptions, windows: TrainingWindows, memory_windows: int) -> Architecture:
+    assert options.kind != "auto"  # it was chosen
     features, components = len(windows.features), 0
     if options.kind in BASELINES:
         components = usual_components(options.kind, options.components, len(windows.fit), options.window_size, features)
@@ -314,5 +321,6 @@ def _recorded(options: TrainOptions) -> dict[str, Scalar]:
     """Return the options that shape the result as plain values."""
     plain = dataclasses.asdict(options)
     overrides = plain.pop("missing_overrides")
-    del plain["device"], plain["threads"], plain["features"]  # what was derived is in the bundle itself
+    for name in ("device", "threads", "search_budget_ms", "features"):  # what was derived is in the bundle itself
+        del plain[name]
     return plain | {f"missing_overrides.{name}": policy for name, policy in overrides.items()}

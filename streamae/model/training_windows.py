@@ -40,7 +40,7 @@ class TrainingWindows:
         scaling: of the fit rows.
         fit: (B, W, F) float32 scaled and squashed windows that end before the split of their series.
         calibration: (B, W, F) float32 in the features' own units, from after the split.
-        calibration_times_ms: (B,) int64 event time of the newest row of each of these.
+        fit_times_ms, calibration_times_ms: (B,) int64 event time of the newest row of each of these.
         step_ms: median time between two rows of a series.
         rows: rows of all series.
         left_out: records that became no row: late, duplicate, or without a required value.
@@ -53,6 +53,7 @@ class TrainingWindows:
     scaling: Scaling
     fit: Floats
     calibration: Floats
+    fit_times_ms: Ints
     calibration_times_ms: Ints
     step_ms: float
     rows: int
@@ -119,6 +120,7 @@ def training_windows(
         scaling,
         fit.windows(),
         calibration.windows(),
+        fit.end_times_ms(),
         calibration.end_times_ms(),
         step_ms,
         total,

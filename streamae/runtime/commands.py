@@ -20,10 +20,10 @@ from streamae.connectors.files import read_series
 from streamae.core.encoding import FeatureOptions
 from streamae.core.grid import longest_gap_ms
 from streamae.errors import ExitCode
-from streamae.model import training
 from streamae.model.bundle import load_bundle
 from streamae.model.progress import StreamProgress
-from streamae.model.training import TrainOptions
+from streamae.model.train_options import TrainOptions
+from streamae.model.training import run_training
 from streamae.runtime import edges
 
 
@@ -34,6 +34,8 @@ def train(
     out: TextIO | None = None,
     progress: TextIO | None = None,
     start: Path | None = None,
+    *,
+    tune: bool = False,
 ) -> ExitCode:
     """Train on files and write the bundle.
 
@@ -44,6 +46,7 @@ def train(
         out: gets one line about the result; standard output by default.
         progress: gets warnings and the progress; standard error by default.
         start: of a bundle whose weights are trained further; may be the same directory.
+        tune: look for the size of the bottleneck first.
 
     Raises:
         DataError: the files cannot be used.
@@ -65,7 +68,7 @@ def train(
     )  # what `run` would refuse must not cost a training first
     if of.key_field is None:
         _doubt_single_keys(series, progress)
-    bundle = training.train(series, train_options(settings), StreamProgress(progress), begin)
+    bundle = run_training(series, train_options(settings), StreamProgress(progress), begin, tune=tune).bundle
     bundle.save(directory)
     rows, features = sum(map(len, series)), len(bundle.features)
     print(

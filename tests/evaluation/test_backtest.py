@@ -18,7 +18,8 @@ from streamae.core.scoring import ScoreHistory
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KNOBS, backtest
 from streamae.evaluation.transactions import DAY_MS, generate_transactions
-from streamae.model.training import TrainOptions, train
+from streamae.model.train_options import TrainOptions
+from streamae.model.training import train
 from tests.engines import tiny_bundle
 
 ROWS, SPIKE = 400, 300

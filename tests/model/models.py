@@ -13,7 +13,7 @@ from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.model.architecture import MEMORY, TRAINED, Architecture, Kind
 from streamae.model.bundle import Bundle
 from streamae.model.networks import network_of
-from streamae.model.training import TrainOptions
+from streamae.model.train_options import TrainOptions
 
 STEP_MS = 60_000
 KINDS = TRAINED

@@ -20,7 +20,8 @@ from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.networks import network_of
 from streamae.model.objective import losses
 from streamae.model.runner import Runner
-from streamae.model.training import TrainOptions, train
+from streamae.model.train_options import TrainOptions
+from streamae.model.training import train
 from streamae.model.window_options import WindowOptions
 from tests.model.models import KINDS, QUICK, architecture, network_weights, series, sines
 

@@ -17,7 +17,7 @@ from streamae.cli import main
 from streamae.config import Settings
 from streamae.errors import BundleError, ConfigError, DataError, ExitCode
 from streamae.model.bundle import load_bundle
-from streamae.model.training import TrainOptions
+from streamae.model.train_options import TrainOptions
 from streamae.runtime.commands import train, train_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,3 +180,16 @@ def test_training_bridges_no_longer_gap_than_the_live_stream() -> None:
     """On a grid both restart a window after a silence of its own length."""
     options = train_options(Settings.model_validate({"window": {"grid_ms": 250}, "train": {"window_size": 16}}))
     assert options.max_gap_ms == 16 * 250
+
+
+def test_the_command_line_tunes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--tune` compares sizes on the terminal and trains with the one that is marked."""
+    data = write_csv(tmp_path / "data.csv", keys=("a",))
+    flags = {f"train.{name}": str(value) for name, value in SMALL.items()} | {"input.value_fields": "load,temp"}
+    arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
+    assert main(["train", str(data), *arguments, "--tune", "--bundle", str(tmp_path / "bundle")]) == ExitCode.OK
+    told = capsys.readouterr().err.splitlines()
+    (marked,) = [line.split()[1] for line in told if line.startswith("*")]
+    bundle = load_bundle(tmp_path / "bundle")
+    assert str(bundle.architecture.code_size) == marked
+    assert any(line.startswith("tune: size 2: separation 0.") for line in told)
