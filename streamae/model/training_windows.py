@@ -91,11 +91,7 @@ def training_windows(
     by_series = [rows_of(number, one, options) for number, one in enumerate(series)]
     rows = [part for part, _ in by_series]
     splits = np.array([_split_time(part, options.calibration_share) for part in rows], dtype=np.int64)  # (K,)
-    old = [part.event_times_ms < split for part, split in zip(rows, splits, strict=True)]
-    fit_rows, newer_rows = (
-        np.concatenate([part.values[which == is_old] for part, which in zip(rows, old, strict=True)])
-        for is_old in (True, False)
-    )
+    fit_rows, newer_rows = _at_splits(rows, splits)
     left_out = derived.left_out + sum(left_out for _, left_out in by_series)
     if not len(fit_rows):
         raise DataError(f"only {sum(map(len, rows))} rows, {left_out} records left out (late, duplicate or incomplete)")
@@ -238,6 +234,13 @@ def _split_time(rows: RowBatch, share: float) -> int:
         return 0
     first = min(len(rows) - 1, max(1, math.floor(len(rows) * (1 - share))))
     return int(rows.event_times_ms[first])
+
+
+def _at_splits(rows: list[RowBatch], splits: Ints) -> tuple[Floats, Floats]:
+    """Return the values of all rows before the split of their series, and of those from there on."""
+    old = [part.event_times_ms < split for part, split in zip(rows, splits, strict=True)]
+    before = [part.values[which] for part, which in zip(rows, old, strict=True)]
+    return np.concatenate(before), np.concatenate([part.values[~which] for part, which in zip(rows, old, strict=True)])
 
 
 def windows_of(
