@@ -22,6 +22,7 @@ from streamae.errors import ConfigError, ExitCode, StreamaeError
 
 if TYPE_CHECKING:
     from streamae.config import LoadedSettings
+    from streamae.model.training import Training
 
 _FLAG = re.compile(r"--(?P<name>\w+\.\w+)(=(?P<value>.*))?", re.DOTALL)
 
@@ -47,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="where the bundle is written")
     train.add_argument(
         "--from", dest="start", type=Path, metavar="BUNDLE", help="train the weights of this bundle further"
+    )
+    train.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="where the HTML report is written (DIR.html, needs streamae[report])",
     )
     train.add_argument("--tune", action="store_true", help="look for the size of the bottleneck first")
 
@@ -244,7 +251,31 @@ def _train(invocation: Invocation) -> int:
     from streamae.runtime.commands import train
 
     of = invocation.options
-    return train(loaded.settings, of.data, of.bundle, start=of.start, tune=of.tune)
+    report = _training_report(of.report, of.bundle)
+    return train(loaded.settings, of.data, of.bundle, start=of.start, tune=of.tune, report=report)
+
+
+def _training_report(asked: Path | None, bundle: Path) -> Callable[[Training], None] | None:
+    """Return what writes the report beside the bundle, which holds nothing but itself.
+
+    Raises:
+        ConfigError: it was asked for and cannot be written; else a training does without, and says so.
+    """
+    path = asked or bundle.resolve().with_name(f"{bundle.resolve().name}.html")
+    try:
+        from streamae.evaluation.training_html import write_training
+    except ModuleNotFoundError as error:
+        text = f"{path}: the report needs {error.name}: install streamae[report]"
+        if asked is not None:
+            raise ConfigError([text]) from error
+        print(text, file=sys.stderr)
+        return None
+
+    def write(training: Training) -> None:
+        write_training(path, training)
+        print(f"{path}: report", file=sys.stderr)
+
+    return write
 
 
 def _run(invocation: Invocation) -> int:

@@ -25,25 +25,26 @@ TICKS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
+class Axis:
     """Maps values to y: linear, or by logarithm."""
 
     low: float
     high: float
     is_log: bool
+    height: int = HEIGHT
 
     def y(self, value: float) -> float:
         """Return the place of a value, kept inside."""
         low, high, value = (math.log10(v) if self.is_log else v for v in (self.low, self.high, max(value, self.low)))
         share = (min(value, high) - low) / (high - low)
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+        return round(self.height - BOTTOM - share * (self.height - TOP - BOTTOM), 1)
 
     def ticks(self) -> list[float]:
         """Return a few round values."""
         if self.is_log:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
             return [10.0**power for power in range(first, last + 1, max(1, (last - first) // 3))]
-        return _round_ticks(self.low, self.high, 3)
+        return round_ticks(self.low, self.high, 3)
 
 
 def score_curve(
@@ -60,10 +61,10 @@ def score_curve(
     """
     rows = len(scores)
     if not rows or not np.isfinite(scores).any():
-        return _svg(['<text x="50%" y="50%" class="label">nothing was scored</text>'])
+        return svg(['<text x="50%" y="50%" class="label">nothing was scored</text>'])
     kept = _thinned(scores)
     axis = _axis(scores[kept], thresholds[kept])
-    ticks = ticks or [(int(row), f"{int(row):,}") for row in _round_ticks(0, rows - 1, TICKS)]
+    ticks = ticks or [(int(row), f"{int(row):,}") for row in round_ticks(0, rows - 1, TICKS)]
     parts = [] if labels is None else [_band(*edges, rows, TOP, HEIGHT - BOTTOM, "truth") for edges in _spans(labels)]
     for value in axis.ticks():
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{axis.y(value)}" y2="{axis.y(value)}"/>')
@@ -77,14 +78,14 @@ def score_curve(
         _line(kept, np.where(np.isfinite(thresholds[kept]), thresholds[kept], np.nan), rows, axis, "threshold")
     )
     parts += [_band(*edges, rows, HEIGHT - BOTTOM, HEIGHT - BOTTOM + 5, "alarm") for edges in _spans(alarms)]
-    return _svg(parts)
+    return svg(parts)
 
 
 def bars(counts: Ints, names: Sequence[str]) -> str:
     """Draw a bar for each of the counts (N,), with some of the names below."""
     size, most = len(counts), max(int(counts.max(initial=0)), 1)
     step = (WIDTH - LEFT - RIGHT) / max(size, 1)
-    axis = _Axis(0.0, float(most), is_log=False)
+    axis = Axis(0.0, float(most), is_log=False)
     parts = []
     for value in sorted({0, most // 2, most}):
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{axis.y(value)}" y2="{axis.y(value)}"/>')
@@ -102,14 +103,15 @@ def bars(counts: Ints, names: Sequence[str]) -> str:
             parts.append(
                 f'<text class="label" x="{x + step / 2:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{name}</text>'
             )
-    return _svg(parts)
+    return svg(parts)
 
 
-def _svg(parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
+def svg(parts: Sequence[str], width: int = WIDTH, height: int = HEIGHT) -> str:
+    """Return a picture of these elements."""
+    return f'<svg viewBox="0 0 {width} {height}" role="img" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
 
 
-def _axis(scores: Doubles, thresholds: Doubles) -> _Axis:
+def _axis(scores: Doubles, thresholds: Doubles) -> Axis:
     known = scores[np.isfinite(scores)]
     compared = thresholds[np.isfinite(thresholds)]
     low, high = float(known.min()), float(known.max())
@@ -117,9 +119,9 @@ def _axis(scores: Doubles, thresholds: Doubles) -> _Axis:
         high = max(high, float(np.median(compared)))
     middle = float(np.median(known))
     if low > 0 and high > LOG_FROM * middle:
-        return _Axis(max(low, middle / 100) * 0.8, high * 1.3, is_log=True)
+        return Axis(max(low, middle / 100) * 0.8, high * 1.3, is_log=True)
     margin = 0.05 * (high - low) or 1.0
-    return _Axis(low - margin, high + margin, is_log=False)
+    return Axis(low - margin, high + margin, is_log=False)
 
 
 def _thinned(scores: Doubles) -> Ints:
@@ -134,7 +136,7 @@ def _thinned(scores: Doubles) -> Ints:
     )
 
 
-def _line(kept: Ints, values: Doubles, rows: int, axis: _Axis, name: str) -> str:
+def _line(kept: Ints, values: Doubles, rows: int, axis: Axis, name: str) -> str:
     """Return the curve, broken where there is no value."""
     pieces: list[str] = []
     is_on = False
@@ -160,11 +162,11 @@ def _x(row: float, rows: int) -> float:
     return round(LEFT + (WIDTH - LEFT - RIGHT) * row / max(rows, 1), 1)
 
 
-def _round_ticks(low: float, high: float, count: int) -> list[float]:
+def round_ticks(low: float, high: float, count: int) -> list[float]:
     """Return multiples of 1, 2 or 5 times a power of ten in [low, high], about `count` of them.
 
     Example:
-        >>> _round_ticks(0, 2300, 4)
+        >>> round_ticks(0, 2300, 4)
         [0.0, 500.0, 1000.0, 1500.0, 2000.0]
     """
     rough = max((high - low) / count, 1e-12)

@@ -95,9 +95,8 @@ def training_windows(
     left_out = derived.left_out + sum(left_out for _, left_out in by_series)
     if not len(fit_rows):
         raise DataError(f"only {sum(map(len, rows))} rows, {left_out} records left out (late, duplicate or incomplete)")
-    for name, is_empty in zip(features, np.isnan(fit_rows).all(axis=0), strict=True):
-        if is_empty:
-            raise DataError(f"feature {name!r} has no value in the {len(fit_rows)} training rows: leave it out")
+    for empty in np.flatnonzero(np.isnan(fit_rows).all(axis=0)).tolist():
+        raise DataError(f"feature {features[empty]!r} has no value in the {len(fit_rows)} training rows: leave it out")
     scaling = Scaling.fit(fit_rows, derived.encoding.least_scales if derived.encoding else None)
     total, step_ms = sum(map(len, rows)), _step_ms(rows)
     numeric = len(derived.encoding.fields) if derived.encoding else len(features)  # what is derived comes behind
@@ -238,9 +237,9 @@ def _split_time(rows: RowBatch, share: float) -> int:
 
 def _at_splits(rows: list[RowBatch], splits: Ints) -> tuple[Floats, Floats]:
     """Return the values of all rows before the split of their series, and of those from there on."""
-    old = [part.event_times_ms < split for part, split in zip(rows, splits, strict=True)]
-    before = [part.values[which] for part, which in zip(rows, old, strict=True)]
-    return np.concatenate(before), np.concatenate([part.values[~which] for part, which in zip(rows, old, strict=True)])
+    values = np.concatenate([part.values for part in rows])
+    is_old = np.concatenate([part.event_times_ms < split for part, split in zip(rows, splits, strict=True)])
+    return values[is_old], values[~is_old]
 
 
 def windows_of(

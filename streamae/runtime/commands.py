@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -23,7 +23,7 @@ from streamae.errors import ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.model.progress import StreamProgress
 from streamae.model.train_options import TrainOptions
-from streamae.model.training import run_training
+from streamae.model.training import Training, run_training
 from streamae.runtime import edges
 
 
@@ -36,6 +36,7 @@ def train(
     start: Path | None = None,
     *,
     tune: bool = False,
+    report: Callable[[Training], None] | None = None,
 ) -> ExitCode:
     """Train on files and write the bundle.
 
@@ -47,6 +48,7 @@ def train(
         progress: gets warnings and the progress; standard error by default.
         start: of a bundle whose weights are trained further; may be the same directory.
         tune: look for the size of the bottleneck first.
+        report: is handed the training once its bundle is written.
 
     Raises:
         DataError: the files cannot be used.
@@ -68,13 +70,16 @@ def train(
     )  # what `run` would refuse must not cost a training first
     if of.key_field is None:
         _doubt_single_keys(series, progress)
-    bundle = run_training(series, train_options(settings), StreamProgress(progress), begin, tune=tune).bundle
+    done = run_training(series, train_options(settings), StreamProgress(progress), begin, tune=tune)
+    bundle = done.bundle
     bundle.save(directory)
     rows, features = sum(map(len, series)), len(bundle.features)
     print(
         f"{directory}: bundle {bundle.version} from {rows} rows of {len(series)} keys with {features} features",
         file=out or sys.stdout,
     )
+    if report is not None:
+        report(done)
     return ExitCode.OK
 
 
