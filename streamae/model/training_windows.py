@@ -93,12 +93,10 @@ def training_windows(
     splits = np.array([_split_time(part, options.calibration_share) for part in rows], dtype=np.int64)  # (K,)
     fit_rows, newer_rows = _at_splits(rows, splits)
     left_out = derived.left_out + sum(left_out for _, left_out in by_series)
-    if not len(fit_rows):
-        raise DataError(f"only {sum(map(len, rows))} rows, {left_out} records left out (late, duplicate or incomplete)")
-    for empty in np.flatnonzero(np.isnan(fit_rows).all(axis=0)).tolist():
-        raise DataError(f"feature {features[empty]!r} has no value in the {len(fit_rows)} training rows: leave it out")
+    total = sum(map(len, rows))
+    _check_fit_rows(features, fit_rows, total, left_out)
     scaling = Scaling.fit(fit_rows, derived.encoding.least_scales if derived.encoding else None)
-    total, step_ms = sum(map(len, rows)), _step_ms(rows)
+    step_ms = _step_ms(rows)
     numeric = len(derived.encoding.fields) if derived.encoding else len(features)  # what is derived comes behind
     limit = max(1, min(options.max_windows, MAX_CELLS // (options.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))
@@ -123,6 +121,14 @@ def training_windows(
         digest,
         data_doubts(features[:numeric], fit_rows[:, :numeric], newer_rows[:, :numeric]),
     )
+
+
+def _check_fit_rows(features: tuple[str, ...], rows: Floats, total: int, left_out: int) -> None:
+    """Raise DataError unless every feature has a value to train on."""
+    if not len(rows):
+        raise DataError(f"only {total} rows, {left_out} records left out (late, duplicate or incomplete)")
+    for empty in np.flatnonzero(np.isnan(rows).all(axis=0)).tolist():
+        raise DataError(f"feature {features[empty]!r} has no value in the {len(rows)} training rows: leave it out")
 
 
 def _too_few(fit: _Thinned, calibration: _Thinned, options: WindowOptions, rows: int, step_ms: float) -> str:
