@@ -226,12 +226,14 @@ class ErrorBatch:
         expected: (B, F) float32 forecast of the newest row, in the features' own units.
         memory: (B, F) float32 mean squared distance to the nearest remembered window, each feature by itself; None
             where the model has no memory.
+        latent: (B, L) float32 code of each window; None unless the runner was asked for it.
     """
 
     recent: Floats
     forecast: Floats
     expected: Floats
     memory: Floats | None = None
+    latent: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -123,6 +123,9 @@ class OutputSettings(Section):
     scores_topic: Name | None = Field(
         None, description="Topic of one score per window, for the curve; unset = off: it is as much as the input."
     )
+    latent: bool = Field(
+        default=False, description="Add the network's code of the window to each score, for models further on."
+    )
     directory: Path = Field(Path("out"), description="Folder for the `files` sink.")
     source_uri: Name = Field("urn:streamae", description="CloudEvents `ce_source` of our events.")
     top_features: Positive = Field(5, description="Most features explained in an event.")
@@ -269,6 +272,10 @@ class Settings(Section):
             (
                 kafka.transaction_timeout_ms > kafka.max_poll_interval_ms,
                 "kafka.transaction_timeout_ms: must not exceed kafka.max_poll_interval_ms",
+            ),
+            (
+                self.output.latent and self.output.scores_topic is None,
+                "output.latent: needs output.scores_topic, whose messages carry the code",
             ),
             (sasl and kafka.sasl_mechanism is None, "kafka.sasl_mechanism: needed by kafka.security_protocol"),
             (sasl and kafka.sasl_username is None, "kafka.sasl_username: needed by kafka.security_protocol"),

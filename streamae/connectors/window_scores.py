@@ -11,12 +11,15 @@ import math
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
-from streamae.batches import Partition, Status, VerdictBatch, WindowBatch
+from streamae.batches import Floats, Partition, Status, VerdictBatch, WindowBatch
 from streamae.connectors.protocols import Message
 
+LATENT_DECIMALS = 5  # codes are of the order of one; more digits are rounding of the device
 
-class WindowScore(msgspec.Struct, frozen=True, kw_only=True):
+
+class WindowScore(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One window's verdict. Topic, partition, offset and time tell it from all others, also when it is repeated.
 
     Attributes:
@@ -25,6 +28,7 @@ class WindowScore(msgspec.Struct, frozen=True, kw_only=True):
         score: smoothed score that was compared; higher is more anomalous.
         threshold: entry threshold of the key; null while it is learning.
         anomalous: whether the window was judged anomalous.
+        latent: the network's code of the window, `LATENT_DECIMALS` decimals; the field is there only if it was asked for.
     """
 
     topic: str
@@ -34,6 +38,7 @@ class WindowScore(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     threshold: float | None
     anomalous: bool
+    latent: list[float] | None = None
 
 
 class ScoreWriter:
@@ -45,14 +50,23 @@ class ScoreWriter:
         self._encode = msgspec.json.Encoder().encode
 
     def messages(
-        self, verdicts: VerdictBatch, batch: WindowBatch, keys: Sequence[bytes], owners: Sequence[Partition]
+        self,
+        verdicts: VerdictBatch,
+        batch: WindowBatch,
+        keys: Sequence[bytes],
+        owners: Sequence[Partition],
+        latent: Floats | None = None,
     ) -> list[Message]:
         """Return one message a window.
 
         Args:
             verdicts, batch: B windows.
             keys, owners: key and input partition of each.
+            latent: (B, L) codes of the windows; None = they are not published.
         """
+        codes: list[list[float] | None] = [None] * len(batch)
+        if latent is not None:
+            codes = np.round(latent.astype(np.float64), LATENT_DECIMALS).tolist()
         columns = zip(
             owners,
             keys,
@@ -61,17 +75,30 @@ class ScoreWriter:
             verdicts.scores.tolist(),
             verdicts.thresholds.tolist(),
             (verdicts.statuses == Status.ANOMALOUS).tolist(),
+            codes,
             strict=True,
         )
         return [
             Message(
-                self._topic, key, self._value(owner, offset, time_ms, score, threshold, anomalous), (), owner, offset
+                self._topic,
+                key,
+                self._value(owner, offset, time_ms, score, threshold, anomalous, code),
+                (),
+                owner,
+                offset,
             )
-            for owner, key, offset, time_ms, score, threshold, anomalous in columns
+            for owner, key, offset, time_ms, score, threshold, anomalous, code in columns
         ]
 
     def _value(
-        self, owner: Partition, offset: int, time_ms: int, score: float, threshold: float, anomalous: bool
+        self,
+        owner: Partition,
+        offset: int,
+        time_ms: int,
+        score: float,
+        threshold: float,
+        anomalous: bool,
+        code: list[float] | None,
     ) -> bytes:
         return self._encode(
             WindowScore(
@@ -82,5 +109,6 @@ class ScoreWriter:
                 score=score,
                 threshold=threshold if math.isfinite(threshold) else None,
                 anomalous=anomalous,
+                latent=code,
             )
         )

@@ -18,9 +18,10 @@ from torch import Tensor
 from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import squash
 from streamae.errors import ConfigError, DeviceError, FatalError
-from streamae.model.architecture import MEMORY
+from streamae.model.architecture import MEMORY, TRAINED
 from streamae.model.baselines import Heads
 from streamae.model.bundle import Bundle
+from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.memory import Memory
 from streamae.model.networks import network_of
 
@@ -50,6 +51,8 @@ class Runner:
         threads: int = 0,
         stride: int = 1,
         network: Network | None = None,
+        *,
+        latent: bool = False,
     ) -> None:
         """Load the bundle's weights onto the device and run one small batch, so that the first real one is not slow.
 
@@ -62,9 +65,10 @@ class Runner:
                 other costs them more than they gain, and on a busy machine nearly everything.
             stride: rows between two windows of a key: so many forecasts are new in each window.
             network: stands in for `Autoencoder.forward` (same arguments and results), on the same device.
+            latent: return the code of each window too, which costs nothing but its transfer.
 
         Raises:
-            ConfigError: cuda is asked for and there is none.
+            ConfigError: cuda is asked for and there is none, or a code of a network that has none.
             DeviceError: the device does not work.
         """
         self.bundle = bundle
@@ -83,9 +87,12 @@ class Runner:
             self._means = torch.from_numpy(bundle.scaling.means.copy()).to(self._device)  # (F,) float64
             self._scales = torch.from_numpy(bundle.scaling.scales.copy()).to(self._device)  # (F,) float64
             self._network = network or self._load()
+            self._coder = self._network if latent and isinstance(self._network, EncoderDecoder) else None
             self._memory = self._load_memory()
         except RuntimeError as error:
             raise DeviceError(f"{self._device}: {error}") from error
+        if latent and self._coder is None:
+            raise ConfigError([f"output.latent: {bundle.architecture.kind} has no code: use {', '.join(TRAINED)}"])
         size, features = bundle.architecture.window_size, bundle.architecture.features
         self.run(np.zeros((1, size, features), dtype=np.float32))
 
@@ -112,15 +119,16 @@ class Runner:
             DeviceError: the device failed, or has too little memory for `ROW_MULTIPLE` windows.
             FatalError: an error is not finite.
         """
-        while (joined := self._try(values)) is None:
+        while (found := self._try(values)) is None:
             self._halve()
-        if not np.isfinite(joined).all():
+        joined, latent = found
+        if not np.isfinite(joined).all() or (latent is not None and not np.isfinite(latent).all()):
             raise FatalError("the model returned an error that is not finite: windows must be finite and complete")
         expected = self.bundle.scaling.invert(joined[2])
-        return ErrorBatch(joined[0], joined[1], expected, joined[3] if self._memory else None)
+        return ErrorBatch(joined[0], joined[1], expected, joined[3] if self._memory else None, latent)
 
-    def _try(self, values: Floats) -> Floats | None:
-        """Return all errors (3 or 4, B, F) in chunks of the present size, None if one of them ran out of memory."""
+    def _try(self, values: Floats) -> tuple[Floats, Floats | None] | None:
+        """Return all errors (3 or 4, B, F) and codes (B, L), in chunks of the present size; None = out of memory."""
         share = _round_up(-(-len(values) // self._threads))  # no thread is idle while there is work
         size = max(1, min(self._chunk_size, share))
         chunks = [values[start : start + size] for start in range(0, len(values), size)]
@@ -129,10 +137,14 @@ class Runner:
         if len(found) < len(parts):
             return None
         empty = np.zeros((4 if self._memory else 3, 0, values.shape[2]), dtype=np.float32)
-        return np.concatenate(found, axis=1) if found else empty
+        latent: Floats | None = None
+        if self._coder is not None:
+            codes = [code for _, code in found if code is not None]
+            latent = np.concatenate(codes) if codes else np.zeros((0, self._coder.code_size), dtype=np.float32)
+        return np.concatenate([errors for errors, _ in found], axis=1) if found else empty, latent
 
     @torch.inference_mode()
-    def _try_chunk(self, values: Floats) -> Floats | None:
+    def _try_chunk(self, values: Floats) -> tuple[Floats, Floats | None] | None:
         """Return what `_errors` does of a chunk, None if out of memory."""
         rows = len(values)
         missing = _round_up(rows) - rows
@@ -140,18 +152,28 @@ class Runner:
             values = np.concatenate([values, np.repeat(values[-1:], missing, axis=0)])
         try:
             raw = torch.from_numpy(np.ascontiguousarray(values)).to(self._device)  # (B, W, F)
-            errors: Floats = self._errors(raw)[:, :rows].cpu().numpy()
+            found, code = self._errors(raw)
+            errors: Floats = found[:, :rows].cpu().numpy()
+            latent: Floats | None = None if code is None else code[:rows].cpu().numpy()
         except RuntimeError as error:  # torch.OutOfMemoryError is one of them
             if "out of memory" not in str(error).lower():
                 raise DeviceError(f"{self._device}: {error}") from error
             return None
-        return errors
+        return errors, latent
 
-    def _errors(self, raw: Tensor) -> Tensor:
-        """Return recent errors, forecast errors, scaled forecast and, if there is one, memory's distances (3|4, B, F)."""
+    def _errors(self, raw: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return recent errors, forecast errors, scaled forecast and, if there is one, memory's distances (3|4, B, F).
+
+        With them the code (B, L) where it is asked for.
+        """
         standard = ((raw.double() - self._means) / self._scales).float()  # (B, W, F); squashing in 64 bits costs double
         scaled = squash(standard.clamp(-MAX_FLOAT, MAX_FLOAT), torch)  # (B, W, F), finite for every finite input
-        reconstruction, forecasts = self._network(scaled, self._recent_steps, self._forecast_steps)
+        code: Tensor | None = None
+        if self._coder is None:
+            reconstruction, forecasts = self._network(scaled, self._recent_steps, self._forecast_steps)
+        else:  # the same two steps, with a look in between
+            code, forecasts = self._coder.encode(scaled, self._forecast_steps)
+            reconstruction = self._coder.decode(code, self._recent_steps)
         found: list[Tensor] = []  # (B, F) each
         if reconstruction is not None:
             found.append((scaled[:, -reconstruction.shape[1] :] - reconstruction).square().mean(dim=1))
@@ -162,7 +184,7 @@ class Runner:
         expected = forecasts if forecasts is not None else reconstruction
         assert expected is not None  # a network has one head at least
         found.append(expected[:, -1])
-        return torch.stack([*found, self._memory.distances(scaled)] if self._memory else found)
+        return torch.stack([*found, self._memory.distances(scaled)] if self._memory else found), code
 
     def _halve(self) -> None:
         if self._chunk_size <= ROW_MULTIPLE:

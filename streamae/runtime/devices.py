@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from streamae.config import Settings
-from streamae.errors import StreamaeError
+from streamae.errors import ConfigError, StreamaeError
+from streamae.model.architecture import BASELINES
 from streamae.model.bundle import Bundle
 from streamae.runtime.logs import get_logger
 from streamae.runtime.stages import WindowModel
@@ -30,13 +31,17 @@ def build_runner(
         network: stands in for the bundle's on the configured device only.
 
     Raises:
-        ConfigError: cuda is asked for, there is none, and nothing to fall back to.
+        ConfigError: cuda is asked for, there is none, and nothing to fall back to; or codes of a network without.
         DeviceError: the device fails at once, and nothing to fall back to.
     """
     from streamae.model.fallback import FallbackRunner
     from streamae.model.runner import Runner
 
-    model = settings.model
+    model, latent = settings.model, settings.output.latent
+    if latent and bundle.architecture.kind in BASELINES:  # no device can help
+        raise ConfigError(
+            [f"output.latent: the bundle's kind is {bundle.architecture.kind}, which has no code: leave latent off"]
+        )
 
     def on(device: Literal["auto", "cpu", "cuda"], network: Network | None = None) -> Runner:
         return Runner(
@@ -46,6 +51,7 @@ def build_runner(
             threads=model.threads,
             stride=settings.window.stride,
             network=network,
+            latent=latent,
         )
 
     def tell(error: StreamaeError) -> None:

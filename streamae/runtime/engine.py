@@ -207,7 +207,7 @@ class Engine:
         table = self.states.table
         if stages.scores is not None:
             keys, owners = zip(*((table.keys[slot], table.owners[slot]) for slot in batch.slots), strict=True)
-            self.outbox.add(stages.scores.messages(verdicts, batch, keys, owners))
+            self.outbox.add(stages.scores.messages(verdicts, batch, keys, owners, errors.latent))
         for change in changes:
             owner = table.owners[change.slot]
             assert owner is not None  # windows of released slots were dropped from the batcher

@@ -63,3 +63,22 @@ def test_the_same_verdict_gives_the_same_bytes() -> None:
     assert writer.messages(verdicts(), windows(), [b"a", b"b"], OWNERS) == ScoreWriter("scores").messages(
         verdicts(), windows(), [b"a", b"b"], OWNERS
     )
+
+
+def test_codes_travel_where_they_are_asked_for() -> None:
+    """Rounded to what is no noise of a device, in the order of the windows; without them the field is not there."""
+    codes = np.array([[0.1234567, -2.0], [1e-9, 3.5]], dtype=np.float32)
+    found = ScoreWriter("scores").messages(verdicts(), windows(), [b"a", b"b"], OWNERS, codes)
+    assert [json.loads(message.value or b"")["latent"] for message in found] == [[0.12346, -2.0], [0.0, 3.5]]
+    plain = ScoreWriter("scores").messages(verdicts(), windows(), [b"a", b"b"], OWNERS)
+    assert all(b"latent" not in (message.value or b"") for message in plain)
+
+
+def test_codes_make_the_same_bytes_on_devices_that_round_otherwise() -> None:
+    """A last bit of float32 does not tell a repeated window from its first copy."""
+    codes = np.full((2, 4), 0.3, dtype=np.float32)
+    first, second = (
+        ScoreWriter("scores").messages(verdicts(), windows(), [b"a", b"b"], OWNERS, of)
+        for of in (codes, np.nextafter(codes, np.float32(1.0)))
+    )
+    assert first == second

@@ -15,13 +15,14 @@ from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DeviceError, FatalError
-from streamae.model.architecture import MEMORY, Kind
+from streamae.model.architecture import MEMORY, Architecture, Kind
 from streamae.model.bundle import Bundle
-from streamae.model.networks import network_of
+from streamae.model.networks import network_of, trained_network
 from streamae.model.runner import MAX_CPU_CHUNK, ROW_MULTIPLE, Runner
 from tests.model.models import KINDS, architecture, bundle, network_weights, raw_windows
 
 WINDOWS = 300
+PARTS = ("recent", "forecast", "expected", "memory")  # of errors, always there with a memory
 
 
 def runner(of: Bundle, chunk_size: int = 256, stride: int = 1) -> Runner:
@@ -31,7 +32,7 @@ def runner(of: Bundle, chunk_size: int = 256, stride: int = 1) -> Runner:
 
 def together(batches: list[ErrorBatch]) -> ErrorBatch:
     """Concatenate batches."""
-    return ErrorBatch(*(np.concatenate([part(b, name) for b in batches]) for name in ErrorBatch.__slots__))
+    return ErrorBatch(*(np.concatenate([part(b, name) for b in batches]) for name in PARTS))
 
 
 def part(errors: ErrorBatch, name: str) -> Floats:
@@ -64,7 +65,7 @@ def test_errors_are_those_of_the_definition(kind: Kind, stride: int) -> None:
     of = bundle(architecture(kind))
     values = raw_windows(of, 20)
     found, expected = runner(of, stride=stride).run(values), reference(of, values, stride)
-    for name in ErrorBatch.__slots__:
+    for name in PARTS:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-4, atol=1e-5, err_msg=name)
         assert part(found, name).dtype == np.float32
 
@@ -88,7 +89,7 @@ def test_errors_do_not_depend_on_what_shares_the_batch(kind: Kind, features: int
         parts = [runner_of.run(values[i : i + size]) for runner_of in [runner(of)] for i in range(0, WINDOWS, size)]
         variants[f"calls of {size}"] = together(parts)
     permuted = runner(of).run(values[order])
-    variants["permuted"] = ErrorBatch(*(part(permuted, name)[back] for name in ErrorBatch.__slots__))
+    variants["permuted"] = ErrorBatch(*(part(permuted, name)[back] for name in PARTS))
     for name, errors in variants.items():
         np.testing.assert_allclose(errors.recent, whole.recent, rtol=1e-5, err_msg=name)
         np.testing.assert_allclose(errors.forecast, whole.forecast, rtol=1e-5, err_msg=name)
@@ -99,7 +100,7 @@ def test_errors_do_not_depend_on_what_shares_the_batch(kind: Kind, features: int
 def test_an_empty_batch_is_fine() -> None:
     """Nothing due is no error."""
     errors = runner(bundle()).run(np.zeros((0, 12, 3), dtype=np.float32))
-    assert [part(errors, name).shape for name in ErrorBatch.__slots__] == [(0, 3)] * 4
+    assert [part(errors, name).shape for name in PARTS] == [(0, 3)] * 4
 
 
 def test_a_model_without_memory_says_nothing_of_it() -> None:
@@ -302,7 +303,7 @@ class TestOnGpu:
         of = bundle(architecture(kind, 32, 8, hidden_size=64, recent_steps=8))
         values = raw_windows(of, WINDOWS)
         on_cpu, on_gpu = runner(of).run(values), Runner(of, "cuda").run(values)
-        for name in ErrorBatch.__slots__:
+        for name in PARTS:
             np.testing.assert_allclose(getattr(on_gpu, name), getattr(on_cpu, name), rtol=1e-3, atol=1e-4)
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -336,3 +337,49 @@ def test_scores_of_quiet_windows_are_comparable() -> None:
     errors = runner(of).run(raw_windows(of, WINDOWS))
     calibration = type(of.calibration).fit(errors)
     assert float(score(errors, calibration).totals.mean()) == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_are_those_of_the_network_and_change_nothing_else(kind: Kind) -> None:
+    """One a window, whatever shares its batch; errors are the same bit by bit with and without them."""
+    of = bundle(architecture(kind, bottleneck_size=3))
+    values = raw_windows(of, 21)
+    plain, coded = runner(of).run(values), Runner(of, "cpu", 8, threads=1, latent=True)
+    found = coded.run(values)
+    network = trained_network(of.architecture)
+    network.load_state_dict(network_weights(of))
+    with torch.inference_mode():
+        expected = network.eval().encode(torch.from_numpy(of.scaling.apply(values)), 1)[0].numpy()
+    assert plain.latent is None
+    assert found.latent is not None
+    assert (found.latent.shape, found.latent.dtype) == ((21, 3), np.float32)
+    np.testing.assert_allclose(found.latent, expected, rtol=1e-4, atol=1e-5)
+    for name in PARTS:
+        np.testing.assert_array_equal(part(found, name), part(plain, name))
+    alone = np.concatenate([part(coded.run(values[i : i + 1]), "latent") for i in range(21)])
+    np.testing.assert_allclose(alone, found.latent, rtol=1e-5, atol=1e-6)
+
+
+def test_codes_of_no_window_are_an_empty_array() -> None:
+    """As the errors are, with the size of the code."""
+    of = bundle(architecture("gru"))
+    found = Runner(of, "cpu", threads=1, latent=True).run(raw_windows(of, 0))
+    assert part(found, "latent").shape == (0, of.architecture.code_size)
+
+
+def test_codes_survive_a_device_that_runs_out_of_memory() -> None:
+    """Smaller chunks, the same codes, none lost."""
+    of = bundle(architecture("dense"))
+    values = raw_windows(of, 40)
+    coded = Runner(of, "cpu", 32, threads=1, latent=True)
+    expected = part(coded.run(values), "latent")
+    coded._halve()
+    np.testing.assert_allclose(part(coded.run(values), "latent"), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_without_a_code_is_refused() -> None:
+    """At once, not with the first window."""
+    shapes = Architecture("zscore", 12, 3, 1, 1, 4)
+    of = replace(bundle(architecture(memory_windows=0)), architecture=shapes, weights={})
+    with pytest.raises(ConfigError, match=r"output\.latent: zscore has no code"):
+        Runner(of, "cpu", latent=True)
