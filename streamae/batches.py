@@ -201,6 +201,8 @@ class WindowBatch:
         values: (B, W, F) float32, imputed where missing, oldest step first.
         imputed_shares: (B,) float32 in [0, 1], share of imputed cells.
         is_first: (B,) bool, first window of a key since it was new or resumed after a gap.
+        levels: (B, 2, F) float64 mean and scale of the key's own rows before the newest one, in the features' units;
+            None = scaling is the same for all keys.
     """
 
     slots: Slots
@@ -210,6 +212,7 @@ class WindowBatch:
     values: Floats
     imputed_shares: Floats
     is_first: Flags
+    levels: Doubles | None = None
 
     def __len__(self) -> int:
         return len(self.slots)

@@ -165,6 +165,11 @@ class FeatureSettings(Section):
     time_features: tuple[Literal["hour", "weekday"], ...] = Field((), description="As sine and cosine of event time.")
     utc_offset_minutes: Annotated[int, Field(ge=-1_080, le=1_080)] = Field(0, description="Of hour and weekday.")
     since_previous: bool = Field(default=False, description="Add the log of seconds since the key's previous record.")
+    scaling: Literal["global", "key"] = Field(
+        "global",
+        description="Standardise by all training rows, or each key by its own running level: for keys that differ widely"
+        " in size; a key is then not scored before its 129th row.",
+    )
 
 
 class ModelSettings(Section):

@@ -104,7 +104,13 @@ def per_key(batch: RowBatch | WindowBatch) -> dict[int, list[tuple[Any, ...]]]:
     found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     names = type(batch).__slots__
     for position, slot in enumerate(batch.slots.tolist()):
-        found[slot].append(tuple(_exact(getattr(batch, name)[position]) for name in names if name != "slots"))
+        found[slot].append(
+            tuple(
+                _exact(getattr(batch, name)[position])
+                for name in names
+                if name != "slots" and getattr(batch, name) is not None
+            )
+        )
     return dict(found)
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -81,6 +82,36 @@ class Scaling:
         floor = FLOOR_SHARE * float(np.median(moving)) if len(moving) else 1.0
         return cls(means, np.maximum(np.maximum(deviations, floor), 0.0 if least is None else least))
 
+    @classmethod
+    def within(cls, keys: Sequence[NDArray[Any]], least: NDArray[np.float64] | None = None) -> Scaling:
+        """Estimate level and spread of rows inside of keys that may lie far apart.
+
+        Means are those of all rows. Scales are the first decile over keys of the sd of each, keys that never move
+        left out, so that the quieter keys of a fleet are not measured by the louder ones; else as in `fit`.
+
+        Args:
+            keys: (N, F) rows of each training key.
+            least: as in `fit`.
+
+        Raises:
+            DataError: a feature has no value at all.
+        """
+        whole = cls.fit(np.concatenate(keys), least)
+        deviations = np.array([_deviations(rows) for rows in keys if len(rows)])  # (K, F), NaN = no value
+        is_moving = deviations > 1e-12 * np.maximum(np.abs(whole.means), 1.0)
+        counts = is_moving.sum(axis=0)
+        ordered = np.sort(np.where(is_moving, deviations, np.inf), axis=0)
+        deciles = ordered[np.maximum(counts - 1, 0) // 10, np.arange(len(counts))]
+        moving = deciles[counts > 0]
+        floor = FLOOR_SHARE * float(np.median(moving)) if len(moving) else 1.0
+        scales = np.maximum(np.where(counts > 0, deciles, 0.0), floor)
+        return cls(whole.means, np.maximum(scales, 0.0 if least is None else least))
+
+    @classmethod
+    def unit(cls, features: int) -> Scaling:
+        """Return the scaling of F `features` that are standardised already."""
+        return cls(np.zeros(features), np.ones(features))
+
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return squashed standardised values, same shape (..., F), float32; NaN stays NaN."""
         scaled: NDArray[np.float32] = squash((values - self.means) / self.scales).astype(np.float32)
@@ -92,3 +123,13 @@ class Scaling:
             np.float32
         )
         return values
+
+
+def _deviations(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the standard deviation (F,) of rows (N, F), NaN where a feature has no value."""
+    present = np.isfinite(rows)
+    counts = present.sum(axis=0)
+    filled = np.where(present, rows, 0.0).astype(np.float64)
+    means = filled.sum(axis=0) / np.maximum(counts, 1)
+    squares = np.where(present, (filled - means) ** 2, 0.0).sum(axis=0)
+    return np.where(counts > 0, np.sqrt(squares / np.maximum(counts, 1)), np.nan)

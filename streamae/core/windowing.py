@@ -7,13 +7,14 @@ is scored. Time is the rows' event time; this module reads no clock and knows ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamae.batches import Flags, Floats, Ints, RowBatch, Slots, WindowBatch
+from streamae.batches import Doubles, Flags, Floats, Ints, RowBatch, Slots, WindowBatch
 from streamae.core.columns import Columns, Field
 from streamae.core.grid import NEVER
+from streamae.core.key_levels import KeyLevels
 from streamae.core.segments import Segments
 
 
@@ -34,7 +35,8 @@ class KeyWindows:
     """The newest rows of every key.
 
     State per key: ring of R >= W rows, their times and how many of their cells were filled in; rows since the
-    window last restarted; the last present value of each feature. Survives a restart through `columns`.
+    window last restarted; the last present value of each feature; with `levels` its own level and spread. Survives a
+    restart through `columns`.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class KeyWindows:
         max_gap_ms: int,
         missing: Missing,
         max_imputed_share: float,
+        levels: KeyLevels | None = None,
     ) -> None:
         """Prepare for `capacity` slots of windows (`size`, `features`).
 
@@ -58,7 +61,9 @@ class KeyWindows:
             max_gap_ms: a longer step of event time restarts the window.
             missing: policy per feature.
             max_imputed_share: windows with a larger share of filled-in cells are withheld.
+            levels: how keys learn their own levels; windows carry them, and are withheld until a key knows its own.
         """
+        self.levels = levels
         self.size, self.stride, self.max_gap_ms = size, stride, max_gap_ms
         self.missing, self.max_imputed_share = missing, max_imputed_share
         self.ring_size = size + max(8, size // 4)
@@ -75,7 +80,8 @@ class KeyWindows:
                 "delivered": Field("<i8", (), -1),  # generation of the last window handed out
                 "newest": Field("<i8", (), NEVER),
                 "carried": Field("<f4", (features,), np.nan),
-            },
+            }
+            | ({} if levels is None else levels.fields(missing.constants)),
         )
 
     def push(self, rows: RowBatch) -> WindowBatch:
@@ -89,13 +95,14 @@ class KeyWindows:
         """
         segments = Segments.of(rows.slots)
         room = self.ring_size - self.size + 1  # rows of one key that fit without overwriting an undelivered window
+        found_levels = None if self.levels is None else self.levels.follow(self.columns, rows)
         if int(segments.ranks.max(initial=0)) < room:
-            return self._push_few(rows, segments.order, segments)
+            return self._push_few(rows, segments.order, segments, found_levels)
         passes = segments.ranks // room
         found = []
         for number in range(int(passes.max()) + 1):
             chosen = segments.order[passes == number]  # still sorted by slot
-            found.append(self._push_few(rows, chosen, Segments.of(rows.slots[chosen])))
+            found.append(self._push_few(rows, chosen, Segments.of(rows.slots[chosen]), found_levels))
         return join(found)
 
     def is_starved(self, slots: Slots) -> Flags:
@@ -107,8 +114,15 @@ class KeyWindows:
         starved: Flags = is_full & (cells > self.max_imputed_share * self.size * columns["ring"].shape[2])
         return starved
 
-    def _push_few(self, rows: RowBatch, chosen: Ints, segments: Segments) -> WindowBatch:
-        """`push` for rows `chosen` (N,), sorted by slot, at most ring_size - size + 1 of each key."""
+    def _push_few(
+        self, rows: RowBatch, chosen: Ints, segments: Segments, levels: tuple[Doubles, Flags] | None
+    ) -> WindowBatch:
+        """`push` for rows `chosen` (N,), sorted by slot, at most ring_size - size + 1 of each key.
+
+        Args:
+            rows, chosen, segments: the rows.
+            levels: of all rows, and whether they count already, as `KeyLevels.follow` found them.
+        """
         columns = self.columns
         slots, times, uniques = segments.slots, rows.event_times_ms[chosen], segments.uniques
         before = segments.previous(times, columns["newest"][uniques])
@@ -130,7 +144,10 @@ class KeyWindows:
         columns["carried"][uniques] = carried[segments.ends]
         due = np.flatnonzero((filled >= self.size) & ((filled - self.size) % self.stride == 0))
         due = due[np.argsort(chosen[due], kind="stable")]  # as they came: a batch then holds few windows of each key
-        return self._gather(slots[due], rows.offsets[chosen[due]], places[due], generations[due])
+        if levels is not None:
+            due = due[levels[1][chosen[due]]]
+        of_windows = None if levels is None else levels[0][chosen[due]]
+        return self._gather(slots[due], rows.offsets[chosen[due]], places[due], generations[due], of_windows)
 
     def _fill_in(self, values: Floats, segments: Segments, restart: Ints) -> tuple[Floats, Ints, Floats]:
         """Replace missing values.
@@ -157,8 +174,10 @@ class KeyWindows:
         filled = np.where(absent, np.where(usable, carried, self.missing.constants), values).astype(np.float32)
         return filled, absent.sum(axis=1), carried
 
-    def _gather(self, slots: Slots, offsets: Ints, places: Ints, generations: Ints) -> WindowBatch:
-        """Copy the windows that end at `places` out of the ring; all (B,), those of one key in order."""
+    def _gather(
+        self, slots: Slots, offsets: Ints, places: Ints, generations: Ints, levels: Doubles | None
+    ) -> WindowBatch:
+        """Copy the windows that end at `places` out of the ring; all (B, ...), those of one key in order."""
         columns = self.columns
         steps = (places[:, None] - np.arange(self.size - 1, -1, -1)) % self.ring_size  # (B, W)
         cells = slots[:, None].astype(np.int64) * self.ring_size + steps
@@ -168,6 +187,7 @@ class KeyWindows:
         if not keep.all():
             self.withheld += int((~keep).sum())
             slots, offsets, cells, shares, generations = (a[keep] for a in (slots, offsets, cells, shares, generations))
+            levels = None if levels is None else levels[keep]
         segments = Segments.of(slots)
         generations = generations[segments.order]
         is_first = np.empty(len(slots), dtype=np.bool_)
@@ -182,6 +202,7 @@ class KeyWindows:
             columns["ring"].reshape(-1, features).take(cells, axis=0),
             shares.astype(np.float32),
             is_first,
+            levels,
         )
 
 
@@ -189,9 +210,12 @@ def join(batches: list[WindowBatch]) -> WindowBatch:
     """Concatenate at least one batch, keeping order."""
     if len(batches) == 1:
         return batches[0]
-    return WindowBatch(*(np.concatenate([getattr(b, name) for b in batches]) for name in WindowBatch.__slots__))
+    levels = [batch.levels for batch in batches if batch.levels is not None]  # all of them have some, or none
+    joined = WindowBatch(*(np.concatenate([getattr(b, name) for b in batches]) for name in WindowBatch.__slots__[:-1]))
+    return replace(joined, levels=np.concatenate(levels)) if levels else joined
 
 
 def select(batch: WindowBatch, chosen: Ints | Flags | slice) -> WindowBatch:
     """Return the chosen windows of a batch."""
-    return WindowBatch(*(getattr(batch, name)[chosen] for name in WindowBatch.__slots__))
+    found = WindowBatch(*(getattr(batch, name)[chosen] for name in WindowBatch.__slots__[:-1]))
+    return found if batch.levels is None else replace(found, levels=batch.levels[chosen])

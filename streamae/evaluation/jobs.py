@@ -36,7 +36,15 @@ from streamae.runtime.commands import train_options
 GAP_STEPS = 64  # a gap of fewer usual steps never restarts a window, however long a step is
 FLEET = "@fleet"  # behind the name of a detector that was trained on all series of its group at once
 PACKAGE = Path(__file__).resolve().parents[1]
-TRAINED_BY = ("batches.py", "core/grid.py", "core/scaling.py", "core/scoring.py", "core/windowing.py", "model")
+TRAINED_BY = (
+    "batches.py",
+    "core/grid.py",
+    "core/key_levels.py",
+    "core/scaling.py",
+    "core/scoring.py",
+    "core/windowing.py",
+    "model",
+)
 SCORED_BY = (
     *("batches.py", "core", "model", "runtime/assembly.py", "runtime/stages.py", "connectors/codec.py"),
     *(f"evaluation/{name}.py" for name in ("jobs", "live_scores", "measures", "metrics", "nab", "ranking", "replay")),

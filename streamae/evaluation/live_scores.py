@@ -76,7 +76,7 @@ class Recording:
 
     def __call__(self, windows: WindowBatch, scores: ScoreBatch, verdicts: VerdictBatch) -> None:
         """Keep a scored batch: an engine's observer."""
-        self.windows.append(dataclasses.replace(windows, values=windows.values[:, -1:].copy()))
+        self.windows.append(dataclasses.replace(windows, values=windows.values[:, -1:].copy(), levels=None))
         self.scores.append(scores)
         self.verdicts.append(verdicts)
 

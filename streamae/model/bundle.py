@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as tensor_files
 
 from streamae.core.encoding import Encoding
+from streamae.core.key_levels import KeyLevels
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.errors import BundleError
@@ -43,6 +44,7 @@ MAX_HISTORY_KEYS, MAX_HISTORY_WINDOWS = 64, 16_384
 MAX_HISTORY_CELLS = 2**26  # of all keys, windows and features: 256 MiB
 
 Scalar = str | int | float | bool | None
+ScaledBy = Literal["global", "key"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class Bundle:
     Attributes:
         architecture: decides names and shapes of the weights.
         features: F names in input order.
-        scaling: of the features.
+        scaling: of the features; where each key is scaled by its own level, the spread inside of training keys.
         calibration: error levels on data the weights were not fitted on.
         weights: name to float32 array, exactly `architecture.shapes()`.
         step_ms: usual time between two rows of the training data, > 0.
@@ -62,6 +64,7 @@ class Bundle:
         versions: of the programs that trained it.
         history: scores of training rows, what threshold rules begin new keys with; None = there is none.
         encoding: how inputs become features; None = the inputs are the features.
+        scaled_by: `global`, or `key`: windows are standardised by each key's own running level (`core/key_levels.py`).
     """
 
     architecture: Architecture
@@ -76,6 +79,19 @@ class Bundle:
     versions: Mapping[str, str] = field(default_factory=dict)
     history: ScoreHistory | None = None
     encoding: Encoding | None = None
+    scaled_by: ScaledBy = "global"
+
+    @property
+    def input_scaling(self) -> Scaling:
+        """What the runner scales windows by; those that come standardised by key it leaves as they are."""
+        return self.scaling if self.scaled_by == "global" else Scaling.unit(len(self.features))
+
+    @property
+    def levels(self) -> KeyLevels | None:
+        """How keys learn their own levels; None where scaling is the same for all."""
+        if self.scaled_by == "global":
+            return None
+        return KeyLevels.of(self.scaling, self.encoding.least_scales if self.encoding else None)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -174,7 +190,8 @@ def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
         | ({"bottleneck_size": architecture.bottleneck_size} if architecture.bottleneck_size else {}),
         "features": list(bundle.features),
         "step_ms": float(bundle.step_ms),
-        "scaling": {"means": bundle.scaling.means.tolist(), "scales": bundle.scaling.scales.tolist()},
+        "scaling": {"means": bundle.scaling.means.tolist(), "scales": bundle.scaling.scales.tolist()}
+        | ({} if bundle.scaled_by == "global" else {"by": bundle.scaled_by}),
         "calibration": {
             "recent_levels": calibration.recent_levels.tolist(),
             "forecast_levels": calibration.forecast_levels.tolist(),
@@ -227,7 +244,15 @@ def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> 
         {name: str(value) for name, value in fields.scalars("versions").items()},
         ScoreHistory(weights[HISTORY_CHANNELS], weights[HISTORY_FORECASTS], lengths) if history_shapes else None,
         read_encoding(fields.section("encoding"), names) if "encoding" in description else None,
+        _scaled_by(scaling),
     )
+
+
+def _scaled_by(scaling: Fields) -> ScaledBy:
+    found = scaling.text("by") if scaling.has("by") else "global"
+    if found not in {"global", "key"}:
+        raise BundleError(f"scaling.by is {found!r}, this program knows global and key: train again")
+    return "key" if found == "key" else "global"
 
 
 def _architecture(fields: Fields) -> Architecture:

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from streamae.batches import ErrorBatch, Floats, RowBatch, Series
+from streamae.batches import Doubles, ErrorBatch, Floats, RowBatch, Series
+from streamae.core.key_levels import HALF_LIFE_ROWS, standardised
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration, ScoreHistory, score
 from streamae.errors import DataError
@@ -20,6 +21,7 @@ from streamae.model.window_options import WindowOptions
 MAX_KEYS, MAX_WINDOWS = 16, 4_000
 MAX_CELLS = 2**24  # of all scores, 64 MiB: with many features fewer windows are kept
 MAX_CELLS_A_PUSH = 2**22  # of windows in flight
+LEVEL_ROWS = 2 * HALF_LIFE_ROWS
 
 
 class ErrorModel(Protocol):
@@ -39,6 +41,7 @@ def score_history(
     *,
     max_keys: int = MAX_KEYS,
     max_windows: int = MAX_WINDOWS,
+    least: Doubles | None = None,
 ) -> ScoreHistory:
     """Score the newest windows of some series, spread evenly over all.
 
@@ -48,13 +51,14 @@ def score_history(
         scaling: fitted on the training rows; its means fill in missing constants.
         model, calibration: of the trained network.
         max_keys, max_windows: most series, and windows of each.
+        least: as in `windows_of`.
 
     Raises:
         DataError: no series has a whole window, which training has refused before.
     """
     chosen = np.unique(np.linspace(0, len(series) - 1, min(max_keys, len(series))).round().astype(np.int64))
     most = min(max_windows, max(1, MAX_CELLS // (len(series[0].features) * len(chosen))))
-    scored = [_newest(series[number], most, options, scaling, model, calibration) for number in chosen]
+    scored = [_newest(series[number], most, options, scaling, model, calibration, least) for number in chosen]
     scored = [(channels, forecasts) for channels, forecasts in scored if len(forecasts)]
     if not scored:
         raise DataError(f"no series has a window of {options.window_size} rows without gaps")
@@ -70,17 +74,26 @@ def score_history(
 
 
 def _newest(
-    series: Series, most: int, options: WindowOptions, scaling: Scaling, model: ErrorModel, calibration: Calibration
+    series: Series,
+    most: int,
+    options: WindowOptions,
+    scaling: Scaling,
+    model: ErrorModel,
+    calibration: Calibration,
+    least: Doubles | None,
 ) -> tuple[Floats, Floats]:
     """Return channel and forecast scores of the newest windows of a series, (n, F) and (n,) with n <= `most`."""
     rows, _ = rows_of(0, series, options)
     if not len(rows):
         return np.zeros((0, len(series.features)), dtype=np.float32), np.zeros(0, dtype=np.float32)
-    newest = max(0, len(rows) - most * options.stride - options.window_size + 1)
+    before = LEVEL_ROWS if options.scaling == "key" else 0  # rows from which the key's level is known well enough
+    newest = max(0, len(rows) - most * options.stride - options.window_size + 1 - before)
     rows = RowBatch(*(getattr(rows, name)[newest:] for name in RowBatch.__slots__))
     found = [
-        score(model.run(batch.values), calibration)
-        for batch in windows_of([rows], series.features, scaling, options, MAX_CELLS_A_PUSH, stride=options.stride)
+        score(model.run(standardised(batch)), calibration)
+        for batch in windows_of(
+            [rows], series.features, scaling, options, MAX_CELLS_A_PUSH, stride=options.stride, least=least
+        )
     ]
     return (
         np.concatenate([part.channels for part in found])[-most:],

@@ -90,7 +90,7 @@ def portray(training: Training) -> Portrait:
     chosen = _spread(len(windows.calibration), JUDGED_WINDOWS)
     values, times = windows.calibration[chosen], windows.calibration_times_ms[chosen]
     network = _loaded(bundle)
-    z = torch.from_numpy(bundle.scaling.apply(values))
+    z = torch.from_numpy(bundle.input_scaling.apply(values))
     reconstruction, forecasts = network(z, z.shape[1], 1)
     recent = bundle.architecture.recent_steps
     coded = network if isinstance(network, EncoderDecoder) else None
@@ -119,7 +119,7 @@ def _latent(network: EncoderDecoder, training: Training) -> LatentMap:
     """Return the map of codes, old windows and new ones in the order of time."""
     windows = training.windows
     old, new = (_spread(len(part), MAPPED_WINDOWS) for part in (windows.fit, windows.calibration))
-    z = np.concatenate([windows.fit[old], windows.scaling.apply(windows.calibration[new])])
+    z = np.concatenate([windows.fit[old], windows.inputs.apply(windows.calibration[new])])
     times = np.concatenate([windows.fit_times_ms[old], windows.calibration_times_ms[new]])
     codes = np.concatenate([network.encode(part, 1)[0].numpy() for part in torch.split(torch.from_numpy(z), 256)])
     centred = codes.astype(np.float64) - codes.mean(axis=0, dtype=np.float64)
@@ -136,7 +136,7 @@ def _examples(bundle: Bundle, values: Floats, times: Ints, reconstruction: Tenso
     """Return the windows with the least, the middle and the largest score."""
     scores = score(Runner(bundle, "cpu").run(values), bundle.calibration)
     order = np.argsort(scores.totals, kind="stable")
-    drawn: Floats = bundle.scaling.invert(reconstruction.numpy())
+    drawn: Floats = bundle.input_scaling.invert(reconstruction.numpy())
     return tuple(
         Example(
             name,
@@ -153,7 +153,7 @@ def _examples(bundle: Bundle, values: Floats, times: Ints, reconstruction: Tenso
 def _samples(network: EncoderDecoder, bundle: Bundle) -> Floats:
     of, seed = bundle.architecture, 0
     codes = torch.from_numpy(np.random.default_rng(seed).normal(size=(SAMPLES, of.code_size)).astype(np.float32))
-    return bundle.scaling.invert(network.decode(codes, of.window_size).numpy())
+    return bundle.input_scaling.invert(network.decode(codes, of.window_size).numpy())
 
 
 def _spread(count: int, most: int) -> Ints:

@@ -84,8 +84,8 @@ class Runner:
         self._recent_steps = bundle.architecture.recent_steps
         self._forecast_steps = min(stride, bundle.architecture.window_size - 1)
         try:
-            self._means = torch.from_numpy(bundle.scaling.means.copy()).to(self._device)  # (F,) float64
-            self._scales = torch.from_numpy(bundle.scaling.scales.copy()).to(self._device)  # (F,) float64
+            self._means = torch.from_numpy(bundle.input_scaling.means.copy()).to(self._device)  # (F,) float64
+            self._scales = torch.from_numpy(bundle.input_scaling.scales.copy()).to(self._device)  # (F,) float64
             self._network = network or self._load()
             self._coder = self._network if latent and isinstance(self._network, EncoderDecoder) else None
             self._memory = self._load_memory()
@@ -110,10 +110,11 @@ class Runner:
         """Return the errors of each window, in the same order.
 
         Args:
-            values: (B, W, F) float32 in the features' own units, oldest step first, no NaN; B >= 0.
+            values: (B, W, F) float32 in the features' own units, or standardised (`core.key_levels.standardised`)
+                where the bundle is scaled by key; oldest step first, no NaN; B >= 0.
 
         Returns:
-            Errors (B, F); with B = 0 empty arrays.
+            Errors (B, F), what was expected in the units of `values`; with B = 0 empty arrays.
 
         Raises:
             DeviceError: the device failed, or has too little memory for `ROW_MULTIPLE` windows.
@@ -124,7 +125,7 @@ class Runner:
         joined, latent = found
         if not np.isfinite(joined).all() or (latent is not None and not np.isfinite(latent).all()):
             raise FatalError("the model returned an error that is not finite: windows must be finite and complete")
-        expected = self.bundle.scaling.invert(joined[2])
+        expected = self.bundle.input_scaling.invert(joined[2])
         return ErrorBatch(joined[0], joined[1], expected, joined[3] if self._memory else None, latent)
 
     def _try(self, values: Floats) -> tuple[Floats, Floats | None] | None:

@@ -166,6 +166,6 @@ def _separation(bundle: Bundle, windows: Floats, options: TrainOptions) -> dict[
     return separation(
         lambda values: score(runner.run(values), bundle.calibration).totals,
         windows,
-        bundle.scaling.scales,
+        bundle.input_scaling.scales,
         options.seed,
     )

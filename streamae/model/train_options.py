@@ -31,6 +31,7 @@ class TrainOptions:
         stride, grid_ms, grid_merge, max_gap_ms, missing, missing_overrides, missing_constant, max_imputed_share: how
             rows become windows, as in the live stream.
         features: what is derived from the fields before anything else.
+        scaling: by all training rows, or each key by its own running level.
         device, threads: where to train; threads 0 = one for small networks (`SMALL_HIDDEN_SIZE`), else torch's choice.
     """
 
@@ -70,6 +71,7 @@ class TrainOptions:
     missing_constant: float | None = None
     max_imputed_share: float = 0.5
     features: FeatureOptions = field(default_factory=FeatureOptions)
+    scaling: Literal["global", "key"] = "global"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
 

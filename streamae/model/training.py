@@ -142,12 +142,12 @@ def _train(windows: TrainingWindows, options: TrainOptions, progress: Progress, 
     device = choose_device(options.device)
     memory = remember(windows.fit, options.memory_windows) if options.memory_windows else None
     architecture = _architecture(options, windows, 0 if memory is None else len(memory))
-    validation = windows.scaling.apply(_thinned(windows.calibration, VALIDATION_WINDOWS))
+    validation = windows.inputs.apply(_thinned(windows.calibration, VALIDATION_WINDOWS))
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(options.seed)
         network = network_of(architecture, options.dropout)
         if start is not None:
-            network.load_state_dict(_weights_to_start_from(start, architecture, windows.features))
+            network.load_state_dict(_weights_to_start_from(start, architecture, windows.features, options.scaling))
         if isinstance(network, EncoderDecoder):
             fit = _fit(network.to(device), windows.fit, validation, options, progress)
         else:
@@ -168,12 +168,14 @@ def _train(windows: TrainingWindows, options: TrainOptions, progress: Progress, 
         windows.digest,
         {"streamae": __version__, "torch": torch.__version__, "python": platform.python_version()},
         encoding=windows.derived.encoding,
+        scaled_by=options.scaling,
     )
     runner = Runner(bundle, options.device, stride=options.stride)
     errors = runner.run(windows.calibration)
     calibration = Calibration.fit(errors, by_feature=options.whitening == "feature")
     derived = windows.derived
-    history = score_history(derived.series, derived.options, windows.scaling, runner, calibration)
+    least = derived.encoding.least_scales if derived.encoding else None
+    history = score_history(derived.series, derived.options, windows.scaling, runner, calibration, least=least)
     metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals) | checked.metrics
     warnings = (*windows.doubts, *checked.warnings)
     progress.finish(
@@ -188,7 +190,9 @@ def _warned(warnings: Sequence[str]) -> str:
     return "".join(f"\nwarning: {text}" for text in warnings)
 
 
-def _weights_to_start_from(start: Bundle, of: Architecture, features: tuple[str, ...]) -> dict[str, Tensor]:
+def _weights_to_start_from(
+    start: Bundle, of: Architecture, features: tuple[str, ...], scaling: str
+) -> dict[str, Tensor]:
     """Return the weights of another bundle's network.
 
     Raises:
@@ -199,6 +203,8 @@ def _weights_to_start_from(start: Bundle, of: Architecture, features: tuple[str,
     if start.features != features:
         odd = sorted(set(start.features) ^ set(features)) or ["the order of features"]
         raise ConfigError([f"train: the bundle to start from has other features: {odd[0]}"])
+    if start.scaled_by != scaling:
+        raise ConfigError([f"features.scaling: {scaling}, but the bundle to start from has {start.scaled_by}"])
     for name in ("kind", "window_size", "hidden_size", "layers", "bottleneck_size"):
         theirs, ours = getattr(start.architecture, name), getattr(of, name)
         if theirs != ours:

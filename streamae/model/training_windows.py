@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from streamae.batches import Flags, Floats, Ints, Partition, RecordBatch, RowBatch, Series, WindowBatch
 from streamae.core.grid import RowGrid
+from streamae.core.key_levels import MIN_ROWS, KeyLevels, standardised
 from streamae.core.scaling import Scaling
-from streamae.core.windowing import KeyWindows, Missing
+from streamae.core.windowing import KeyWindows, Missing, select
 from streamae.errors import DataError
 from streamae.model.data_doubts import data_doubts
 from streamae.model.derived_series import DerivedSeries, derive
@@ -37,9 +38,10 @@ class TrainingWindows:
     Attributes:
         features: F names.
         derived: the series as features, and how they came to be.
-        scaling: of the fit rows.
+        scaling: of the fit rows; by key, of rows inside of keys.
+        inputs: scaling of what the model gets: the same, but of standardised windows where each key has its own.
         fit: (B, W, F) float32 scaled and squashed windows that end before the split of their series.
-        calibration: (B, W, F) float32 in the features' own units, from after the split.
+        calibration: (B, W, F) float32 as the model gets them, before `inputs`, from after the split.
         fit_times_ms, calibration_times_ms: (B,) int64 event time of the newest row of each of these.
         step_ms: median time between two rows of a series.
         rows: rows of all series.
@@ -51,6 +53,7 @@ class TrainingWindows:
     features: tuple[str, ...]
     derived: DerivedSeries
     scaling: Scaling
+    inputs: Scaling
     fit: Floats
     calibration: Floats
     fit_times_ms: Ints
@@ -88,22 +91,21 @@ def training_windows(
     digest, derived = _digest(series), derive(series, options)
     series, options = derived.series, derived.options
     features = series[0].features
-    by_series = [rows_of(number, one, options) for number, one in enumerate(series)]
-    rows = [part for part, _ in by_series]
+    rows, lost = zip(*(rows_of(number, one, options) for number, one in enumerate(series)), strict=True)
     splits = np.array([_split_time(part, options.calibration_share) for part in rows], dtype=np.int64)  # (K,)
-    fit_rows, newer_rows = _at_splits(rows, splits)
-    left_out = derived.left_out + sum(left_out for _, left_out in by_series)
-    total = sum(map(len, rows))
+    fit_parts, newer_parts = _at_splits(rows, splits)
+    fit_rows, newer_rows = np.concatenate(fit_parts), np.concatenate(newer_parts)
+    total, left_out = sum(map(len, rows)), derived.left_out + sum(lost)
     _check_fit_rows(features, fit_rows, total, left_out)
-    scaling = Scaling.fit(fit_rows, derived.encoding.least_scales if derived.encoding else None)
-    step_ms = _step_ms(rows)
+    least, step_ms = derived.encoding.least_scales if derived.encoding else None, _step_ms(rows)
+    scaling, inputs = _scalings(fit_parts, least, options)
     numeric = len(derived.encoding.fields) if derived.encoding else len(features)  # what is derived comes behind
     limit = max(1, min(options.max_windows, MAX_CELLS // (options.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))
     calibration = _Thinned(min(limit, max_calibration_windows), total - len(fit_rows))
-    for batch in windows_of(rows, features, scaling, options, max_cells_a_push):
+    for batch in windows_of(rows, features, scaling, options, max_cells_a_push, least=least):
         split_times = splits[batch.slots]
-        fit.add(batch, batch.end_times_ms < split_times, scaling)
+        fit.add(batch, batch.end_times_ms < split_times, inputs)
         calibration.add(batch, batch.start_times_ms >= split_times)
     if min(len(fit), len(calibration)) < MIN_WINDOWS:
         raise DataError(_too_few(fit, calibration, options, total, step_ms))
@@ -111,6 +113,7 @@ def training_windows(
         features,
         derived,
         scaling,
+        inputs,
         fit.windows(),
         calibration.windows(),
         fit.end_times_ms(),
@@ -144,6 +147,7 @@ def _too_few(fit: _Thinned, calibration: _Thinned, options: WindowOptions, rows:
             "set window.max_gap_ms to some steps"
         )
     least = math.ceil((options.window_size + MIN_WINDOWS) / min(options.calibration_share, 0.5))
+    least += MIN_ROWS if options.scaling == "key" else 0
     return (
         f"{text}give a longer series (about {least} rows without gaps or more), a smaller window_size, "
         "or a larger max_gap_ms"
@@ -164,7 +168,7 @@ class _Thinned:
         kept = positions[(self._seen + np.arange(len(positions))) % self._every == 0]
         self._seen += len(positions)
         if len(kept):
-            values = batch.values[kept]
+            values = standardised(select(batch, kept))
             self._kept.append(values if scaling is None else scaling.apply(values))
             self._times.append(batch.end_times_ms[kept])
 
@@ -196,6 +200,15 @@ def _check(series: Sequence[Series]) -> None:
         too_large = np.flatnonzero((np.abs(one.values) > MAX_SIZE).any(axis=0))
         if len(too_large):
             raise DataError(f"series {one.key!r}: {features[too_large[0]]!r} has a value beyond {MAX_SIZE:g}")
+
+
+def _at_splits(rows: Sequence[RowBatch], splits: Ints) -> tuple[list[Floats], list[Floats]]:
+    """Return the rows (N, F) of each series before its split, and those from it on."""
+    old = [part.event_times_ms < split for part, split in zip(rows, splits, strict=True)]
+    return (
+        [part.values[is_old] for part, is_old in zip(rows, old, strict=True)],
+        [part.values[~is_old] for part, is_old in zip(rows, old, strict=True)],
+    )
 
 
 def rows_of(number: int, series: Series, options: WindowOptions) -> tuple[RowBatch, int]:
@@ -241,20 +254,24 @@ def _split_time(rows: RowBatch, share: float) -> int:
     return int(rows.event_times_ms[first])
 
 
-def _at_splits(rows: list[RowBatch], splits: Ints) -> tuple[Floats, Floats]:
-    """Return the values of all rows before the split of their series, and of those from there on."""
-    values = np.concatenate([part.values for part in rows])
-    is_old = np.concatenate([part.event_times_ms < split for part, split in zip(rows, splits, strict=True)])
-    return values[is_old], values[~is_old]
+def _scalings(
+    parts: Sequence[Floats], least: NDArray[np.float64] | None, options: WindowOptions
+) -> tuple[Scaling, Scaling]:
+    """Return the scaling of the rows of each series, and that of what the model gets."""
+    if options.scaling == "key":
+        return Scaling.within(parts, least), Scaling.unit(parts[0].shape[1])
+    scaling = Scaling.fit(np.concatenate(parts), least)
+    return scaling, scaling
 
 
 def windows_of(
-    rows: list[RowBatch],
+    rows: Sequence[RowBatch],
     features: tuple[str, ...],
     scaling: Scaling,
     options: WindowOptions,
     max_cells: int,
     stride: int = 1,
+    least: NDArray[np.float64] | None = None,
 ) -> Iterator[WindowBatch]:
     """Yield every `stride`-th window of every series, a bounded number (in values) at a time.
 
@@ -264,6 +281,7 @@ def windows_of(
         options: how rows become windows.
         max_cells: values in flight.
         stride: rows between two windows.
+        least: (F,) smallest scale of each feature, where each key is scaled by its own level.
     """
     constants = _constants(features, scaling, options)
     windows = KeyWindows(
@@ -274,6 +292,7 @@ def windows_of(
         max_gap_ms=options.max_gap_ms,
         missing=Missing(_policies(features, options) == "previous", constants.astype(np.float32)),
         max_imputed_share=options.max_imputed_share,
+        levels=KeyLevels.of(scaling, least) if options.scaling == "key" else None,
     )
     windows.columns.reset(np.arange(len(rows), dtype=np.int32))
     size = max(1, max_cells // (options.window_size * len(features) * len(rows)))
@@ -293,7 +312,7 @@ def _constants(features: tuple[str, ...], scaling: Scaling, options: WindowOptio
     return scaling.means if given is None else np.full(len(features), given)
 
 
-def _step_ms(rows: list[RowBatch]) -> float:
+def _step_ms(rows: Sequence[RowBatch]) -> float:
     steps: Ints = np.concatenate([np.diff(part.event_times_ms) for part in rows])
     return float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
 

@@ -26,6 +26,7 @@ class WindowOptions:
         calibration_share: newest part of each series that is kept for calibration, in (0, 1).
         max_windows: most windows to train on; more are thinned evenly.
         features: what is derived from the fields first.
+        scaling: by all training rows, or each key by its own running level (`core/key_levels.py`).
     """
 
     window_size: int = 32
@@ -40,3 +41,4 @@ class WindowOptions:
     calibration_share: float = 0.2
     max_windows: int = 200_000
     features: FeatureOptions = field(default_factory=FeatureOptions)
+    scaling: Literal["global", "key"] = "global"

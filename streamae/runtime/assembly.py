@@ -119,6 +119,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
 def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Stages:
     """Build the stations of the data for a bundle that runs on `runner`."""
     capacity, features, window = settings.limits.max_keys, len(bundle.features), settings.window
+    _refuse_other_scaling(settings, bundle)
     tuning = build_tuning(settings, bundle)
     max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
     model = settings.model
@@ -134,6 +135,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             max_gap_ms=max_gap_ms,
             missing=missing_policy(settings, bundle),
             max_imputed_share=window.max_imputed_share,
+            levels=bundle.levels,
         ),
         batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
         runner=runner,
@@ -205,6 +207,16 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
         ),
         settings_version=fingerprint(settings),
     )
+
+
+def _refuse_other_scaling(settings: Settings, bundle: Bundle) -> None:
+    """Raise ConfigError where the settings ask for a scaling that the bundle was not trained with."""
+    asked = settings.features.scaling
+    if "scaling" in settings.features.model_fields_set and asked != bundle.scaled_by:
+        problem = (
+            f"features.scaling: {asked}, but the bundle was trained with {bundle.scaled_by}: train again, or leave"
+        )
+        raise ConfigError([f"{problem} the setting out: it is then that of the bundle"])
 
 
 def window_ms(settings: Settings, bundle: Bundle) -> float:

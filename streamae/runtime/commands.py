@@ -102,7 +102,7 @@ def train_options(settings: Settings) -> TrainOptions:
     values["max_gap_ms"] = longest_gap_ms(
         settings.window.max_gap_ms, settings.window.grid_ms, settings.train.window_size
     )
-    values["features"] = feature_options(settings)
+    values |= {"features": feature_options(settings), "scaling": settings.features.scaling}
     return TrainOptions(**{field.name: values[field.name] for field in dataclasses.fields(TrainOptions)})
 
 

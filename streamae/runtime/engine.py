@@ -26,6 +26,7 @@ from streamae.config import Settings
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.protocols import Finite, Poll, Source
 from streamae.core.grid import Strays
+from streamae.core.key_levels import in_own_units, standardised
 from streamae.core.key_table import NO_SLOT
 from streamae.core.scoring import score
 from streamae.errors import RetryableError
@@ -197,9 +198,9 @@ class Engine:
     def _score(self, batch: WindowBatch) -> None:
         """Errors, score, verdict, episodes: the only place where a window is judged."""
         stages, started = self.stages, self.clock()
-        errors = stages.runner.run(batch.values)  # the only line that touches a device
+        errors = stages.runner.run(standardised(batch))  # the only line that touches a device
         self.telemetry.scored(len(batch), self.clock() - started)
-        scores = score(errors, stages.calibration)
+        scores = score(in_own_units(errors, batch), stages.calibration)
         verdicts = stages.decision.judge(scores, batch)
         changes = stages.episodes.advance(verdicts, scores, batch)
         if self.observer is not None:

@@ -21,6 +21,8 @@ def key_states(stages: Stages, states: KeyStates) -> dict[str, int]:
     found[windows.is_starved(slots)] = KeyState.STARVED
     refilling = (windows.columns["filled"][slots] < windows.size) & (windows.columns["generation"][slots] > 0)
     found[refilling] = KeyState.RESUMING
+    if windows.levels is not None:  # nothing of them is scored, whatever else they are
+        found[windows.levels.is_learning(windows.columns, slots)] = KeyState.LEARNING
     return {state.name.lower(): int((found == state).sum()) for state in KeyState}
 
 

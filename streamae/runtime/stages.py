@@ -31,7 +31,7 @@ class WindowModel(Protocol):
     """What turns windows into errors: `model.runner.Runner`, or any stand-in of the same shape."""
 
     def run(self, values: Floats) -> ErrorBatch:
-        """Return the errors of windows (B, W, F) in the features' own units."""
+        """Return the errors of windows (B, W, F) as `core.key_levels.standardised` makes them."""
         ...
 
 

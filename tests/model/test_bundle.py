@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from streamae.core.scaling import Scaling
+from streamae.core.scaling import Scaling, unsquash
 from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.errors import BundleError
 from streamae.model.bundle import (
@@ -87,6 +87,25 @@ def test_a_saved_bundle_comes_back_whole(kind: str, tmp_path: Path) -> None:
     assert found.history is not None
     for name in ("channels", "forecasts", "lengths"):
         np.testing.assert_array_equal(getattr(found.history, name), getattr(of.history, name))
+
+
+def test_what_is_scaled_by_key_stays_so(tmp_path: Path) -> None:
+    """The bundle says how its windows are standardised: a tenth of its scales are the floors, the runner scales nothing."""
+    of = replace(bundle(), scaled_by="key")
+    of.save(tmp_path / "bundle")
+    found = load_bundle(tmp_path / "bundle")
+    assert found.scaled_by == "key"
+    assert found.version == of.version != bundle().version
+    assert found.levels is not None
+    np.testing.assert_array_equal(found.levels.floors, 0.1 * of.scaling.scales)
+    np.testing.assert_array_equal(found.input_scaling.scales, np.ones(3))
+    assert bundle().levels is None
+    assert bundle().input_scaling is not found.input_scaling
+    scaled = bundle().scaling.apply(raw_windows(of, 4))  # by hand instead of by the runner
+    plain = Runner(bundle(), "cpu", threads=1).run(raw_windows(of, 4))
+    np.testing.assert_allclose(
+        Runner(found, "cpu", threads=1).run(unsquash(scaled)).recent, plain.recent, rtol=1e-3, atol=1e-5
+    )
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -326,6 +345,8 @@ CHANGES: list[tuple[str, Any, str]] = [
     ("architecture.window_size", 10**9, "window_size is 1000000000"),
     ("architecture.recent_steps", 13, "recent_steps is 13"),
     ("architecture.kind", "gru", "has shape"),
+    ("scaling.by", "moon", "scaling.by is 'moon'"),
+    ("scaling.by", 1, "scaling.by is not text"),
     ("features", ["a", "b"], "has shape|2 features"),
     ("features", ["a", "b", "c", "d"], "4 features|has shape"),
     ("features", ["a", "b", "b"], "twice"),

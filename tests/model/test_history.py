@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from streamae.batches import Floats, Series
+from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scoring import score
 from streamae.errors import DataError
 from streamae.model.bundle import Bundle
@@ -74,3 +75,16 @@ def test_a_series_too_short_for_a_window_is_left_out(trained: Bundle) -> None:
     assert len(found) == 1
     with pytest.raises(DataError, match="no series has a window of 12 rows"):
         score_history([short], OPTIONS, trained.scaling, runner, trained.calibration)
+
+
+def test_keys_with_levels_of_their_own_are_known_before_they_are_scored() -> None:
+    """Rows before the kept windows let the key learn its level, so that its scores are those of a key long known."""
+    options = replace(QUICK, scaling="key", max_steps=5)
+    one = sines("a", rows=600)
+    of = train([one], options)
+    assert of.scaled_by == "key"
+    assert of.history is not None
+    assert of.history.lengths.tolist() == [600 - MIN_ROWS]
+    runner = Runner(of, "cpu", threads=1)
+    few = score_history([one], options.windows(), of.scaling, runner, of.calibration, max_windows=50)
+    assert few.channels.tobytes() == of.history.channels[:, -50:].tobytes()

@@ -326,8 +326,11 @@ def test_a_missing_gpu_is_a_settings_error() -> None:
 def test_options_mirror_the_settings() -> None:
     """A setting of training or windows that does not reach them would be a knob without a wire."""
     of_features = {entry.name for entry in fields(FeatureOptions)}
-    assert of_features == FeatureSettings.model_fields.keys() - {"category_fields"}  # the series name their own
-    left_out = {"device", "threads", "features"}
+    assert of_features == FeatureSettings.model_fields.keys() - {
+        "category_fields",
+        "scaling",
+    }  # the series name their own
+    left_out = {"device", "threads", "features", "scaling"}  # the last two are in the section of features
     names = {entry.name for entry in fields(TrainOptions)} - left_out
     settings = TrainSettings.model_fields | WindowSettings.model_fields
     assert names == settings.keys() - {"late", "duplicate"}  # both are left out either way
@@ -336,6 +339,7 @@ def test_options_mirror_the_settings() -> None:
         name: value for name, value in defaults.items() if name in names
     }
     assert {entry.name for entry in fields(WindowOptions)} <= names | left_out
+    assert TrainOptions().scaling == FeatureSettings().scaling
 
 
 @pytest.mark.parametrize("kind", KINDS)

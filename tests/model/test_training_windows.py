@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamae.batches import Partition, RecordBatch, Series
+from streamae.batches import ErrorBatch, Floats, Partition, RecordBatch, Series
 from streamae.core.grid import RowGrid
+from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import DataError
 from streamae.model.training_windows import MIN_WINDOWS, TrainingWindows, training_windows
 from streamae.model.window_options import WindowOptions
+from tests.engines import FEATURES, START_MS, WINDOW, Rig, SquareModel, broker_with, tiny_bundle
+from tests.engines import settings as engine_settings
 from tests.model.models import STEP_MS, series, sines
 
 OPTIONS = WindowOptions(window_size=5)
@@ -299,3 +303,58 @@ def test_the_advice_is_enough() -> None:
     rows = int(str(caught.value).split("about ")[1].split()[0])
     found = training_windows([counting(rows)], OPTIONS)
     assert min(len(found.fit), len(found.calibration)) >= MIN_WINDOWS
+
+
+def test_keys_are_scaled_by_themselves_as_in_the_live_stream() -> None:
+    """What the engine hands to the model is, window by window and bit by bit, what training makes of the same rows."""
+    random = np.random.default_rng(9)
+    all_series = [
+        Series(name, FEATURES, START_MS + STEP_MS * np.arange(400), random.normal(at, at / 9, (400, 2)).astype("<f4"))
+        for name, at in (("machine-1", 5.0), ("machine-2", 5e5))
+    ]
+    options = WindowOptions(window_size=WINDOW, scaling="key", max_gap_ms=60_000_000)
+    windows = training_windows(all_series, options)
+    seen: list[np.ndarray] = []  # type: ignore[type-arg]
+
+    class Witness(SquareModel):
+        def run(self, values: Floats) -> ErrorBatch:
+            seen.append(values)
+            return super().run(values)
+
+    bundle = replace(tiny_bundle(), scaling=windows.scaling, scaled_by="key")
+    rig = Rig(
+        broker_with(interleaved(all_series), partitions=1),
+        bundle=bundle,
+        settings=engine_settings(window={"max_gap_ms": 60_000_000}),
+        parts={"runner": Witness()},
+    )
+    rig.run_dry()
+    live = np.concatenate(seen)
+    order = [row for row in range(400 - MIN_ROWS) for _ in all_series]
+    before = np.array([MIN_ROWS + row < 320 for row in order])
+    after = np.array([MIN_ROWS + row - WINDOW + 1 >= 320 for row in order])
+    assert len(live) == len(order)
+    assert same_windows(Scaling.unit(2).apply(live[before]), windows.fit)
+    assert same_windows(live[after], windows.calibration)
+    assert np.abs(windows.fit).mean() == pytest.approx(
+        0.8, rel=0.1
+    )  # of a standard normal: both keys, five decades apart
+
+
+def same_windows(first: Floats, second: Floats) -> bool:
+    """Whether both hold the same windows, in whatever order."""
+    return sorted(one.tobytes() for one in first) == sorted(one.tobytes() for one in second)
+
+
+def interleaved(all_series: list[Series]) -> list[tuple[bytes, bytes]]:
+    """Return (key, JSON value) row by row."""
+    return [
+        (
+            one.key.encode(),
+            json.dumps(
+                {"ts": int(one.event_times_ms[row])} | dict(zip(one.features, one.values[row].tolist(), strict=True))
+            ).encode(),
+        )
+        for row in range(len(all_series[0]))
+        for one in all_series
+    ]
