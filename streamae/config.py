@@ -82,6 +82,11 @@ class InputSettings(Section):
     topics: tuple[Name, ...] = Field(("sensors",), description="Input topics.", min_length=1)
     files: tuple[Path, ...] = Field((), description="Files to replay when source is `files`.")
     start: Literal["earliest", "latest"] = Field("earliest", description="Where a group without offsets begins.")
+    bootstrap_records: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="A group without offsets that starts at the latest first reads so many records a partition before it,"
+        " silently: its keys have learnt when it goes live.",
+    )
     on_lost_offsets: Literal["resume", "start"] = Field(
         "resume", description="The group's offset is gone but state is stored: resume there, or start as a new group."
     )
@@ -272,6 +277,10 @@ class Settings(Section):
             (
                 window.grid_ms is not None and "reject" in policies,
                 "window.missing: reject cannot be used with window.grid_ms: use previous or constant",
+            ),
+            (
+                self.input.bootstrap_records > 0 and self.input.start == "earliest",
+                "input.bootstrap_records: needs input.start = latest: before the earliest record there is none",
             ),
             (self.input.source == "files" and not self.input.files, "input.files: needed when input.source = files"),
             (

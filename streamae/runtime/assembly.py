@@ -249,6 +249,7 @@ def build_policy(settings: Settings) -> Policy:
         on_lost_offsets=settings.input.on_lost_offsets,
         on_loss=settings.state.on_loss,
         rebuild_max_records=settings.state.rebuild_max_records,
+        bootstrap_records=settings.input.bootstrap_records,
     )
 
 

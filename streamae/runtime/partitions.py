@@ -14,6 +14,7 @@ from streamae.connectors.protocols import Manifest, Span, Stamp
 
 REASONS = {  # of a start: what it means, where somebody should know
     "first": "",
+    "bootstrap": "",  # as first, with records before it that are read silently
     "clean": "",
     "replay": "",
     "long_replay": "state was not saved for long, or the committed offset was moved forward",
@@ -40,13 +41,15 @@ class Policy:
             (`resume`: the records since are published again, with the same event ids), or as a new group (`start`).
         on_loss: how a partition goes on whose state is gone although records were committed: replay silently what
             lies before the committed offset (`rebuild`), begin empty (`warm_up`), or not at all (`halt`).
-        rebuild_max_records: how far before the committed offset `rebuild` goes.
+        rebuild_max_records: how far before the committed offset `rebuild` goes; as far as a bootstrap at least.
+        bootstrap_records: how far before the end a group without offsets that begins there reads, silently.
     """
 
     first: Literal["earliest", "latest"] = "earliest"
     on_lost_offsets: Literal["resume", "start"] = "resume"
     on_loss: Literal["rebuild", "warm_up", "halt"] = "rebuild"
     rebuild_max_records: int = 100_000
+    bootstrap_records: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Plan:
 
     Attributes:
         start: first offset to read.
-        replay_until: records below were committed by a former owner: they change state, but publish nothing.
+        replay_until: records below were committed by a former owner, or lie before where a new group begins: they
+            change state, but publish nothing.
         base: offset of the stored state we go on from; None = begin with empty state.
         drop_stored: delete what is stored first: it does not count.
         reason: one of `REASONS`.
@@ -95,7 +99,7 @@ def plan(span: Span, manifest: Manifest | None, fingerprint: str, policy: Policy
     target = min(committed, span.end)
     reason = _what_is_wrong(span, target, manifest, fingerprint)
     if manifest is None or reason:
-        earliest = max(span.earliest, target - policy.rebuild_max_records)
+        earliest = max(span.earliest, target - max(policy.rebuild_max_records, policy.bootstrap_records))
         return _without_state(earliest, target, manifest, reason, policy)
     if committed > span.end:
         reason = "truncated"
@@ -118,9 +122,10 @@ def _of_another_topic(span: Span, policy: Policy) -> Plan:
 
 def _without_offset(span: Span, manifest: Manifest | None, fingerprint: str, policy: Policy) -> Plan:
     """Plan for a group that has no offset: it is new, unless there is state, which always follows a commit."""
-    start = span.earliest if policy.first == "earliest" else span.end
+    until = span.earliest if policy.first == "earliest" else span.end
+    start = max(span.earliest, until - policy.bootstrap_records)
     if manifest is None:
-        return Plan(start, start, None, drop_stored=False, reason="first")
+        return Plan(start, until, None, drop_stored=False, reason="bootstrap" if start < until else "first")
     is_usable = (
         _same(manifest.identity, span.identity)  # else an offset of a former topic might skip records of this one
         and manifest.fingerprint == fingerprint
@@ -129,7 +134,7 @@ def _without_offset(span: Span, manifest: Manifest | None, fingerprint: str, pol
     )
     if is_usable and policy.on_lost_offsets == "resume":
         return Plan(manifest.offset, manifest.offset, manifest.offset, drop_stored=False, reason="offsets_lost")
-    return Plan(start, start, None, drop_stored=True, reason="offsets_lost")
+    return Plan(start, until, None, drop_stored=True, reason="offsets_lost")
 
 
 def _what_is_wrong(span: Span, target: int, manifest: Manifest | None, fingerprint: str) -> str:
@@ -243,8 +248,13 @@ class Partitions:
         return progress is None or offset < progress.replay_until
 
     def finished(self) -> dict[Partition, int]:
-        """Return the offsets to commit: all records below are in the state in memory, and new since last time."""
-        return {
+        """Return the offsets to commit: all records below are in the state in memory, and new since last time.
+
+        A group that is new begins where its bootstrap ends, and says so before it has learnt anything: from then on a
+        crash is that of any owner whose state lies behind the committed offset.
+        """
+        is_new = {at for at, progress in self._progress.items() if progress.committed is None and progress.is_replaying}
+        return {at: self._progress[at].replay_until for at in is_new} | {
             partition: progress.position
             for partition, progress in self._progress.items()
             if not progress.is_replaying and progress.position != progress.committed

@@ -123,8 +123,8 @@ def test_what_is_no_loss_never_halts(span: Span, manifest: Manifest | None) -> N
 
 
 def test_whoever_starts_otherwise_than_by_the_book_says_so() -> None:
-    """Every reason but the three of ordinary life is loud, and has a meaning to tell."""
-    assert set(REASONS) - LOUD == {"first", "clean", "replay"}
+    """Every reason but the four of ordinary life is loud, and has a meaning to tell."""
+    assert set(REASONS) - LOUD == {"first", "bootstrap", "clean", "replay"}
 
 
 def test_a_new_group_may_begin_at_the_end() -> None:
@@ -248,3 +248,36 @@ def test_dropping_forgets_everything() -> None:
     assert len(partitions) == 0
     assert partitions.items() == []
     assert partitions.finished() == {}
+
+
+@pytest.mark.parametrize(
+    ("span", "manifest", "expected"),
+    [
+        (Span(None, 5, 100), None, Plan(60, 100, None, False, "bootstrap")),
+        (Span(None, 80, 100), None, Plan(80, 100, None, False, "bootstrap")),
+        (Span(None, 100, 100), None, Plan(100, 100, None, False, "first")),
+        (Span(None, 5, 100), stored(50, "theirs"), Plan(60, 100, None, True, "offsets_lost")),
+        (Span(100, 5, 100), stored(60), Plan(60, 100, 60, False, "long_replay")),
+        (Span(100, 5, 100), None, Plan(60, 100, None, False, "no_state")),
+        (Span(100, 5, 120), stored(100), Plan(100, 100, 100, False, "clean")),
+    ],
+)
+def test_a_new_group_may_read_what_lies_before_its_start(span: Span, manifest: Manifest | None, expected: Plan) -> None:
+    """It begins at the end all the same; with an offset it is new no longer, and rebuilds as deep as it began."""
+    assert planned(span, manifest, first="latest", bootstrap_records=40) == expected
+
+
+def test_a_bootstrap_is_committed_before_it_is_read() -> None:
+    """The place where the group goes live is an offset to commit at once; then nothing is, until it is passed."""
+    partitions = Partitions()
+    chosen, span = Plan(60, 100, None, False, "bootstrap"), Span(None, 5, 100)
+    partitions.take(P0, chosen, span, None)
+    assert partitions.finished() == {P0: 100}
+    partitions.commit(partitions.finished())
+    assert partitions.finished() == {}
+    partitions[P0].position = 100
+    assert partitions.finished() == {}
+    partitions[P0].position = 101
+    assert partitions.finished() == {P0: 101}
+    assert partitions.is_suppressed(P0, 99)
+    assert not partitions.is_suppressed(P0, 100)
