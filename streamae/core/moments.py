@@ -9,7 +9,9 @@ import numpy as np
 
 from streamae.batches import Doubles, Ints
 
-PRIOR_COUNT = 4  # scores that the training data's level is worth for a new key
+# Scores that the training data's level is worth for a new key: after n of its own the mean is (4 prior + sum) / (4 + n).
+# Few, since a key may be far from where the training keys were, and its own scores say so at once.
+PRIOR_COUNT = 4
 MAX_WEIGHT = 0.2  # most that one score may count, also after a long silence
 
 

@@ -36,7 +36,7 @@ FREE_BLOCKS, CAP_SDS = 4, 3.0  # the first blocks count in full, later ones move
 CHANNEL_DEPTH, CHANNEL_POWER, CHANNEL_GAIN = 1.0, 0.8, 4.0  # what of a channel counts, and how channels add up
 TOTAL_GAIN = 0.8
 RATE_MEMORY, RATE_GAIN = 0.999, 0.4  # alarms of the last 1,000 windows raise the threshold
-POOLED_BLOCKS = 1  # what several training keys are worth for another one
+POOLED_BLOCKS = 1  # of several training keys for another one: with its first guess 2 blocks, 160 windows of its own
 MIN_START_WINDOWS = 16  # a mean and an sd of fewer are no guess
 EVIDENCE_LEVEL, EVIDENCE_RATE, EVIDENCE_SLOPE = 2.2, 4.1e-4, 0.82  # measured false episodes a window, see `rarity`
 

@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamae.batches import Doubles, Flags, Slots
+from streamae.batches import Doubles, Flags, Ints, Slots
 from streamae.core.columns import Columns, Field
 from streamae.core.moments import learn, weight
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.rule import Judgement, Wave, mean_state
 
 SD_FLOOR = 0.1  # of max(mean, 1): a key that was perfectly quiet must not alarm at its first breath
+EARLY_SCORES = 64  # until then tails follow mean and spread of the key
 SIGMA_LEVEL, SIGMA_RATE, SIGMA_SLOPE = 8.0, 7.4e-4, 0.18  # measured false episodes a window, see `sigma_rarity`
 
 
@@ -173,7 +174,10 @@ class RollingRule:
         states["mean"][slots], states["variance"][slots] = learn(
             judgement.means, states["variance"][slots], smoothed, weights, self.learning.cap_sigma * sds
         )
-        states["quantile"][slots] = track_quantile(states["quantile"][slots], smoothed, sds, self.learning.quantile)
+        offsets = states["quantile"][slots] - judgement.means
+        offsets *= spread_ratios(sds, _spreads(states, slots), counts)
+        quantiles = np.where(counts < EARLY_SCORES, states["mean"][slots] + offsets, states["quantile"][slots])
+        states["quantile"][slots] = track_quantile(quantiles, smoothed, sds, self.learning.quantile)
         states["smoothed"][slots] = smoothed
         states["count"][slots] = counts + 1
         states["newest"][slots] = wave.end_times_ms
@@ -188,6 +192,20 @@ def _spreads(states: Columns, slots: Slots) -> Doubles:
     floors = SD_FLOOR * np.maximum(states["mean"][slots], 1.0)
     found: Doubles = np.maximum(np.sqrt(states["variance"][slots]), floors)
     return found
+
+
+def spread_ratios(before: Doubles, after: Doubles, counts: Ints) -> Doubles:
+    """Return by what the distance of a tail from the mean grows as a key learns its own spread: after / before, else 1.
+
+    A tail is tracked by rare events, so that one that comes from other keys would stay theirs for thousands of windows.
+    For the first `EARLY_SCORES` (n,) it keeps its place in sd of the key instead, which shrinks towards the key's own
+    as its mean and variance do.
+
+    Example:
+        >>> spread_ratios(np.array([2.0, 2.0]), np.array([1.0, 1.0]), np.array([0, EARLY_SCORES])).tolist()
+        [0.5, 1.0]
+    """
+    return np.where(counts < EARLY_SCORES, after / before, 1.0)
 
 
 def track_quantile(quantiles: Doubles, scores: Doubles, sds: Doubles, probability: float) -> Doubles:
