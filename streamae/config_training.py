@@ -15,19 +15,20 @@ from streamae.config_section import Millis, Positive, Section
 class TrainSettings(Section):
     """`streamae train`."""
 
-    kind: Literal["lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore", "auto"] = (
-        Field(
-            "lstm",
-            description="Autoencoder: recurrent (lstm, gru), dense, or causal convolutions (conv); or a baseline without "
-            "training steps; auto tries some and takes what tells injected anomalies best from calibration rows.",
-        )
+    kind: Literal[
+        "lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore", "iforest", "auto"
+    ] = Field(
+        "lstm",
+        description="Autoencoder: recurrent (lstm, gru), dense, or causal convolutions (conv); or a baseline without "
+        "training steps; auto tries some and takes what tells injected anomalies best from calibration rows.",
     )
     search_budget_ms: Millis = Field(
         600_000, description="auto and --tune: once this time is used up, no further candidate is begun."
     )
     window_size: Annotated[int, Field(ge=4, le=4_096)] = Field(32, description="Steps of a window (W).")
     components: Annotated[int, Field(ge=0, le=4_096)] = Field(
-        0, description="Baselines: principal components, rows looked back, or windows kept; 0 = 16, 16 and 1,024."
+        0,
+        description="Baselines: principal components, rows looked back, windows kept, or trees; 0 = 16, 16, 1,024 and 100.",
     )
     hidden_size: Annotated[int, Field(ge=1, le=4_096)] = Field(64, description="Units of encoder and decoder (H).")
     layers: Annotated[int, Field(ge=1, le=4)] = Field(1, description="Stacked layers; conv: rounds of convolutions.")

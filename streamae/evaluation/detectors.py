@@ -32,6 +32,8 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
     "ridge": {"kind": "ridge"},
     "nearest_windows": {"kind": "nearest_windows"},
     "zscore": {"kind": "zscore"},
+    # The textbook's too: rows by themselves, the forest's own score and nothing beside.
+    "iforest": {"kind": "iforest", "recent_steps": 1, "whitening": "overall", "memory_windows": 0},
     "auto": {"kind": "auto"},
 }
 DECISIONS: Mapping[str, Mapping[str, Any]] = {  # changes to the threshold section

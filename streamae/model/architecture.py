@@ -9,14 +9,22 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore"]
+Kind = Literal["lstm", "gru", "dense", "conv", "pca", "pca_row", "ridge", "nearest_windows", "zscore", "iforest"]
 RECURRENT: tuple[Kind, ...] = ("lstm", "gru")
 TRAINED: tuple[Kind, ...] = (*RECURRENT, "dense", "conv")  # by steps of an optimiser
-BASELINES: tuple[Kind, ...] = ("pca", "pca_row", "ridge", "nearest_windows", "zscore")  # fitted in closed form
+BASELINES: tuple[Kind, ...] = (
+    "pca",
+    "pca_row",
+    "ridge",
+    "nearest_windows",
+    "zscore",
+    "iforest",
+)  # fitted in closed form
 
 MAX_WINDOW_SIZE, MAX_FEATURES, MAX_HIDDEN_SIZE, MAX_LAYERS = 4_096, 4_096, 4_096, 4
 MAX_MEMORY_WINDOWS, MAX_COMPONENTS = 4_096, 4_096
 MAX_PARAMETERS = 2**28  # 1 GiB of float32: checked before anything is allocated
+ISOLATION_DEPTH = 8  # of the trees of an isolation forest
 MEMORY = "memory.windows"  # name of the tensor of remembered windows
 GATES = {"lstm": 4, "gru": 3}  # of a recurrent cell, stacked in one weight tensor
 
@@ -35,7 +43,7 @@ class Architecture:
             baseline.
         recent_steps: newest steps whose reconstruction is scored; 1 <= recent_steps <= W.
         memory_windows: windows of the training data that are remembered (M), 0 = none.
-        components: size of a baseline: principal components, rows that a forecast looks back, or windows kept.
+        components: size of a baseline: principal components, rows that a forecast looks back, windows kept, or trees.
         bottleneck_size: C, numbers that the decoder gets through a linear layer; 0 = the usual (see `code_size`).
 
     Raises:
@@ -127,6 +135,7 @@ class Architecture:
             "pca_row": self.features,
             "ridge": self.window_size - 1,
             "nearest_windows": MAX_COMPONENTS,
+            "iforest": MAX_COMPONENTS,
         }
         return (1, min(sizes[self.kind], MAX_COMPONENTS)) if self.kind in sizes else (0, 0)
 
@@ -138,6 +147,12 @@ class Architecture:
             "ridge": {"weight": (components * features, features), "bias": (features,)},
             "nearest_windows": {"windows": (components, window, features)},
             "zscore": {},
+            "iforest": {
+                "feature": (components, 2**ISOLATION_DEPTH - 1),
+                "threshold": (components, 2**ISOLATION_DEPTH - 1),
+                "length": (components, 2**ISOLATION_DEPTH),
+                "usual": (1,),
+            },
         }
         return shapes[self.kind]
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from streamae.model.architecture import Architecture
+from streamae.model.architecture import MAX_COMPONENTS, Architecture
+from streamae.model.isolation import IsolationForest
 
-USUAL_COMPONENTS = {"pca": 16, "pca_row": 16, "ridge": 16, "nearest_windows": 1_024, "zscore": 0}
+USUAL_COMPONENTS = {"pca": 16, "pca_row": 16, "ridge": 16, "nearest_windows": 1_024, "zscore": 0, "iforest": 100}
 MAX_CELLS = 2**22  # of the windows that `nearest_windows` keeps
 PENALTY = 1e-2  # of `ridge`, in units of the mean variance of its inputs
 EXACT_SIZE = 2_048  # inputs up to which principal components come from the whole covariance
@@ -137,7 +138,7 @@ class ZScore(nn.Module):
         return torch.zeros_like(z[:, -decode_steps:]), None
 
 
-Baseline = WindowPCA | RowPCA | Ridge | NearestWindows | ZScore
+Baseline = WindowPCA | RowPCA | Ridge | NearestWindows | ZScore | IsolationForest
 
 
 def baseline(of: Architecture) -> Baseline:
@@ -148,11 +149,12 @@ def baseline(of: Architecture) -> Baseline:
     """
     if of.kind == "zscore":
         return ZScore()
-    kinds: dict[str, type[WindowPCA | RowPCA | Ridge | NearestWindows]] = {
+    kinds: dict[str, type[WindowPCA | RowPCA | Ridge | NearestWindows | IsolationForest]] = {
         "pca": WindowPCA,
         "pca_row": RowPCA,
         "ridge": Ridge,
         "nearest_windows": NearestWindows,
+        "iforest": IsolationForest,
     }
     return kinds[of.kind](of)
 
@@ -176,6 +178,7 @@ def usual_components(kind: str, asked: int, windows: int, window_size: int, feat
         "ridge": max(1, window_size // 2),
         "nearest_windows": max(1, min(windows, MAX_CELLS // (window_size * features))),
         "zscore": 0,
+        "iforest": MAX_COMPONENTS,
     }
     return min(wanted, most[kind])
 
