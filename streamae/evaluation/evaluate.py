@@ -24,11 +24,12 @@ from streamae.evaluation import summary
 from streamae.evaluation.detectors import SHIPPED, by_network, settings_of
 from streamae.evaluation.job_progress import JobProgress
 from streamae.evaluation.jobs import Job, run
+from streamae.evaluation.nab_corpus import corpus_scores, corpus_text, write_corpus_scores
 from streamae.evaluation.results import Result, write_table
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.runtime import logs
 
-TABLE_FILE, REPORT_FILE = "metrics.csv", "report.html"
+TABLE_FILE, CORPUS_FILE, REPORT_FILE = "metrics.csv", "nab.csv", "report.html"
 TRAINING_ROWS = 20_000  # about what a training costs, in rows that are scored; for the estimate of the time only
 
 
@@ -61,7 +62,7 @@ def evaluate(
     stream: TextIO | None = None,
     progress: TextIO | None = None,
 ) -> ExitCode:
-    """Evaluate, print the table, write `metrics.csv` and `report.html`.
+    """Evaluate, print the table, write `metrics.csv`, `nab.csv` and `report.html`.
 
     Args:
         settings: train, window, threshold and episode sections; detectors change some of it.
@@ -91,7 +92,11 @@ def evaluate(
         results = _in_order(results, jobs)
         write_table(out / TABLE_FILE, results)
     hardware = summary.hardware(choice.processes)
-    print(f"{summary.text(results)}\n\n{hardware}", file=stream)
+    print(f"{summary.text(results)}\n", file=stream)
+    if scores := corpus_scores(results, out):
+        write_corpus_scores(out / CORPUS_FILE, scores)
+        print(f"{corpus_text(scores)}\n", file=stream)
+    print(hardware, file=stream)
     for result in results:
         if result.error:
             print(f"failed: {result.group}/{result.series} {result.detector}: {result.error}", file=stream)
