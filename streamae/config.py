@@ -303,6 +303,10 @@ class Settings(Section):
                 "train.recent_steps: must not exceed train.window_size",
             ),
             (
+                self.train.calibration_folds == 2,
+                "train.calibration_folds: 2 leaves no older rows to train on: use 1, or 3 and more",
+            ),
+            (
                 self.train.variational_weight > 0
                 and self.train.kind in {"lstm", "gru", "auto"}
                 and not self.train.bottleneck_size,

@@ -62,6 +62,11 @@ class TrainSettings(Section):
     patience: Positive = Field(5, description="Validation checks without improvement before stopping.")
     clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     calibration_share: float = Field(0.2, gt=0, lt=1, description="Newest part of each series kept for validation.")
+    calibration_folds: Annotated[int, Field(ge=1, le=20)] = Field(
+        1,
+        description="Blocks of time whose errors tell the usual ones, each measured by a network not trained on it; 1 = "
+        "the newest part only; k, 3 or more, trains k times.",
+    )
     max_windows: Positive = Field(200_000, description="Most training windows, evenly thinned.")
     whitening: Literal["feature", "overall"] = Field(
         "feature", description="Errors are divided by each feature's usual error, or by that of all features."

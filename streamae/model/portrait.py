@@ -35,7 +35,8 @@ class Example:
         end_time_ms: event time of its newest row.
         score: of the window.
         features: up to `SHOWN_FEATURES` indices, largest score first.
-        original, reconstruction: (W, F) float32 in the features' own units.
+        original, reconstruction: (W, F) float32 in the features' own units; where each key has its own scaling, in
+            standard deviations.
     """
 
     name: str

@@ -106,7 +106,8 @@ def choose_size(
     sizes.append(usual if needs_layer else 0)
     short = max(1, options.max_steps // TUNE_SHARE)
     tried = [
-        (f"{size or usual}", dataclasses.replace(options, bottleneck_size=size, max_steps=short)) for size in sizes
+        (f"{size or usual}", dataclasses.replace(options, bottleneck_size=size, max_steps=short, calibration_folds=1))
+        for size in sizes
     ]
     _, found = _compare("tune: size", tried, windows, fit, progress, clock)
     return next(size for size, candidate in zip(sizes, found, strict=True) if candidate.is_chosen), found

@@ -26,6 +26,7 @@ class TrainOptions:
         variational_weight, noise_sd, mask_share, sparsity, trim_share: variants of the loss (see `Objective`).
         max_epochs, max_steps, patience: when to stop.
         calibration_share, max_windows, memory_windows: what to train on, and how much of it to remember.
+        calibration_folds: blocks of time that error levels come from, 1 = the newest part alone.
         whitening: errors by the level of each feature, or by that of all.
         seed: of weights, order and dropout.
         stride, grid_ms, grid_merge, max_gap_ms, missing, missing_overrides, missing_constant, max_imputed_share: how
@@ -58,6 +59,7 @@ class TrainOptions:
     patience: int = 5
     clip_norm: float = 1.0
     calibration_share: float = 0.2
+    calibration_folds: int = 1
     max_windows: int = 200_000
     memory_windows: int = 64
     whitening: Literal["feature", "overall"] = "feature"

@@ -17,18 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from streamae import __version__
-from streamae.batches import Doubles, Floats, Series
+from streamae.batches import Doubles, ErrorBatch, Floats, Series
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
 from streamae.model.architecture import BASELINES, MEMORY, Architecture
 from streamae.model.baselines import Baseline, usual_components
 from streamae.model.bundle import Bundle, Scalar
 from streamae.model.encoder_decoder import EncoderDecoder
+from streamae.model.folds import errors_by_fold
 from streamae.model.history import score_history
 from streamae.model.memory import remember
 from streamae.model.networks import network_of
 from streamae.model.objective import Objective, burn_in, losses
-from streamae.model.progress import NoProgress, Progress
+from streamae.model.progress import NoProgress, PartProgress, Progress
 from streamae.model.runner import Runner, choose_device
 from streamae.model.search import Candidate, choose_kind, choose_size, table
 from streamae.model.train_options import SMALL_HIDDEN_SIZE, TrainOptions
@@ -128,7 +129,7 @@ def run_training(
             heard.finish(f"{table(candidates)}\n{found.bundle.architecture.kind} is taken{_warned(found.warnings)}")
             return dataclasses.replace(found, candidates=tuple(candidates), compared="kind")
         if tune:
-            shape = _architecture(options, windows, 0)
+            shape = _architecture(options, windows.features, len(windows.fit), 0)
             size, candidates = choose_size(options, shape, windows.calibration, fit, heard)
             heard.finish(f"{table(candidates)}\ntrain.bottleneck_size = {size} is taken{' (the usual)' * (not size)}")
             found = fit(dataclasses.replace(options, bottleneck_size=size), heard)
@@ -139,21 +140,55 @@ def run_training(
 
 
 def _train(windows: TrainingWindows, options: TrainOptions, progress: Progress, start: Bundle | None) -> Training:
-    device = choose_device(options.device)
-    memory = remember(windows.fit, options.memory_windows) if options.memory_windows else None
-    architecture = _architecture(options, windows, 0 if memory is None else len(memory))
     validation = windows.inputs.apply(_thinned(windows.calibration, VALIDATION_WINDOWS))
+    bundle, network, fit = _fitted(windows, windows.fit, validation, options, progress, start)
+    checked = check_network(network.eval(), bundle.architecture, windows.fit, validation)
+    runner = Runner(bundle, options.device, stride=options.stride)
+    errors = runner.run(windows.calibration)
+    if options.calibration_folds > 1:
+
+        def judge(others: Floats, judged: Floats, title: str) -> ErrorBatch:
+            afresh = None  # a bundle to start from may have seen the block
+            one, _, _ = _fitted(windows, others, validation, options, PartProgress(progress, title), afresh)
+            return Runner(one, options.device, stride=options.stride).run(judged)
+
+        errors = errors_by_fold(windows, options.calibration_folds, errors, judge)
+    calibration = Calibration.fit(errors, by_feature=options.whitening == "feature")
+    derived = windows.derived
+    least = derived.encoding.least_scales if derived.encoding else None
+    history = score_history(derived.series, derived.options, windows.scaling, runner, calibration, least=least)
+    metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals) | checked.metrics
+    warnings = (*windows.doubts, *checked.warnings)
+    progress.finish(
+        f"{fit.reason} after {fit.steps} steps: validation loss {fit.validation_loss:.4f}, "
+        f"{metrics['validation_loss_of_mean']:.4f} for always saying the mean" + _warned(warnings)
+    )
+    done = dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
+    return Training(done, windows, np.array(fit.checks, dtype=np.float64), warnings)
+
+
+def _fitted(
+    windows: TrainingWindows,
+    chosen: Floats,
+    validation: Floats,
+    options: TrainOptions,
+    progress: Progress,
+    start: Bundle | None,
+) -> tuple[Bundle, nn.Module, _Fit]:
+    """Train on the chosen scaled windows (B, W, F); return a bundle that is not calibrated, its network, and how it went."""
+    device = choose_device(options.device)
+    memory = remember(chosen, options.memory_windows) if options.memory_windows else None
+    architecture = _architecture(options, windows.features, len(chosen), 0 if memory is None else len(memory))
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(options.seed)
         network = network_of(architecture, options.dropout)
         if start is not None:
             network.load_state_dict(_weights_to_start_from(start, architecture, windows.features, options.scaling))
         if isinstance(network, EncoderDecoder):
-            fit = _fit(network.to(device), windows.fit, validation, options, progress)
+            fit = _fit(network.to(device), chosen, validation, options, progress)
         else:
-            fit = _fit_at_once(network, windows.fit, validation, progress)
+            fit = _fit_at_once(network, chosen, validation, progress)
     network.load_state_dict(fit.weights)
-    checked = check_network(network.eval(), architecture, windows.fit, validation)
     unit = np.ones(len(windows.features))
     bundle = Bundle(
         architecture,
@@ -170,20 +205,7 @@ def _train(windows: TrainingWindows, options: TrainOptions, progress: Progress, 
         encoding=windows.derived.encoding,
         scaled_by=options.scaling,
     )
-    runner = Runner(bundle, options.device, stride=options.stride)
-    errors = runner.run(windows.calibration)
-    calibration = Calibration.fit(errors, by_feature=options.whitening == "feature")
-    derived = windows.derived
-    least = derived.encoding.least_scales if derived.encoding else None
-    history = score_history(derived.series, derived.options, windows.scaling, runner, calibration, least=least)
-    metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals) | checked.metrics
-    warnings = (*windows.doubts, *checked.warnings)
-    progress.finish(
-        f"{fit.reason} after {fit.steps} steps: validation loss {fit.validation_loss:.4f}, "
-        f"{metrics['validation_loss_of_mean']:.4f} for always saying the mean" + _warned(warnings)
-    )
-    done = dataclasses.replace(bundle, calibration=calibration, metrics=metrics, history=history)
-    return Training(done, windows, np.array(fit.checks, dtype=np.float64), warnings)
+    return bundle, network, fit
 
 
 def _warned(warnings: Sequence[str]) -> str:
@@ -279,11 +301,11 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _architecture(options: TrainOptions, windows: TrainingWindows, memory_windows: int) -> Architecture:
+def _architecture(options: TrainOptions, names: Sequence[str], windows: int, memory_windows: int) -> Architecture:
     assert options.kind != "auto"  # it was chosen
-    features, components = len(windows.features), 0
+    features, components = len(names), 0
     if options.kind in BASELINES:
-        components = usual_components(options.kind, options.components, len(windows.fit), options.window_size, features)
+        components = usual_components(options.kind, options.components, windows, options.window_size, features)
     try:
         return Architecture(
             options.kind,

@@ -42,6 +42,7 @@ class TrainingWindows:
         inputs: scaling of what the model gets: the same, but of standardised windows where each key has its own.
         fit: (B, W, F) float32 scaled and squashed windows that end before the split of their series.
         calibration: (B, W, F) float32 as the model gets them, before `inputs`, from after the split.
+        fit_starts_ms: (B,) int64 event time of the oldest row of each window of `fit`.
         fit_times_ms, calibration_times_ms: (B,) int64 event time of the newest row of each of these.
         step_ms: median time between two rows of a series.
         rows: rows of all series.
@@ -56,6 +57,7 @@ class TrainingWindows:
     inputs: Scaling
     fit: Floats
     calibration: Floats
+    fit_starts_ms: Ints
     fit_times_ms: Ints
     calibration_times_ms: Ints
     step_ms: float
@@ -116,6 +118,7 @@ def training_windows(
         inputs,
         fit.windows(),
         calibration.windows(),
+        fit.start_times_ms(),
         fit.end_times_ms(),
         calibration.end_times_ms(),
         step_ms,
@@ -161,7 +164,8 @@ class _Thinned:
         self._every = max(1, math.ceil(most / limit))
         self._seen = 0
         self._kept: list[Floats] = []
-        self._times: list[Ints] = []
+        self._starts: list[Ints] = []
+        self._ends: list[Ints] = []
 
     def add(self, batch: WindowBatch, chosen: Flags, scaling: Scaling | None = None) -> None:
         positions = np.flatnonzero(chosen)
@@ -170,7 +174,8 @@ class _Thinned:
         if len(kept):
             values = standardised(select(batch, kept))
             self._kept.append(values if scaling is None else scaling.apply(values))
-            self._times.append(batch.end_times_ms[kept])
+            self._starts.append(batch.start_times_ms[kept])
+            self._ends.append(batch.end_times_ms[kept])
 
     def __len__(self) -> int:
         return sum(map(len, self._kept))
@@ -181,7 +186,11 @@ class _Thinned:
 
     def end_times_ms(self) -> Ints:
         """Return the event time (n,) of the newest row of each."""
-        return np.concatenate(self._times)
+        return np.concatenate(self._ends)
+
+    def start_times_ms(self) -> Ints:
+        """Return the event time (n,) of the oldest row of each."""
+        return np.concatenate(self._starts)
 
 
 def _check(series: Sequence[Series]) -> None:
