@@ -59,6 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     _command(commands, "run", _run, "run the daemon", "run --config streamae.toml --service.log_level debug")
 
+    status = _command(
+        commands, "status", _status, "ask a running daemon how it and its keys are", "status --config streamae.toml"
+    )
+    status.add_argument("--url", metavar="URL", help="of the daemon; by default that of the service settings")
+    status.add_argument("--json", action="store_true", help="print the answer as it comes")
+
     demo = _command(
         commands, "demo", _demo, "train and run on generated streams, offline", "demo --out out/demo", False
     )
@@ -283,6 +289,16 @@ def _run(invocation: Invocation) -> int:
     from streamae.runtime.service import run_service
 
     return run_service(loaded, lambda: _load(invocation))
+
+
+def _status(invocation: Invocation) -> int:
+    loaded = _load(invocation)
+    from streamae.runtime.status import ask, describe, url_of
+
+    options = invocation.options
+    found = ask(options.url or url_of(loaded.settings))
+    print(json.dumps(found, indent=2) if options.json else describe(found))
+    return ExitCode.OK
 
 
 def _demo(invocation: Invocation) -> int:

@@ -230,7 +230,7 @@ class LimitSettings(Section):
 class ServiceSettings(Section):
     """The process itself."""
 
-    http_host: str = Field("127.0.0.1", description="Address of /livez, /readyz and /metrics.")
+    http_host: str = Field("127.0.0.1", description="Address of /livez, /readyz, /metrics and /status.")
     http_port: Annotated[int, Field(ge=0, le=65_535)] = Field(9_464, description="Port; 0 = any free one.")
     drain_timeout_ms: Millis = Field(20_000, description="After SIGTERM: time to commit, checkpoint and leave.")
     stall_timeout_ms: Millis = Field(60_000, description="No progress of the loop for this long = not alive.")

@@ -20,8 +20,8 @@ from streamae.errors import ConfigError, DataError, ExitCode
 from tests.engines import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("train", "run", "demo", "evaluate", "backtest", "config", "schema")
-WITH_SETTINGS = ("train", "run", "evaluate", "backtest", "config")
+COMMANDS = ("train", "run", "status", "demo", "evaluate", "backtest", "config", "schema")
+WITH_SETTINGS = ("train", "run", "status", "evaluate", "backtest", "config")
 HEAVY = ("torch", "numpy", "pydantic", "kafka", "redis", "structlog", "prometheus_client", "pyarrow", "msgspec")
 
 

@@ -31,7 +31,7 @@ from streamae.core.key_table import NO_SLOT
 from streamae.core.scoring import score
 from streamae.errors import RetryableError
 from streamae.fail_points import fail_point
-from streamae.runtime import gauges
+from streamae.runtime import gauges, standing
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import get_logger, shown
@@ -80,6 +80,7 @@ class Engine:
         self.telemetry, self.policies, self.observer, self.clock = telemetry, policies, observer, clock
         self.outbox, self.put_off, self._look_around = publisher.outbox, PutOff(source), look_around
         self._commit_started_ms: int | None = None
+        self._standings: list[dict[str, Any]] | None = None  # of keys, at the last report
         self._held: set[Partition] = set()  # partitions that the source was told to pause
         self._log = get_logger()
 
@@ -170,6 +171,7 @@ class Engine:
             "halted": len(self.recovery.halted),
             "joined": self._is_member(),
             "keys": len(self.states.table),
+            "key_states": self._standings,
             "waiting_windows": len(self.stages.batcher),
             "waiting_messages": len(self.outbox),
             "store_failing_since_ms": min(failing, default=None),
@@ -180,7 +182,9 @@ class Engine:
     def report(self) -> None:
         """Refresh the gauges that cost something to compute."""
         self.telemetry.lag(self.source.lag())
-        self.telemetry.keys(gauges.key_states(self.stages, self.states))
+        found = standing.standings(self.stages, self.states)
+        self.telemetry.keys(standing.by_state(found))
+        self._standings = standing.plain(found)
         halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
         loading = len(self.recovery.waiting) - halted
         self.telemetry.partitions(gauges.partition_states(self.partitions, loading, halted, self.put_off, is_blocked))

@@ -1,29 +1,12 @@
-"""What is counted by looking rather than by happening: keys and partitions by state, for the metrics.
-
-Reads only, and costs a pass over all keys: asked every few seconds, never in a step.
-"""
+"""What is counted by looking rather than by happening: partitions by state, for the metrics. Reads only."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container
 
-from streamae.batches import KeyState, Partition
-from streamae.runtime.key_states import KeyStates
+from streamae.batches import Partition
 from streamae.runtime.partitions import Partitions, Progress
-from streamae.runtime.stages import Stages
-
-
-def key_states(stages: Stages, states: KeyStates) -> dict[str, int]:
-    """Return the number of keys by `KeyState`: starved ones get no window scored, resuming ones fill theirs anew."""
-    slots = states.table.resident()
-    windows, found = stages.windows, stages.decision.states(slots)
-    found[windows.is_starved(slots)] = KeyState.STARVED
-    refilling = (windows.columns["filled"][slots] < windows.size) & (windows.columns["generation"][slots] > 0)
-    found[refilling] = KeyState.RESUMING
-    if windows.levels is not None:  # nothing of them is scored, whatever else they are
-        found[windows.levels.is_learning(windows.columns, slots)] = KeyState.LEARNING
-    return {state.name.lower(): int((found == state).sum()) for state in KeyState}
 
 
 def partition_states(

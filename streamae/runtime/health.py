@@ -1,6 +1,6 @@
-"""The HTTP side of the process: /livez, /readyz and /metrics.
+"""The HTTP side of the process: /livez, /readyz, /metrics and /status.
 
-Answers come from three callables, asked anew for each request in a thread of the server; the engine is never
+Answers come from callables, asked anew for each request in a thread of the server; the engine is never
 touched from here. This module must not know what makes the process alive or ready.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -18,6 +18,7 @@ from typing import Any
 LIVE_PATH = "/livez"
 READY_PATH = "/readyz"
 METRICS_PATH = "/metrics"
+STATUS_PATH = "/status"
 
 Reasons = Callable[[], Sequence[str]]
 _POLL_SECONDS = 0.05
@@ -25,25 +26,34 @@ _CLIENT_SECONDS = 5.0
 
 
 class HealthServer:
-    """Serves the three paths from construction of `start` until `close`.
+    """Serves the paths from construction of `start` until `close`.
 
     Args:
         host, port: where to listen; port 0 takes any free one.
         live, ready: what speaks against it, one sentence each; empty = 200, else 503.
         metrics: the text and its content type.
+        status: what there is to say for people, as JSON; None = there is no such path.
 
     Raises:
         OSError: the address cannot be listened on.
     """
 
     def __init__(
-        self, host: str, port: int, live: Reasons, ready: Reasons, metrics: Callable[[], tuple[bytes, str]]
+        self,
+        host: str,
+        port: int,
+        live: Reasons,
+        ready: Reasons,
+        metrics: Callable[[], tuple[bytes, str]],
+        status: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         routes: dict[str, Callable[[], _Answer]] = {
             LIVE_PATH: lambda: _health(live()),
             READY_PATH: lambda: _health(ready()),
             METRICS_PATH: lambda: (HTTPStatus.OK, *metrics()),
         }
+        if status is not None:
+            routes[STATUS_PATH] = lambda: (HTTPStatus.OK, json.dumps(status()).encode() + b"\n", "application/json")
         self._server = _server_class(host)((host, port), _handler_class(routes))
         self._thread = Thread(target=self._server.serve_forever, args=(_POLL_SECONDS,), name="health", daemon=True)
 

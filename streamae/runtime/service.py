@@ -197,6 +197,11 @@ class Service:
             reasons.append(f"state not saved for {(now_ms - since_ms) // 1_000} s")
         return reasons
 
+    def status(self) -> dict[str, Any]:
+        """Return what `/status` answers: readiness, and what the engine last said of itself."""
+        reasons = self.ready()
+        return {"ready": not reasons, "reasons": reasons, **(self._summary or {})}
+
     def _start(self) -> None:
         while self._engine is None and not self._stop.is_set():
             self._notifier.extend_timeout(START_TIMEOUT_S)
@@ -237,7 +242,7 @@ class Service:
                 self._engine.report()
         if self._now_ms() - self._logged_ms >= LOG_INTERVAL_MS:
             self._logged_ms = self._now_ms()
-            self._log.info("status", **self._summary)
+            self._log.info("status", **{name: value for name, value in self._summary.items() if name != "key_states"})
 
     def _back_off(self, error: RetryableError) -> None:
         """Wait, twice as long each time; always shorter than the watchdog's patience.
@@ -373,7 +378,7 @@ def serve(
     )
     host, port = settings.http_host, settings.http_port
     try:
-        health = HealthServer(host, port, service.live, service.ready, telemetry.render)
+        health = HealthServer(host, port, service.live, service.ready, telemetry.render, service.status)
     except OSError as error:
         raise FatalError(f"cannot listen on {host}:{port} (service.http_host, service.http_port): {error}") from error
     watch_signals(service.signalled)

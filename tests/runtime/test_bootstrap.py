@@ -12,7 +12,7 @@ from streamae.batches import Partition
 from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import RetryableError
-from streamae.runtime.gauges import key_states
+from streamae.runtime.standing import by_state, standings
 from tests.engines import START_MS, TOPIC, Rig, broker_with, ids, settings, stream
 from tests.runtime.test_crash_resume import Crash, Fuse
 
@@ -88,10 +88,12 @@ def test_keys_show_what_they_know_meanwhile() -> None:
     process.step(2)
     while process.engine.partitions.replaying():
         process.step()
-        seen |= {name for name, count in key_states(process.engine.stages, process.engine.states).items() if count}
+        seen |= {
+            name for name, count in by_state(standings(process.engine.stages, process.engine.states)).items() if count
+        }
         assert process.events() == []
     assert seen == {"learning", "ready"}
-    assert key_states(process.engine.stages, process.engine.states)["ready"] == KEYS
+    assert by_state(standings(process.engine.stages, process.engine.states))["ready"] == KEYS
 
 
 def test_only_so_many_records_are_read() -> None:

@@ -11,7 +11,7 @@ from streamae.batches import Partition
 from streamae.connectors.memory import MemoryBroker, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
-from streamae.runtime import gauges
+from streamae.runtime import standing
 from streamae.runtime.put_off import RETRY_MS
 from streamae.runtime.telemetry import KEY_STATES
 from tests.engines import (
@@ -152,7 +152,9 @@ def test_no_event_across_a_gap() -> None:
     ]
     assert [event["close_reason"] for event in closed] == ["gap"]
     half = run(shifted[: 3 * 83])
-    assert gauges.key_states(half.engine.stages, half.engine.states) == dict.fromkeys(KEY_STATES, 0) | {"resuming": 3}
+    assert standing.by_state(standing.standings(half.engine.stages, half.engine.states)) == dict.fromkeys(
+        KEY_STATES, 0
+    ) | {"resuming": 3}
 
 
 def test_a_failed_commit_is_repeated_with_the_same_outputs() -> None:

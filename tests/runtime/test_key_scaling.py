@@ -12,7 +12,7 @@ from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scaling import Scaling
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
-from streamae.runtime.gauges import key_states
+from streamae.runtime.standing import by_state, standings
 from tests.engines import FEATURES, START_MS, STEP_MS, Rig, broker_with, settings, tiny_bundle
 
 SIZES = (1.0, 1e6)  # of the two keys
@@ -67,7 +67,7 @@ def test_a_key_is_learning_until_it_knows_its_level() -> None:
     """Counted as learning before; afterwards by what its scores say, here one window of its own."""
     rig = Rig(broker_with(records(MIN_ROWS)), bundle=by_key())
     rig.run_dry()
-    assert key_states(rig.engine.stages, rig.engine.states)["learning"] == 2
+    assert by_state(standings(rig.engine.stages, rig.engine.states))["learning"] == 2
     slots = rig.engine.states.table.resident()
     assert rig.engine.stages.decision.columns["count"][slots].tolist() == [0, 0]
     for key, value in records(MIN_ROWS + 1)[-2:]:

@@ -406,6 +406,15 @@ class TestHealth:
         world.advance(10 * LIMITS.stall_timeout_ms)
         assert world.service.live() == []
 
+    def test_the_status_is_readiness_and_what_the_engine_says(self, make: Make) -> None:
+        """Before the first step there are only the reasons; then all that the engine last said of itself."""
+        world = make(None, None)
+        assert world.service.status() == {"ready": False, "reasons": ["starting"]}
+        seen: list[dict[str, Any]] = []
+        world.engine.script.insert(1, lambda: seen.append(world.service.status()))
+        world.service.run()
+        assert seen == [{"ready": True, "reasons": [], **world.engine.state}]
+
     def test_ready_once_joined(self, make: Make) -> None:
         """After a step as a member of the group nothing speaks against it."""
         world = make(None, None)
