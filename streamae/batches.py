@@ -108,6 +108,14 @@ class KeyState(IntEnum):
     STARVED = 4  # records come, but no window of them can be scored
 
 
+class Suspension(IntEnum):
+    """Why a key may not alert now, whatever it scores; the lower-case name closes an episode that is open."""
+
+    NONE = 0
+    MAINTENANCE = 1
+    MUTED = 2  # the operator never wants to hear of it
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordBatch:
     """Decoded records in arrival order (per partition in offset order).
@@ -261,7 +269,7 @@ class VerdictBatch:
     """Scores held against each key's own threshold, with the statistics *before* this score was learnt.
 
     Attributes:
-        statuses: (B,) int8 `Status`.
+        statuses: (B,) int8 `Status`; a score above the threshold that nobody wants to hear of is `NORMAL`.
         scores: (B,) float64 smoothed score that was compared.
         thresholds: (B,) float64 entry threshold; infinity while learning.
         means, sds: (B,) float64 rolling mean and standard deviation of the key's score.
@@ -269,6 +277,7 @@ class VerdictBatch:
         rarities: (B,) float64 natural logarithm of the number of windows in which the key, behaving as usual, brings
             one score as high; on one scale for all rules.
         states: (B,) int8 `KeyState`.
+        suspensions: (B,) int8 `Suspension`.
     """
 
     statuses: NDArray[np.int8]
@@ -279,13 +288,15 @@ class VerdictBatch:
     counts: Ints
     rarities: Doubles
     states: NDArray[np.int8]
+    suspensions: NDArray[np.int8]
 
     @classmethod
     def empty(cls, size: int) -> VerdictBatch:
         """Return room for the verdicts of `size` windows."""
         scores, thresholds, means, sds, rarities = np.zeros((5, size))
-        statuses, states = np.zeros((2, size), dtype=np.int8)
-        return cls(statuses, scores, thresholds, means, sds, np.zeros(size, dtype=np.int64), rarities, states)
+        statuses, states, suspensions = np.zeros((3, size), dtype=np.int8)
+        counts = np.zeros(size, dtype=np.int64)
+        return cls(statuses, scores, thresholds, means, sds, counts, rarities, states, suspensions)
 
 
 class ChangeKind(StrEnum):
@@ -332,7 +343,8 @@ class EpisodeChange:
         severity: 0-100, by how rare the worst score is for the key (core/episodes.py).
         confidence: 0-1, grows with evidence, falls with imputed data.
         imputed_share: of the newest window.
-        close_reason: `quiet`, `gap` (the key fell silent longer than window.max_gap_ms) or None while open.
+        close_reason: `quiet`, `gap` (the key fell silent longer than window.max_gap_ms), `maintenance` or `muted` (its
+            alerts are suspended), or None while open.
         features: most guilty first, taken at the peak.
     """
 

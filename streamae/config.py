@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from streamae.config_alerts import AlertSettings
 from streamae.config_decision import EpisodeSettings, ThresholdSettings
 from streamae.config_section import Millis, Name, Positive, Section
 from streamae.config_training import TrainSettings
@@ -250,6 +251,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     threshold: ThresholdSettings = ThresholdSettings()
     episode: EpisodeSettings = EpisodeSettings()
+    alerts: AlertSettings = AlertSettings()
     state: StateSettings = StateSettings()
     limits: LimitSettings = LimitSettings()
     service: ServiceSettings = ServiceSettings()
@@ -338,10 +340,9 @@ class LoadedSettings:
 def fingerprint(settings: Settings) -> str:
     """Return 12 hex digits that change whenever a setting that can change a decision does.
 
-    Those are the window, threshold and episode sections and how input fields are read; not where records come
+    Those are the window, threshold, episode and alerts sections and how input fields are read; not where records come
     from, how fast they are processed or where results go.
     """
-    parts = settings.model_dump(
-        mode="json", include={"window": True, "threshold": True, "episode": True, "input": set(DECISION_INPUT_FIELDS)}
-    )
+    sections = dict.fromkeys(("window", "threshold", "episode", "alerts"), True)
+    parts = settings.model_dump(mode="json", include={**sections, "input": set(DECISION_INPUT_FIELDS)})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

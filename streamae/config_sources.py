@@ -13,6 +13,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -248,8 +249,12 @@ def _shown(value: Any) -> str:
         return "********"
     if isinstance(value, tuple):
         return "[" + ", ".join(_shown(item) for item in value) + "]"
+    if isinstance(value, Section):
+        return _shown({name: part for name, part in value if name in value.model_fields_set})
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, datetime):
+        return value.isoformat()
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
 
 

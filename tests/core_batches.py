@@ -177,6 +177,7 @@ def verdict_batch(scores: Sequence[float], *, mean: float = 1.0, threshold: floa
         np.full(len(values), 50, dtype=np.int64),
         np.log(2_500.0 * ratios**2),  # severity 100 r / (1 + r)
         np.full(len(values), KeyState.READY, dtype=np.int8),
+        np.zeros(len(values), dtype=np.int8),
     )
 
 

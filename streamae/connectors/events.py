@@ -40,6 +40,7 @@ Time = Annotated[
 ]
 TimeMs = Annotated[int, Meta(description="The same in milliseconds since the Unix epoch.")]
 Share = Annotated[float, Meta(ge=0, le=1)]
+CloseReason = Literal["quiet", "gap", "maintenance", "muted"]
 State = Literal["learning", "provisional", "ready", "resuming", "starved"]
 
 
@@ -134,8 +135,11 @@ class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
     state_progress: Annotated[Share, Meta(description="Scores of its own over those it needs to be ready, at most 1.")]
     imputed_share: Annotated[Share, Meta(description="Part of this window's values that was missing and filled in.")]
     close_reason: Annotated[
-        Literal["quiet", "gap"] | None,
-        Meta(description="quiet = back to normal, gap = the key fell silent; null while open."),
+        CloseReason | None,
+        Meta(
+            description="quiet = back to normal, gap = the key fell silent, maintenance = its alerts are suspended for a"
+            " time, muted = for good; null while open."
+        ),
     ]
     features: Annotated[list[FeaturePart], Meta(description="Most guilty first, taken at the peak.")]
     model_version: Annotated[str, Meta(description="Version of the model bundle.")]
@@ -235,7 +239,7 @@ class EventWriter:
             ),
             state_progress=min(1.0, change.count / max(change.needed, 1)) if change.needed else 1.0,
             imputed_share=_share(change.imputed_share),
-            close_reason=cast(Literal["quiet", "gap"] | None, change.close_reason),
+            close_reason=cast(CloseReason | None, change.close_reason),
             features=self._parts(change),
             model_version=self._bundle_version,
             settings_version=self.settings_version,

@@ -1,6 +1,8 @@
 """Scores to verdicts: each key's score against its own threshold, scored first, learnt after.
 
 What a key remembers and what its threshold is belong to the threshold rule; here is decided whose verdict counts.
+The operator's rules (`core/key_rules.py`) have their say between the two: they may move a threshold, leave an alarm
+unheard (the verdict is NORMAL then, and the score is learnt like any other), or keep a score from being learnt.
 Everything is done for all keys at once, wave by wave, which equals one score after the other. Reads no clock:
 whatever forgets follows the windows' event time.
 """
@@ -12,7 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from streamae.batches import Flags, Ints, KeyState, ScoreBatch, Slots, Status, VerdictBatch, WindowBatch
+from streamae.core import key_rules
 from streamae.core.columns import Columns
+from streamae.core.key_rules import Advice, AlertRules, KeyRules
 from streamae.core.scoring import ScoreHistory
 from streamae.core.segments import waves
 from streamae.core.thresholds.prior import initial_state
@@ -26,6 +30,7 @@ class Decision:
         rule: may be replaced by another one of its family, then what keys have learnt stays.
         min_windows: scores of its own that a key must have learnt to be ready; may be replaced.
         is_early: whether keys that start from a prior may alarm before they are ready; may be replaced.
+        key_rules: of the operator; has to be told which key moves into which slot.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class Decision:
         prior: ScoreHistory | None = None,
         is_early: bool = True,
         step_ms: float = 1_000.0,
+        alerts: AlertRules | None = None,
     ) -> None:
         """Prepare for `capacity` key slots of F `features`.
 
@@ -48,14 +54,15 @@ class Decision:
             prior: scores of training keys, from which a new key starts.
             is_early: whether it may alarm at once then.
             step_ms: event time between two windows of the prior.
+            alerts: of the operator; None = no such rules.
         """
         self.rule, self.min_windows, self.is_early = rule, min_windows, is_early
-        self.has_prior = prior is not None
+        self.has_prior, self.key_rules = prior is not None, KeyRules(capacity, alerts)
         fields = rule.fields(features)
         if prior is not None:
             initial = initial_state(rule, prior, step_ms)
             fields |= {name: replace(fields[name], initial=value) for name, value in initial.items()}
-        self.columns = Columns(capacity, fields)
+        self.columns = Columns(capacity, fields | key_rules.fields(features))
 
     def judge(self, scores: ScoreBatch, windows: WindowBatch) -> VerdictBatch:
         """Compare each score with its key's threshold, then let the key learn it.
@@ -76,8 +83,11 @@ class Decision:
             windows.end_times_ms,
             windows.is_first,
         )
+        advice = self.key_rules.advise(scores, windows)
+        if advice is not None:
+            verdicts.suspensions[:] = advice.suspensions
         for rows in waves(windows.slots):
-            self._judge_wave(rows, whole.take(rows), verdicts)
+            self._judge_wave(rows, whole.take(rows), verdicts, advice)
         return verdicts
 
     def states(self, slots: Slots) -> Ints:
@@ -89,14 +99,20 @@ class Decision:
         grown = np.where(is_resuming & (counts > 0), KeyState.RESUMING, KeyState.READY)
         return np.where(counts < self.min_windows, young, grown)
 
-    def _judge_wave(self, rows: Ints, wave: Wave, verdicts: VerdictBatch) -> None:
+    def _judge_wave(self, rows: Ints, wave: Wave, verdicts: VerdictBatch, advice: Advice | None) -> None:
         """`judge` for windows of distinct keys; writes its part of `verdicts`."""
+        if advice is not None:  # the first score that a key learns, also where its first window was not learnt
+            wave = replace(wave, is_fresh=wave.is_fresh | (self.columns["count"][wave.slots] == 0))
         judgement = self.rule.judge(self.columns, wave)
         states = self._states(judgement.counts, wave.is_fresh)
         states[np.isinf(judgement.thresholds)] = KeyState.LEARNING  # knows too little, says the rule
         is_learning = states == KeyState.LEARNING
         thresholds = np.where(is_learning, np.inf, judgement.thresholds)
+        if advice is not None:
+            thresholds = advice.thresholds(rows, thresholds, judgement.means)
         alarms = judgement.scores > thresholds
+        if advice is not None:
+            alarms = advice.allowed(rows, alarms, wave.is_fresh, self.columns)
         verdicts.statuses[rows] = np.where(
             is_learning, Status.LEARNING, np.where(alarms, Status.ANOMALOUS, Status.NORMAL)
         )
@@ -104,4 +120,7 @@ class Decision:
         verdicts.means[rows], verdicts.sds[rows] = judgement.means, judgement.sds
         verdicts.counts[rows], verdicts.rarities[rows] = judgement.counts, judgement.rarities
         verdicts.states[rows] = states
-        self.rule.learn(self.columns, wave, judgement, alarms)
+        if advice is None or advice.is_learnt[rows].all():
+            self.rule.learn(self.columns, wave, judgement, alarms)
+        elif len(learnt := np.flatnonzero(advice.is_learnt[rows])):
+            self.rule.learn(self.columns, wave.take(learnt), judgement.take(learnt), alarms[learnt])

@@ -1,8 +1,8 @@
 """Verdicts to episodes: one opening, some updates, one closing, for what a person would call one anomaly.
 
 An episode opens after `min_duration` anomalous windows in a row, stays up while the score is above the lower exit
-threshold (hysteresis), and closes after `merge_gap` quiet windows, or when the key comes back after a gap; a
-relapse before that is the same episode. Works on verdicts only; time is the windows' event time.
+threshold (hysteresis), and closes after `merge_gap` quiet windows, when the key comes back after a gap, or when its
+alerts are suspended; a relapse before that is the same episode. Works on verdicts only; time is the windows' event time.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from streamae.batches import (
     ScoreBatch,
     Slots,
     Status,
+    Suspension,
     VerdictBatch,
     WindowBatch,
 )
@@ -133,11 +134,12 @@ class Episodes:
         """`advance` for windows of distinct keys."""
         columns, slots = self.columns, windows.slots[wave]
         is_open, streak = columns["open"][slots] > 0, columns["streak"][slots]
-        broken = is_open & windows.is_first[wave]
-        changes = self._emit(wave[broken], ChangeKind.CLOSED, "gap", verdicts, windows)
-        columns.reset(slots[broken])
+        suspensions = verdicts.suspensions[wave]
+        stopped = windows.is_first[wave] | (suspensions != Suspension.NONE)
+        broken = is_open & stopped
+        changes = self._interrupt(wave[broken], verdicts, windows) if broken.any() else []
         is_open &= ~broken
-        streak = np.where(windows.is_first[wave], 0, streak)
+        streak = np.where(stopped, 0, streak)
 
         anomalous = verdicts.statuses[wave] == Status.ANOMALOUS
         alarm = anomalous | (is_open & self._is_above_exit(wave, verdicts))
@@ -161,6 +163,16 @@ class Episodes:
         columns["updated_ms"][slots[updates]] = windows.end_times_ms[wave[updates]]
         changes += self._emit(wave[updates], ChangeKind.UPDATED, None, verdicts, windows)
         columns.reset(slots[ends])
+        return changes
+
+    def _interrupt(self, wave: Ints, verdicts: VerdictBatch, windows: WindowBatch) -> list[EpisodeChange]:
+        """Close the episodes of keys that come back after a gap, or that may not alert now; the gap comes first."""
+        changes = []
+        suspensions = np.where(windows.is_first[wave], Suspension.NONE, verdicts.suspensions[wave])
+        for suspension in Suspension:
+            reason = "gap" if suspension is Suspension.NONE else suspension.name.lower()
+            changes += self._emit(wave[suspensions == suspension], ChangeKind.CLOSED, reason, verdicts, windows)
+        self.columns.reset(windows.slots[wave])
         return changes
 
     def _is_above_exit(self, wave: Ints, verdicts: VerdictBatch) -> Flags:

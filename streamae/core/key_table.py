@@ -23,15 +23,22 @@ class KeyTable:
     Mutated by the engine's thread only; does not survive a restart (keys come back from the state store).
     """
 
-    def __init__(self, capacity: int, idle_ms: int, is_held: Callable[[Slots], Flags] | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        idle_ms: int,
+        is_held: Callable[[Slots], Flags] | None = None,
+        on_admitted: Callable[[int, bytes], object] | None = None,
+    ) -> None:
         """Prepare for `capacity` keys.
 
         Args:
             capacity: hard limit.
             idle_ms: event time without a record after which a key may be evicted.
             is_held: tells which of some slots must stay all the same; None = none.
+            on_admitted: told the slot of each key that moves in; None = nobody wants to know.
         """
-        self.capacity, self.idle_ms, self._is_held = capacity, idle_ms, is_held
+        self.capacity, self.idle_ms, self._is_held, self._on_admitted = capacity, idle_ms, is_held, on_admitted
         self.keys: list[bytes] = [b""] * capacity
         self.owners: list[Partition | None] = [None] * capacity
         self._tables: dict[Partition, dict[bytes, int]] = {}
@@ -85,6 +92,8 @@ class KeyTable:
                 self.keys[slot], self.owners[slot] = key, partition
                 self._owner_numbers[slot] = number
                 self._seen_ms[slot], self._used[slot], self._dirty[slot] = now_event_ms, True, False
+                if self._on_admitted is not None:
+                    self._on_admitted(slot, key)
             slots.append(slot)
         return np.array(slots, dtype=np.int32), evicted
 
@@ -132,6 +141,10 @@ class KeyTable:
     def resident(self) -> Slots:
         """Return all used slots."""
         return np.flatnonzero(self._used).astype(np.int32)
+
+    def entries(self) -> list[tuple[int, bytes]]:
+        """Return all used slots with their keys."""
+        return [(slot, self.keys[slot]) for slot in self.resident().tolist()]
 
     def owned(self, partition: Partition) -> Slots:
         """Return the used slots of a partition."""

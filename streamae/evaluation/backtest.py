@@ -19,6 +19,7 @@ import numpy as np
 from streamae.batches import ChangeKind, ErrorBatch, Floats, Series, Status
 from streamae.config import Settings
 from streamae.connectors.files import read_series
+from streamae.core.key_table import NO_SLOT
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.live_scores import LiveRun, score_live
 from streamae.evaluation.metrics import EventReport, event_report, pool
@@ -127,7 +128,9 @@ def backtest(
             for one, rows in zip(series, live.rows, strict=True)
             if one.labels is not None
         )
-    history = History(series, live, KNOBS.get(settings.threshold.rule, ""), levels(settings, bundle, live), truth)
+    history = History(
+        series, live, KNOBS.get(settings.threshold.rule, ""), levels(settings, bundle, live, series), truth
+    )
     out.mkdir(parents=True, exist_ok=True)
     write_alerts(out / ALERTS_FILE, live.episodes)
     write_backtest(out / REPORT_FILE, history, f"bundle {bundle.version}, {settings.threshold.rule} threshold")
@@ -136,7 +139,7 @@ def backtest(
     return ExitCode.OK
 
 
-def levels(settings: Settings, bundle: Bundle, live: LiveRun) -> list[Level]:
+def levels(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> list[Level]:
     """Judge the recorded scores again, as a new key would be, at several levels of the rule that is set."""
     threshold, keys = settings.threshold, max(1, len(live.slots))
     knob = KNOBS.get(threshold.rule)
@@ -150,6 +153,9 @@ def levels(settings: Settings, bundle: Bundle, live: LiveRun) -> list[Level]:
         stages = build_stages(tried, bundle, _NoModel())
         for columns in (stages.decision.columns, stages.episodes.columns):
             columns.reset(np.arange(keys, dtype=np.int32))  # as the engine does for a key that is new
+        for slot, one in zip(live.slots, series, strict=True):
+            if slot != NO_SLOT:
+                stages.decision.key_rules.admit(slot, one.key.encode())
         opened: Counter[int] = Counter()
         windows = alarms = 0
         for batch, scores in zip(live.recording.windows, live.recording.scores, strict=True):

@@ -32,6 +32,7 @@ from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import edges
+from streamae.runtime.alerting import build_alert_rules
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.devices import build_runner
 from streamae.runtime.engine import Engine
@@ -79,7 +80,12 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, telemetry))
     log = get_logger()
     states = KeyStates(
-        KeyTable(settings.limits.max_keys, settings.limits.key_idle_ms, stages.episodes.is_open),
+        KeyTable(
+            settings.limits.max_keys,
+            settings.limits.key_idle_ms,
+            stages.episodes.is_open,
+            stages.decision.key_rules.admit,
+        ),
         stages.state,
         parts.store or edges.build_store(settings),
         telemetry.evicted,
@@ -148,6 +154,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             prior=bundle.history,
             is_early=tuning.is_early,
             step_ms=window_ms(settings, bundle),
+            alerts=tuning.alerts,
         ),
         episodes=Episodes(capacity, features, tuning.episodes),
         events=EventWriter(
@@ -166,7 +173,11 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
 
 
 def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
-    """Build threshold rule and episode rules; new keys start from the level of the bundle's calibration."""
+    """Build threshold, episode and alert rules; new keys start from the level of the bundle's calibration.
+
+    Raises:
+        ConfigError: the rule cannot meet the alert budget, or settings name features that the bundle does not have.
+    """
     threshold, episode = settings.threshold, settings.episode
     step_ms = window_ms(settings, bundle)
     if threshold.alert_budget_per_week is not None:
@@ -205,6 +216,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
             top_features=settings.output.top_features,
             min_windows=threshold.min_windows,
         ),
+        alerts=build_alert_rules(settings, bundle.features),
         settings_version=fingerprint(settings),
     )
 

@@ -365,8 +365,8 @@ class Engine:
         return records.take(np.flatnonzero([partition in polled for partition in records.partitions]))
 
     def adopt(self, settings: Settings) -> None:
-        """Judge by the threshold and episode settings of these from now on. Only between two steps, after `drain`."""
-        self.stages.adopt(settings)
+        """Judge by the live settings of these from now on. Only between two steps, after `drain`."""
+        self.stages.adopt(settings, self.states.table.entries())
 
 
 def _names(partitions: Sequence[Partition]) -> list[str]:

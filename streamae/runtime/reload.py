@@ -1,6 +1,6 @@
 """Settings read again while the process runs: SIGHUP asks, the engine's thread does it between two steps.
 
-What can change live is how scores are judged (threshold and episode sections) and the log level; all else is named
+What can change live is how scores are judged (threshold, episode and alerts sections) and the log level; all else is named
 as needing a restart. Settings with any error are refused as a whole and the old ones stay.
 This module must not know where settings come from, nor handle signals.
 """
@@ -18,7 +18,7 @@ from streamae.runtime import logs
 from streamae.runtime.notify import Notifier
 from streamae.runtime.telemetry import Telemetry
 
-LIVE_SECTIONS = frozenset({"threshold", "episode"})
+LIVE_SECTIONS = frozenset({"threshold", "episode", "alerts"})
 LIVE_NAMES = frozenset({"service.log_level"})
 
 
@@ -143,4 +143,5 @@ def _is_live(name: str) -> bool:
 def _with_live(old: Settings, new: Settings) -> Settings:
     """Return the old settings with what may change live taken from the new ones."""
     service = old.service.model_copy(update={"log_level": new.service.log_level})
-    return old.model_copy(update={"threshold": new.threshold, "episode": new.episode, "service": service})
+    live = {section: getattr(new, section) for section in LIVE_SECTIONS}
+    return old.model_copy(update={**live, "service": service})

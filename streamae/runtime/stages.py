@@ -5,7 +5,7 @@ Only shapes: what is done with them is in the engine, how they are made from set
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from streamae.core.decision import Decision
 from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.grid import RowGrid
+from streamae.core.key_rules import AlertRules
 from streamae.core.scoring import Calibration
 from streamae.core.thresholds.rule import ThresholdRule
 from streamae.core.windowing import KeyWindows
@@ -44,6 +45,7 @@ class Tuning:
         min_windows: scores that a key must have learnt to be ready.
         is_early: whether keys that start from the bundle's history may alarm before.
         episodes: when episodes begin and end.
+        alerts: what the operator knows better.
         settings_version: carried in every event.
     """
 
@@ -51,6 +53,7 @@ class Tuning:
     min_windows: int
     is_early: bool
     episodes: EpisodeRules
+    alerts: AlertRules
     settings_version: str
 
 
@@ -78,11 +81,20 @@ class Stages:
         of_encoder = (self.encoder.columns,) if self.encoder and self.encoder.columns.fields else ()
         return (*of_encoder, *parts)
 
-    def adopt(self, settings: Settings) -> None:
-        """Judge by the threshold and episode settings of these from now on; what keys have learnt stays."""
+    def adopt(self, settings: Settings, keys: Iterable[tuple[int, bytes]]) -> None:
+        """Judge by the threshold, episode and alert settings of these from now on; what keys have learnt stays.
+
+        Args:
+            settings: validated settings.
+            keys: all slots in use, with their keys.
+
+        Raises:
+            ConfigError: they do not fit the bundle; nothing was changed.
+        """
         tuning = self.tune(settings)
         decision = self.decision
         decision.rule, decision.min_windows, decision.is_early = tuning.rule, tuning.min_windows, tuning.is_early
+        decision.key_rules.adopt(tuning.alerts, keys)
         self.episodes.rules = tuning.episodes
         self.events.settings_version = tuning.settings_version
 

@@ -23,6 +23,7 @@ def verdicts(**columns: object) -> VerdictBatch:
         "counts": np.array([3, 90]),
         "rarities": np.array([0.0, 9.0]),
         "states": np.array([KeyState.LEARNING, KeyState.READY], dtype=np.int8),
+        "suspensions": np.zeros(2, dtype=np.int8),
     }
     return VerdictBatch(**(base | columns))  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamae.batches import ChangeKind, EpisodeChange, ScoreBatch, VerdictBatch, WindowBatch
+from streamae.batches import ChangeKind, EpisodeChange, ScoreBatch, Status, Suspension, VerdictBatch, WindowBatch
 from streamae.core.episodes import EpisodeRules, Episodes, severity
 from tests.core_batches import (
     CUTS,
@@ -513,3 +513,33 @@ def test_severity_is_monotone_and_bounded(first: float, second: float) -> None:
 def test_severity_survives_infinite_rarity() -> None:
     """A rule that has never seen anything like it, or nothing at all, still gives a number on the scale."""
     assert severity(np.array([-np.inf, np.inf])) == pytest.approx([0.0, 100.0])
+
+
+def suspend(stream: Sequence[Step], suspension: Suspension, start: int, stop: int) -> list[EpisodeChange]:
+    """The changes of a stream whose windows `start` to `stop` may not alert."""
+    verdicts, scores, windows = batch_of(stream)
+    verdicts.suspensions[start:stop] = suspension
+    verdicts.statuses[start:stop] = Status.NORMAL
+    return make().advance(verdicts, scores, windows)
+
+
+@pytest.mark.parametrize("suspension", [Suspension.MAINTENANCE, Suspension.MUTED])
+def test_an_open_episode_ends_where_alerts_are_suspended(suspension: Suspension) -> None:
+    """Closed with the reason at the first such window; afterwards it takes a whole new run to open one."""
+    changes = suspend(steps([LOUD] * 8), suspension, 3, 5)
+    assert [(change.kind, change.offset, change.close_reason) for change in changes] == [
+        (OPENED, 1, None),
+        (CLOSED, 3, suspension.name.lower()),
+        (OPENED, 6, None),
+    ]
+
+
+def test_a_run_does_not_count_across_a_suspension() -> None:
+    """One anomalous window before and one after are not two in a row."""
+    assert suspend(steps([LOUD, LOUD, LOUD]), Suspension.MAINTENANCE, 1, 2) == []
+
+
+def test_a_gap_is_told_before_a_suspension() -> None:
+    """A key that comes back from silence into maintenance had been lost first."""
+    stream = [*steps([LOUD, LOUD]), Step(0, START_MS + 10**6, LOUD, is_first=True)]
+    assert suspend(stream, Suspension.MAINTENANCE, 2, 3)[-1].close_reason == "gap"

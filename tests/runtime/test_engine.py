@@ -80,7 +80,9 @@ def test_order_of_other_keys_changes_nothing() -> None:
     def of_keys(rig: Rig) -> dict[bytes, Any]:
         columns = rig.engine.stages.decision.columns
         table = rig.engine.states.table
-        return {table.keys[slot]: [columns[name][slot] for name in columns.fields] for slot in table.resident()}
+        return {
+            table.keys[slot]: [columns[name][slot].tobytes() for name in columns.fields] for slot in table.resident()
+        }
 
     assert of_keys(golden) == of_keys(other)
 

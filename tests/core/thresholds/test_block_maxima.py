@@ -167,7 +167,7 @@ def test_the_vectorised_form_equals_a_plain_loop(seed: int) -> None:
 
 def test_a_key_costs_five_numbers_a_score_and_six() -> None:
     """The stated size of the state: 224 bytes at 8 features."""
-    assert decision_of(RULE, features=8).columns.size_bytes == 4 * (5 * (8 + 2) + 6) == 224
+    assert sum(field.size_bytes for field in RULE.fields(8).values()) == 4 * (5 * (8 + 2) + 6) == 224
 
 
 def test_a_prior_of_one_key_is_the_state_after_its_training_rows() -> None:

@@ -1,0 +1,83 @@
+"""From the alert settings to the rules of the core; names of features are resolved here.
+
+This module must not know threshold rules or episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from streamae.batches import Doubles
+from streamae.config import Settings
+from streamae.config_alerts import AlertSettings, MaintenanceSettings
+from streamae.core.deviations import Deviations
+from streamae.core.key_rules import AlertRules, Override
+from streamae.core.maintenance import MINUTE_MS, Interval, Maintenance, Weekly
+from streamae.errors import ConfigError
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+SIGNS = {"above": 1.0, "below": -1.0, "both": 0.0}
+
+
+def build_alert_rules(settings: Settings, features: tuple[str, ...]) -> AlertRules:
+    """Build the operator's rules.
+
+    Args:
+        settings: validated settings.
+        features: of the bundle, in order.
+
+    Raises:
+        ConfigError: with every name that is no feature.
+    """
+    alerts = settings.alerts
+    return AlertRules(
+        overrides=tuple(Override(each.keys, each.level_factor, each.mute) for each in alerts.overrides),
+        maintenance=tuple(_maintenance(each) for each in alerts.maintenance),
+        deviations=_deviations(alerts, features),
+    )
+
+
+def _deviations(alerts: AlertSettings, features: tuple[str, ...]) -> Deviations | None:
+    by_setting: dict[str, Mapping[str, float]] = {
+        "direction": {name: SIGNS[side] for name, side in alerts.direction.items()},
+        "min_deviation": alerts.min_deviation,
+        "min_relative_deviation": alerts.min_relative_deviation,
+    }
+    problems = [
+        f"alerts.{setting}: {name!r} is no feature of the bundle: {', '.join(features)}"
+        for setting, given in by_setting.items()
+        for name in sorted(set(given) - set(features))
+    ]
+    if problems:
+        raise ConfigError(problems)
+    if not any(by_setting.values()):
+        return None
+    signs, least, relative = (_by_feature(given, features) for given in by_setting.values())
+    return Deviations(signs, least, relative)
+
+
+def _by_feature(given: Mapping[str, float], features: tuple[str, ...]) -> Doubles:
+    return np.array([given.get(name, 0.0) for name in features])
+
+
+def _maintenance(of: MaintenanceSettings) -> Maintenance:
+    stretch: Interval | Weekly
+    if of.start is not None and of.end is not None:
+        stretch = Interval(_ms(of.start), _ms(of.end))
+    else:
+        days = frozenset(DAYS.index(day) for day in of.days)
+        stretch = Weekly(days, _time_ms(of.from_time), _time_ms(of.to_time), of.utc_offset_minutes)
+    return Maintenance(of.keys, stretch, is_silent=of.skip != "learning", is_unlearnt=of.skip != "alerting")
+
+
+def _ms(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def _time_ms(text: str | None) -> int:
+    hours, minutes = (text or "00:00").split(":")
+    return (60 * int(hours) + int(minutes)) * MINUTE_MS
