@@ -301,6 +301,10 @@ class Settings(Section):
                 "kafka.ssl_cert_file: goes together with kafka.ssl_key_file",
             ),
             (
+                0 < self.episode.out_of_windows < self.episode.min_duration_windows,
+                "episode.out_of_windows: must not be below episode.min_duration_windows; 0 = in a row",
+            ),
+            (
                 self.train.recent_steps > self.train.window_size,
                 "train.recent_steps: must not exceed train.window_size",
             ),

@@ -47,7 +47,12 @@ class EpisodeSettings(Section):
     exit_ratio: float = Field(
         0.7, gt=0, le=1, description="An episode goes on while score > mean + exit_ratio * (threshold - mean)."
     )
-    min_duration_windows: Positive = Field(1, description="Anomalous windows in a row needed to open an episode.")
+    min_duration_windows: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Anomalous windows needed to open an episode."
+    )
+    out_of_windows: Annotated[int, Field(ge=0, le=64)] = Field(
+        0, description="Of how many of the newest windows that many must be anomalous; 0 = in a row."
+    )
     merge_gap_windows: Annotated[int, Field(ge=0)] = Field(
         64, description="Quiet windows after which an episode closes; a relapse before that is the same episode."
     )

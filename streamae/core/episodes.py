@@ -1,6 +1,6 @@
 """Verdicts to episodes: one opening, some updates, one closing, for what a person would call one anomaly.
 
-An episode opens after `min_duration` anomalous windows in a row, stays up while the score is above the lower exit
+An episode opens when `min_duration` of the newest `out_of` windows are anomalous, stays up while the score is above the lower exit
 threshold (hysteresis), and closes after `merge_gap` quiet windows, when the key comes back after a gap, or when its
 alerts are suspended; a relapse before that is the same episode. Works on verdicts only; time is the windows' event time.
 """
@@ -39,7 +39,8 @@ class EpisodeRules:
 
     Attributes:
         exit_ratio: an open episode goes on while score > mean + exit_ratio (threshold - mean); in (0, 1].
-        min_duration: anomalous windows in a row that open an episode, >= 1.
+        min_duration: anomalous windows that open an episode, 1 to 64.
+        out_of: of how many windows, the newest included; at most 64. Fewer than `min_duration` = that many: in a row.
         merge_gap: quiet windows in a row that close it; at least one is needed.
         update_interval_ms: event time between updates of an open episode.
         top_features: most features explained.
@@ -52,6 +53,7 @@ class EpisodeRules:
     update_interval_ms: int
     top_features: int
     min_windows: int
+    out_of: int = 0
 
 
 def severity(rarities: Doubles) -> Doubles:
@@ -81,7 +83,7 @@ class Episodes:
             capacity,
             {
                 "open": Field("|u1"),
-                "streak": Field("<i4"),  # anomalous windows in a row while not open
+                "recent": Field("<u8"),  # while not open: which of the newest windows were anomalous, newest in bit 0
                 "quiet": Field("<i4"),  # windows in a row without alarm while open
                 "windows": Field("<i4"),
                 "sequence": Field("<i4"),
@@ -120,7 +122,7 @@ class Episodes:
         concerned = np.zeros(int(windows.slots.max(initial=-1)) + 1, dtype=np.bool_)
         concerned[windows.slots[verdicts.statuses == Status.ANOMALOUS]] = True
         active = (
-            concerned[windows.slots] | (columns["open"][windows.slots] > 0) | (columns["streak"][windows.slots] > 0)
+            concerned[windows.slots] | (columns["open"][windows.slots] > 0) | (columns["recent"][windows.slots] > 0)
         )
         chosen = np.flatnonzero(active)  # nearly always few: quiet keys cost nothing here
         changes: list[EpisodeChange] = []
@@ -133,23 +135,22 @@ class Episodes:
     ) -> list[EpisodeChange]:
         """`advance` for windows of distinct keys."""
         columns, slots = self.columns, windows.slots[wave]
-        is_open, streak = columns["open"][slots] > 0, columns["streak"][slots]
+        is_open, recent = columns["open"][slots] > 0, columns["recent"][slots]
         suspensions = verdicts.suspensions[wave]
         stopped = windows.is_first[wave] | (suspensions != Suspension.NONE)
         broken = is_open & stopped
         changes = self._interrupt(wave[broken], verdicts, windows) if broken.any() else []
         is_open &= ~broken
-        streak = np.where(stopped, 0, streak)
+        recent = np.where(stopped, np.uint64(0), recent)
 
         anomalous = verdicts.statuses[wave] == Status.ANOMALOUS
         alarm = anomalous | (is_open & self._is_above_exit(wave, verdicts))
-        streak = np.where(anomalous & ~is_open, streak + 1, 0)
-        columns["streak"][slots] = streak
-        self._begin(wave[streak == 1], windows)
-        marked = alarm & (is_open | (streak > 0))
-        self._mark(wave[marked], verdicts, scores, windows)
+        self._begin(wave[anomalous & ~is_open & (recent == 0)], windows)
+        recent = np.where(is_open, np.uint64(0), self._shifted(recent, anomalous))
+        columns["recent"][slots] = recent
+        self._mark(wave[alarm], verdicts, scores, windows)
 
-        opens = ~is_open & (streak >= self.rules.min_duration)
+        opens = ~is_open & (np.bitwise_count(recent) >= self.rules.min_duration)
         self._open(slots[opens], wave[opens], windows)
         changes += self._emit(wave[opens], ChangeKind.OPENED, None, verdicts, windows)
 
@@ -175,13 +176,23 @@ class Episodes:
         self.columns.reset(windows.slots[wave])
         return changes
 
+    def _shifted(self, recent: NDArray[np.uint64], anomalous: Flags) -> NDArray[np.uint64]:
+        """Return which of the newest windows were anomalous, with one more window.
+
+        Where all of them must be, a quiet one makes those before it worthless: the next run begins anew.
+        """
+        rules = self.rules
+        kept = np.uint64((1 << max(rules.min_duration, rules.out_of)) - 1)
+        found = ((recent << np.uint64(1)) | anomalous) & kept
+        return found if rules.out_of > rules.min_duration else np.where(anomalous, found, np.uint64(0))
+
     def _is_above_exit(self, wave: Ints, verdicts: VerdictBatch) -> Flags:
         means, thresholds = verdicts.means[wave], verdicts.thresholds[wave]
         above: Flags = verdicts.scores[wave] > means + self.rules.exit_ratio * (thresholds - means)
         return above
 
     def _begin(self, wave: Ints, windows: WindowBatch) -> None:
-        """A first anomalous window: what may become an episode starts here."""
+        """A first anomalous window after `out_of` others: what may become an episode starts here."""
         columns, slots = self.columns, windows.slots[wave]
         columns["start_ms"][slots] = windows.end_times_ms[wave]
         columns["windows"][slots] = 0
@@ -214,7 +225,7 @@ class Episodes:
     def _open(self, slots: Slots, wave: Ints, windows: WindowBatch) -> None:
         columns = self.columns
         columns["open"][slots] = 1
-        columns["streak"][slots] = 0
+        columns["recent"][slots] = 0
         columns["quiet"][slots] = 0
         columns["sequence"][slots] = -1  # the opening is number 0
         columns["opened_offset"][slots] = windows.offsets[wave]

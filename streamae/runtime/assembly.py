@@ -215,6 +215,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
             update_interval_ms=episode.update_interval_ms,
             top_features=settings.output.top_features,
             min_windows=threshold.min_windows,
+            out_of=episode.out_of_windows,
         ),
         alerts=build_alert_rules(settings, bundle.features),
         settings_version=fingerprint(settings),

@@ -122,6 +122,7 @@ RULE_SETS = st.builds(
     update_interval_ms=st.sampled_from([0, STEP_MS, 5 * STEP_MS]),
     top_features=st.just(1),
     min_windows=st.just(50),
+    out_of=st.integers(0, 5),
 )
 
 
@@ -156,22 +157,28 @@ class Follower:
     def __init__(self, rules: EpisodeRules) -> None:
         self.rules, self.now, self.found = rules, None, []
         self.now: Candidate | None
+        self.newest: list[bool] = []
 
     def see(self, offset: int, step: Step) -> None:
         if step.is_first:
             if self.now and self.now.opened is not None:
                 self.found.append(self.now.tell(CLOSED, offset, "gap"))
-            self.now = None
+            self.now, self.newest = None, []
         if self.now and self.now.opened is not None:
             self.follow(offset, step, self.now)
-        elif step.score > THRESHOLD:
+            return
+        out_of = max(self.rules.out_of, self.rules.min_duration)
+        self.newest = [*self.newest, step.score > THRESHOLD][-out_of:]
+        if out_of == self.rules.min_duration and not self.newest[-1]:
+            self.newest = []
+        if not any(self.newest):
+            self.now = None
+        if step.score > THRESHOLD:
             self.now = self.now or Candidate(step.end_ms)
             self.now.mark(step)
-            if self.now.windows == self.rules.min_duration:
-                self.now.opened, self.now.updated_ms = offset, step.end_ms
+            if sum(self.newest) >= self.rules.min_duration:
+                self.now.opened, self.now.updated_ms, self.newest = offset, step.end_ms, []
                 self.found.append(self.now.tell(OPENED, offset))
-        else:
-            self.now = None
 
     def follow(self, offset: int, step: Step, episode: Candidate) -> None:
         if step.score > THRESHOLD or step.score > MEAN + self.rules.exit_ratio * (THRESHOLD - MEAN):
@@ -543,3 +550,50 @@ def test_a_gap_is_told_before_a_suspension() -> None:
     """A key that comes back from silence into maintenance had been lost first."""
     stream = [*steps([LOUD, LOUD]), Step(0, START_MS + 10**6, LOUD, is_first=True)]
     assert suspend(stream, Suspension.MAINTENANCE, 2, 3)[-1].close_reason == "gap"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "opened"),
+    [
+        ("xx.x", 3),  # three of four
+        ("x.x.x.x", None),  # never more than two of four
+        ("x.xx", 3),
+        ("x..xx.x", 6),
+        ("xx....xx.x", 9),
+        ("....xxx", 6),
+    ],
+)
+def test_three_of_four_windows_open_an_episode(pattern: str, opened: int | None) -> None:
+    """A flapping score is seen where it is high often enough, wherever the quiet windows lie."""
+    changes = play(*[LOUD if mark == "x" else QUIET for mark in pattern], min_duration=3, out_of=4)
+    assert [change.offset for change in changes] == ([] if opened is None else [opened])
+
+
+def test_an_episode_of_several_windows_starts_with_the_first_of_them() -> None:
+    """All anomalous windows since the key was last quiet for `out_of` windows belong to it."""
+    (opened,) = play(LOUD, QUIET, QUIET, QUIET, QUIET, LOUD, QUIET, WORST, LOUD, min_duration=3, out_of=4)
+    assert (opened.start_time_ms, opened.windows) == (START_MS + 5 * STEP_MS, 3)
+    assert (opened.peak_time_ms, opened.end_time_ms) == (START_MS + 7 * STEP_MS, START_MS + 8 * STEP_MS)
+
+
+def test_a_gap_forgets_which_windows_were_anomalous() -> None:
+    """Two before a silence and one after it are not three of four."""
+    stream = [*steps([LOUD, LOUD]), Step(0, START_MS + 10**6, LOUD, is_first=True)]
+    assert advance(make(min_duration=3, out_of=4), stream) == []
+
+
+def test_sixty_four_windows_are_remembered() -> None:
+    """The largest setting works to its last bit, and not one window longer."""
+    first, last = [LOUD, *[QUIET] * 62, LOUD], [LOUD, *[QUIET] * 63, LOUD]
+    assert len(play(*first, min_duration=2, out_of=64)) == 1
+    assert play(*last, min_duration=2, out_of=64) == []
+    assert len(play(*[LOUD] * 64, min_duration=64)) == 1
+    assert play(*[LOUD] * 63, min_duration=64) == []
+
+
+def test_a_changed_rule_counts_at_once() -> None:
+    """After a reload the windows that are remembered are held against the new numbers."""
+    episodes = make(min_duration=3, out_of=10)
+    assert advance(episodes, steps([LOUD, QUIET, QUIET, QUIET, LOUD])) == []
+    episodes.rules = replace(episodes.rules, min_duration=2, out_of=4)
+    assert advance(episodes, steps([LOUD], start_ms=START_MS + 500), 5)[0].kind is OPENED
