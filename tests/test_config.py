@@ -124,6 +124,7 @@ def test_plain_redis_urls_are_accepted(url: str) -> None:
         ({"kafka": {**SASL, "sasl_password": None}}, "kafka.sasl_password_file"),
         ({"kafka": {"ssl_cert_file": "c.pem"}}, "kafka.ssl_cert_file"),
         ({"kafka": {"ssl_key_file": "k.pem"}}, "kafka.ssl_cert_file"),
+        ({"episode": {"min_duration_windows": 3, "out_of_windows": 2}}, "episode.out_of_windows"),
         ({"train": {"window_size": 4, "recent_steps": 5}}, "train.recent_steps"),
     ],
 )
@@ -145,6 +146,8 @@ def test_fields_that_do_not_fit_together_are_refused(sections: dict[str, dict[st
         {"kafka": {"transaction_timeout_ms": 60_000, "max_poll_interval_ms": 60_000}},
         {"kafka": SASL},
         {"kafka": {"ssl_cert_file": "c.pem", "ssl_key_file": "k.pem"}},
+        {"episode": {"min_duration_windows": 3, "out_of_windows": 3}},
+        {"episode": {"min_duration_windows": 3}},
         {"train": {"window_size": 8, "recent_steps": 8}},
     ],
 )
