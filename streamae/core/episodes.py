@@ -7,6 +7,7 @@ alerts are suspended; a relapse before that is the same episode. Works on verdic
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,12 @@ def severity(rarities: Doubles) -> Doubles:
     """
     found: Doubles = 100.0 / (1.0 + np.exp(np.clip((np.log(SEVERITY_WINDOWS) - rarities) / 2.0, -500.0, 500.0)))
     return found
+
+
+def opening_times(changes: Sequence[EpisodeChange]) -> Ints:
+    """Return the event times (n,) of the windows that opened an episode."""
+    times = [change.window_end_ms for change in changes if change.kind is ChangeKind.OPENED]
+    return np.array(times, dtype=np.int64)
 
 
 class Episodes:

@@ -26,7 +26,7 @@ from streamae.evaluation.metrics import EventReport, event_report, pool
 from streamae.evaluation.replay import Episode
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import logs
-from streamae.runtime.assembly import build_stages
+from streamae.runtime.assembly import build_stages, with_budget_solved
 
 ALERTS_FILE, REPORT_FILE = "alerts.csv", "report.html"
 KNOBS = {  # of each rule: its level
@@ -141,6 +141,7 @@ def backtest(
 
 def levels(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> list[Level]:
     """Judge the recorded scores again, as a new key would be, at several levels of the rule that is set."""
+    settings = with_budget_solved(settings, bundle)
     threshold, keys = settings.threshold, max(1, len(live.slots))
     knob = KNOBS.get(threshold.rule)
     if knob is None:

@@ -18,6 +18,7 @@ from streamae.config import Settings, fingerprint
 from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.connectors.window_scores import ScoreWriter
+from streamae.core.alert_rate import AlertRate
 from streamae.core.batching import MicroBatcher
 from streamae.core.decision import Decision
 from streamae.core.encoding import Encoder
@@ -97,6 +98,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     state = state_fingerprint(settings, bundle, states.layout)
     partitions = Partitions()
     telemetry.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
+    telemetry.alert_budget(settings.threshold.alert_budget_per_week)
     log.info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
     recovery = Recovery(source, states.store, state, build_policy(settings), telemetry)
     sink = parts.sink or edges.build_sink(settings, telemetry.producer_recycled)
@@ -167,6 +169,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             detector=settings.kafka.group_id,
             explain=partial(explain, bundle.encoding) if bundle.encoding else None,
         ),
+        rate=AlertRate(window_ms(settings, bundle)),
         tune=partial(build_tuning, bundle=bundle),
         scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
     )
@@ -178,14 +181,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
     Raises:
         ConfigError: the rule cannot meet the alert budget, or settings name features that the bundle does not have.
     """
-    threshold, episode = settings.threshold, settings.episode
-    step_ms = window_ms(settings, bundle)
-    if threshold.alert_budget_per_week is not None:
-        try:
-            found = budget.parameters(threshold.rule, threshold.alert_budget_per_week, step_ms)
-        except ValueError as error:
-            raise ConfigError([f"threshold.alert_budget_per_week: {error}"]) from None
-        threshold = threshold.model_copy(update=found)
+    threshold, episode = with_budget_solved(settings, bundle).threshold, settings.episode
     learning = Learning(
         half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
         cap_sigma=threshold.cap_sigma,
@@ -230,6 +226,23 @@ def _refuse_other_scaling(settings: Settings, bundle: Bundle) -> None:
             f"features.scaling: {asked}, but the bundle was trained with {bundle.scaled_by}: train again, or leave"
         )
         raise ConfigError([f"{problem} the setting out: it is then that of the bundle"])
+
+
+def with_budget_solved(settings: Settings, bundle: Bundle) -> Settings:
+    """Return the settings with the threshold rule's own parameter in the place of an alert budget.
+
+    Raises:
+        ConfigError: the rule cannot meet the budget.
+    """
+    threshold = settings.threshold
+    if threshold.alert_budget_per_week is None:
+        return settings
+    try:
+        found = budget.parameters(threshold.rule, threshold.alert_budget_per_week, window_ms(settings, bundle))
+    except ValueError as error:
+        raise ConfigError([f"threshold.alert_budget_per_week: {error}"]) from None
+    solved = threshold.model_copy(update={**found, "alert_budget_per_week": None})
+    return settings.model_copy(update={"threshold": solved})
 
 
 def window_ms(settings: Settings, bundle: Bundle) -> float:

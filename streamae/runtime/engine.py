@@ -25,6 +25,7 @@ from streamae.batches import (
 from streamae.config import Settings
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.protocols import Finite, Poll, Source
+from streamae.core.episodes import opening_times
 from streamae.core.grid import Strays
 from streamae.core.key_levels import in_own_units, standardised
 from streamae.core.key_table import NO_SLOT
@@ -185,6 +186,7 @@ class Engine:
         found = standing.standings(self.stages, self.states)
         self.telemetry.keys(standing.by_state(found))
         self._standings = standing.plain(found)
+        self.telemetry.episode_rate(self.stages.rate.per_week())
         halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
         loading = len(self.recovery.waiting) - halted
         self.telemetry.partitions(gauges.partition_states(self.partitions, loading, halted, self.put_off, is_blocked))
@@ -207,6 +209,7 @@ class Engine:
         scores = score(in_own_units(errors, batch), stages.calibration)
         verdicts = stages.decision.judge(scores, batch)
         changes = stages.episodes.advance(verdicts, scores, batch)
+        stages.rate.add(batch.end_times_ms, opening_times(changes))
         if self.observer is not None:
             self.observer(batch, scores, verdicts)
         table = self.states.table
@@ -367,6 +370,7 @@ class Engine:
     def adopt(self, settings: Settings) -> None:
         """Judge by the live settings of these from now on. Only between two steps, after `drain`."""
         self.stages.adopt(settings, self.states.table.entries())
+        self.telemetry.alert_budget(settings.threshold.alert_budget_per_week)
 
 
 def _names(partitions: Sequence[Partition]) -> list[str]:

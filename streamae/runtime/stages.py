@@ -14,6 +14,7 @@ from streamae.config import Settings
 from streamae.connectors.codec import Codec
 from streamae.connectors.events import EventWriter
 from streamae.connectors.window_scores import ScoreWriter
+from streamae.core.alert_rate import AlertRate
 from streamae.core.batching import MicroBatcher
 from streamae.core.columns import Columns
 from streamae.core.decision import Decision
@@ -70,6 +71,7 @@ class Stages:
     decision: Decision
     episodes: Episodes
     events: EventWriter
+    rate: AlertRate
     tune: Callable[[Settings], Tuning]
     scores: ScoreWriter | None = None  # off: nobody asked for the curve
     encoder: Encoder | None = None  # None: the fields are the features

@@ -73,6 +73,10 @@ class Telemetry:
         self._model_seconds = self._histogram("model_duration_seconds", "Model time of a micro-batch.")
         self._step_seconds = self._histogram("step_duration_seconds", "Time of one engine step.")
         self._episodes = self._counter("episodes_total", "Episode events published.", ["kind"])
+        self._episode_rate = self._gauge(
+            "episodes_per_key_week", "Episodes opened a key and week, over the last week of event time."
+        )
+        self._alert_budget = self._gauge("alert_budget_per_key_week", "Episodes to aim at; NaN = no budget is set.")
         self._transactions = self._counter("transactions_total", "Output transactions.", ["outcome"])
         self._transaction_seconds = self._histogram("transaction_duration_seconds", "Time of one output transaction.")
         _start(self._dead_letters, Reason)
@@ -180,6 +184,14 @@ class Telemetry:
     def episode(self, kind: ChangeKind, events: int = 1) -> None:
         """Count published episode events."""
         self._episodes.labels(ChangeKind(kind)).inc(events)
+
+    def episode_rate(self, per_key_week: float) -> None:
+        """Set how many episodes open a key and week."""
+        self._episode_rate.set(per_key_week)
+
+    def alert_budget(self, per_key_week: float | None) -> None:
+        """Set how many may; None = nobody said."""
+        self._alert_budget.set(float("nan") if per_key_week is None else per_key_week)
 
     def transaction(self, outcome: str, seconds: float) -> None:
         """Observe one output transaction; `outcome` is one of `TRANSACTION_OUTCOMES`."""

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from streamae.config import InputSettings, Settings, WindowSettings
+from streamae.config_alerts import AlertSettings
 from streamae.config_decision import ThresholdSettings
 from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import ScoreHistory
+from streamae.core.thresholds.budget import parameters
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KNOBS, backtest
 from streamae.evaluation.transactions import DAY_MS, generate_transactions
 from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
-from tests.engines import tiny_bundle
+from tests.engines import STEP_MS, tiny_bundle
 
 ROWS, SPIKE = 400, 300
 SETTINGS = Settings(input=InputSettings(key_field="key"), threshold=ThresholdSettings(rule="sigma", min_windows=40))
@@ -77,6 +79,25 @@ def test_other_levels_are_judged_on_the_same_scores(folder: Path) -> None:
     with (folder / "out" / "alerts.csv").open(encoding="utf-8") as stream:
         published = len(list(csv.DictReader(stream)))
     assert [int(line[1]) for line in table if line[-1] == "set"] == [published]
+
+
+def test_a_budget_is_shown_as_the_level_it_is_solved_for(folder: Path) -> None:
+    """The levels around it differ, and the one that is set gives what the engine published; rules by key count too."""
+    threshold = ThresholdSettings(rule="sigma", min_windows=40, alert_budget_per_week=200)
+    muted = AlertSettings.model_validate({"overrides": [{"keys": "calm", "mute": True}]})
+    printed = run(folder, SETTINGS.model_copy(update={"threshold": threshold, "alerts": muted}))
+    table = [line.split() for line in printed.splitlines() if line[:1].isdigit()][1:]
+    values = [float(line[0]) for line in table]
+    assert values == sorted(set(values))
+    (level,) = parameters("sigma", 200, STEP_MS).values()
+    assert values[2] == pytest.approx(level, rel=0.01)
+    shares = [float(line[4].rstrip("%")) for line in table]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > shares[-1]
+    with (folder / "out" / "alerts.csv").open(encoding="utf-8") as stream:
+        published = list(csv.DictReader(stream))
+    assert {one["key"] for one in published} == {"<b>wild</b>"}
+    assert [int(line[1]) for line in table if line[-1] == "set"] == [len(published)]
 
 
 def test_the_report_escapes_names_and_asks_no_network(folder: Path) -> None:

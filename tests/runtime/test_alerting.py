@@ -163,3 +163,26 @@ def test_a_reload_that_does_not_fit_changes_nothing() -> None:
         rig.engine.adopt(settings(alerts={"direction": {"nothing": "above"}}))
     rig.run_dry()
     assert opened(rig) == []
+
+
+def gauge(rig: Rig, name: str) -> float:
+    """Value of a metric after a look around."""
+    rig.engine.report()
+    text = rig.telemetry.render()[0].decode().splitlines()
+    return float(next(line for line in text if line.startswith(f"streamae_{name} ")).split()[-1])
+
+
+def test_the_rate_that_is_reached_stands_beside_the_budget() -> None:
+    """Two episodes in so many windows of a second, and the budget, also after a reload; without one it is NaN."""
+    rig = ruled()
+    windows = sum(rig.engine.stages.decision.columns["count"][rig.engine.states.table.resident()])
+    assert gauge(rig, "episodes_per_key_week") == pytest.approx(2 * 7 * 86_400 / windows)
+    assert np.isnan(gauge(rig, "alert_budget_per_key_week"))
+    rig.engine.adopt(settings(threshold={"alert_budget_per_week": 700}))
+    assert gauge(rig, "alert_budget_per_key_week") == 700
+
+
+def test_a_budget_out_of_reach_stops_the_start() -> None:
+    """Before anything is read, with what to do instead."""
+    with pytest.raises(ConfigError, match=r"threshold\.alert_budget_per_week: .*ask for less"):
+        Rig(broker_with([]), settings=settings(threshold={"alert_budget_per_week": 1e6}))

@@ -26,7 +26,7 @@ from streamae.runtime.telemetry import (
 
 ONE, TWO = Partition("sensors", 0), Partition("sensors", 1)
 OURS = re.compile(r"streamae_[a-z]+(_[a-z]+)*")
-UNITS = ("seconds", "windows", "records", "total", "info", "keys", "offset", "problems", "state", "successful")
+UNITS = ("seconds", "windows", "records", "total", "info", "keys", "offset", "problems", "state", "successful", "week")
 
 
 class Clock:
@@ -58,6 +58,8 @@ def exercised() -> Telemetry:
     """Telemetry with every method called."""
     telemetry = Telemetry(Clock())
     telemetry.consumed(ONE, 3, 990_000)
+    telemetry.episode_rate(1.5)
+    telemetry.alert_budget(2)
     telemetry.replayed(1)
     telemetry.dead_lettered(Reason.NOT_JSON, 1)
     telemetry.dropped(Reason.LATE, 1)
@@ -133,6 +135,8 @@ def test_labels_come_from_closed_sets() -> None:
         ("store_problems", {"problem": "evicts"}, 1),
         ("device_fallbacks_total", {}, 1),
         ("config_reloads_total", {"outcome": "refused"}, 1),
+        ("episodes_per_key_week", {}, 1.5),
+        ("alert_budget_per_key_week", {}, 2),
         ("config_last_reload_successful", {}, 0),
         ("scores_total", {}, 8),
         ("batch_size_windows_sum", {}, 8),
