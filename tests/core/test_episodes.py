@@ -194,6 +194,11 @@ class Follower:
             self.now = None
 
 
+def columns_of(batch: VerdictBatch | ScoreBatch | WindowBatch) -> list[Any]:
+    """The columns of a batch in the order of its fields."""
+    return [getattr(batch, name) for name in type(batch).__slots__]
+
+
 @quick
 @given(judged_streams(), CUTS, RULE_SETS)
 def test_changes_equal_a_loop_over_windows(stream: list[Step], cuts: list[int], rules: EpisodeRules) -> None:
@@ -228,7 +233,7 @@ def test_other_keys_change_nothing_for_a_key(stream: list[Step], rules: EpisodeR
         verdicts, scores, windows = batch_of(stream)
         mine = windows.slots == slot
         part = [
-            type(batch)(*(getattr(batch, name)[mine] for name in type(batch).__slots__))
+            type(batch)(*(column if column is None else column[mine] for column in columns_of(batch)))
             for batch in (verdicts, scores, windows)
         ]
         assert [asdict(change) for change in alone.advance(*part)] == found.get(slot, [])
