@@ -76,6 +76,7 @@ def one_broker(context: Context) -> Result:
         result = trial.judge()
     result.figures |= {"kills": kinds.count("kill"), "stops": kinds.count("stop"), "noticed": noticed}
     result.figures |= gap_figures(gaps_s) | {"rss_growth_mb": growth_bytes / 1e6}
+    result.figures["input_clients_replaced"] = trial.producer.renewals
     result.require(
         replaced == context.faults, f"only {replaced} of {context.faults} times the broker was another process"
     )
