@@ -38,9 +38,11 @@ def average_length(counts: Ints) -> Doubles:
 class IsolationForest(nn.Module):
     """Judge each row by how few random splits set it apart.
 
-    The score of a row is 2^(-h / c(n)), h its mean depth over the trees. It has no features: it is shared out among
-    those that split the row's paths, short paths counting more (each by 2^(-depth)), so that the mean over features is
-    the score, and comes out as the squared distance of a "reconstruction" that lies towards the mean.
+    The score of a row is 2^(c(n) - h), h its mean depth over the trees: about 1 for usual rows, and doubled by each
+    split that it is cut off earlier. The paper's 2^(-h / c(n)) orders rows alike, but lies between 0.3 and 0.8
+    whatever happens, where no threshold can tell a rare score from a usual one. The score has no features: it is shared
+    out among those that split the row's paths, short paths counting more (each by 2^(-depth)), so that the mean over
+    features is the score, and comes out as the squared distance of a "reconstruction" that lies towards the mean.
 
     Reference:
         Liu, Ting & Zhou 2008, "Isolation forest".
@@ -80,7 +82,7 @@ class IsolationForest(nn.Module):
             is_split.append(threshold < NEVER)
             at = 2 * at + 1 + (rows.gather(1, feature) > threshold).long()
         length = self.length[trees, at - self.feature.shape[1]]  # (N, T)
-        scores = torch.exp2(-length.mean(dim=1, keepdim=True) / self.usual)  # (N, 1)
+        scores = torch.exp2(self.usual - length.mean(dim=1, keepdim=True))  # (N, 1)
         weights = torch.exp2(-length)
         shares = torch.zeros_like(rows)
         for feature, counts in zip(features, is_split, strict=True):
