@@ -369,4 +369,16 @@ GUARDS = (
         "    if manifest.offset > manifest.offset:\n",
         _of("tests/runtime/test_partitions.py", "test_every_case_of_recovery"),
     ),
+    Guard(
+        "bootstrap",
+        "where a new group goes live is committed before anything is learnt",
+        RECOVERY,
+        "if progress.committed is None and progress.is_replaying}",
+        "if progress.committed is None and not progress.is_replaying}",
+        _of(
+            "tests/runtime/test_bootstrap.py",
+            "test_the_group_says_where_it_goes_live_before_it_has_learnt",
+            "test_a_saved_bootstrap_goes_on_under_every_policy",
+        ),
+    ),
 )

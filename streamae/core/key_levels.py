@@ -107,8 +107,9 @@ def standardised(windows: WindowBatch) -> Floats:
     if windows.levels is None:
         return windows.values
     means, scales = windows.levels[:, None, 0], windows.levels[:, None, 1]  # (B, 1, F)
-    found: Floats = ((windows.values - means) / scales).clip(-MAX_FLOAT, MAX_FLOAT).astype(np.float32)
-    return found
+    found: Doubles = windows.values - means
+    found /= scales  # in place: the arrays of a batch are large
+    return np.clip(found, -MAX_FLOAT, MAX_FLOAT, out=found).astype(np.float32)
 
 
 def in_own_units(errors: ErrorBatch, windows: WindowBatch) -> ErrorBatch:
