@@ -304,22 +304,8 @@ class Settings(Section):
                 0 < self.episode.out_of_windows < self.episode.min_duration_windows,
                 "episode.out_of_windows: must not be below episode.min_duration_windows; 0 = in a row",
             ),
-            (
-                self.train.recent_steps > self.train.window_size,
-                "train.recent_steps: must not exceed train.window_size",
-            ),
-            (
-                self.train.calibration_folds == 2,
-                "train.calibration_folds: 2 leaves no older rows to train on: use 1, or 3 and more",
-            ),
-            (
-                self.train.variational_weight > 0
-                and self.train.kind in {"lstm", "gru", "auto"}
-                and not self.train.bottleneck_size,
-                "train.variational_weight: needs train.bottleneck_size with kind = lstm, gru or auto",
-            ),
         ]
-        return [line for is_wrong, line in checks if is_wrong]
+        return [line for is_wrong, line in checks if is_wrong] + self.train.conflicts()
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:

@@ -75,3 +75,18 @@ class TrainSettings(Section):
         64, description="Training windows to remember; the distance to the nearest joins the score; 0 = off."
     )
     seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
+
+    def conflicts(self) -> list[str]:
+        """Return what no single field can see, one line each: `train.field: what is wrong`."""
+        checks = [
+            (self.recent_steps > self.window_size, "train.recent_steps: must not exceed train.window_size"),
+            (
+                self.calibration_folds == 2,
+                "train.calibration_folds: 2 leaves no older rows to train on: use 1, or 3 and more",
+            ),
+            (
+                self.variational_weight > 0 and self.kind in {"lstm", "gru", "auto"} and not self.bottleneck_size,
+                "train.variational_weight: needs train.bottleneck_size with kind = lstm, gru or auto",
+            ),
+        ]
+        return [line for is_wrong, line in checks if is_wrong]
