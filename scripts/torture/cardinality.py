@@ -33,6 +33,7 @@ PARTS = 5  # of the stream
 RESTARTS = PARTS - 1  # of T10b
 STORED_SHARE = 1.5  # of the limit: a partition that rests deletes what others made it give up only when it goes on
 MAX_RSS_GROWTH_BYTES = 50_000_000
+FETCH_BYTES = 2**20  # small: fetched records that wait, up to four fetches, are as much as the growth looked for
 # Bounds of the memory: what a worker and a server need without any key, and a generous price of each key there is room for.
 RSS_BASE_BYTES, RSS_KEY_BYTES = 200_000_000, 4_000
 STORE_BASE_BYTES, STORE_KEY_BYTES = 30_000_000, 1_000
@@ -124,6 +125,7 @@ def _run(context: Context, *, restarts: bool) -> Result:
     sections = {
         "limits": {"max_keys": limit, "key_idle_ms": ROWS_IDLE * STEP_MS},
         "input": {"max_poll_records": 5_000},
+        "kafka": {"fetch_max_bytes": FETCH_BYTES},
     }
     with (
         RedisServer() as server,
