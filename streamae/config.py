@@ -75,6 +75,23 @@ class KafkaSettings(Section):
     retry_backoff_ms: Millis = Field(20, description="Pause between client retries; small keeps transactions fast.")
     fetch_max_bytes: Positive = Field(16_777_216, description="Most compressed bytes of one fetch.")
 
+    def checks(self) -> list[tuple[bool, str]]:
+        """Return what no single field can see: whether it is wrong, and what to say then."""
+        is_sasl = self.security_protocol.startswith("SASL")
+        return [
+            (
+                self.transaction_timeout_ms > self.max_poll_interval_ms,
+                "kafka.transaction_timeout_ms: must not exceed kafka.max_poll_interval_ms",
+            ),
+            (is_sasl and self.sasl_mechanism is None, "kafka.sasl_mechanism: needed by kafka.security_protocol"),
+            (is_sasl and self.sasl_username is None, "kafka.sasl_username: needed by kafka.security_protocol"),
+            (is_sasl and self.sasl_password is None, "kafka.sasl_password_file: needed by kafka.security_protocol"),
+            (
+                (self.ssl_cert_file is None) != (self.ssl_key_file is None),
+                "kafka.ssl_cert_file: goes together with kafka.ssl_key_file",
+            ),
+        ]
+
 
 class InputSettings(Section):
     """Where records come from and how to read them."""
@@ -259,10 +276,9 @@ class Settings(Section):
 
     def conflicts(self) -> list[str]:
         """Return what no single field can see, one line each: `section.field: what is wrong`."""
-        kafka, window, features = self.kafka, self.window, self.features
+        window, features = self.window, self.features
         categories = set(features.category_fields)
         policies = {window.missing, *window.missing_overrides.values()}
-        sasl = kafka.security_protocol.startswith("SASL")
         checks = [
             (
                 self.input.layout == "long" and window.grid_ms is None,
@@ -285,20 +301,10 @@ class Settings(Section):
                 "input.bootstrap_records: needs input.start = latest: before the earliest record there is none",
             ),
             (self.input.source == "files" and not self.input.files, "input.files: needed when input.source = files"),
-            (
-                kafka.transaction_timeout_ms > kafka.max_poll_interval_ms,
-                "kafka.transaction_timeout_ms: must not exceed kafka.max_poll_interval_ms",
-            ),
+            *self.kafka.checks(),
             (
                 self.output.latent and self.output.scores_topic is None,
                 "output.latent: needs output.scores_topic, whose messages carry the code",
-            ),
-            (sasl and kafka.sasl_mechanism is None, "kafka.sasl_mechanism: needed by kafka.security_protocol"),
-            (sasl and kafka.sasl_username is None, "kafka.sasl_username: needed by kafka.security_protocol"),
-            (sasl and kafka.sasl_password is None, "kafka.sasl_password_file: needed by kafka.security_protocol"),
-            (
-                (kafka.ssl_cert_file is None) != (kafka.ssl_key_file is None),
-                "kafka.ssl_cert_file: goes together with kafka.ssl_key_file",
             ),
             (
                 0 < self.episode.out_of_windows < self.episode.min_duration_windows,
