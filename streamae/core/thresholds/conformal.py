@@ -83,9 +83,13 @@ class ConformalRule:
         return Judgement(smoothed, thresholds, means, sds, rarities, states["count"][slots], (peaks,))
 
     def learn(self, states: Columns, wave: Wave, judgement: Judgement, alarms: Flags) -> None:  # noqa: ARG002 - capped
-        """Keep the score in place of the oldest; it may lie above the highest one by `GROWTH` only."""
+        """Keep the score in place of the oldest; it may lie above the highest one by `GROWTH` only.
+
+        One sd above the mean is always learnt as it is: a ring full of zeros would never grow.
+        """
         slots, numbers = wave.slots, states["ring_count"][wave.slots]
-        caps = np.where(numbers >= FREE_SCORES, GROWTH * judgement.workings[0], np.inf)
+        most = np.maximum(GROWTH * judgement.workings[0], judgement.means + judgement.sds)
+        caps = np.where(numbers >= FREE_SCORES, most, np.inf)
         states["ring"][slots, numbers % RING] = np.minimum(judgement.scores, caps)
         states["ring_count"][slots] = numbers + 1
         states["smoothed"][slots] = judgement.scores
