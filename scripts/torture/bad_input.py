@@ -34,6 +34,7 @@ from scripts.torture.bad_records import (
 )
 from scripts.torture.checkers import Differences, Output, compare
 from scripts.torture.context import Context
+from scripts.torture.memory import Memory
 from scripts.torture.outputs import Message
 from scripts.torture.report import Result
 from scripts.torture.trial import Leftovers, Trial
@@ -182,16 +183,17 @@ def bad_input(context: Context) -> Result:
         trial.watch.start()
         worker = trial.workers.start(0)
         writer = Writer(trial.setup.checked_servers, trial.setup.name)
-        marks = []
+        memory, peaks_bytes = Memory(worker), list[int]()
         for start, end in ((0, workload.keys), (workload.keys, int(first)), (int(first), workload.records)):
             writer.write(mixture.records(start, end))
             wait_until(
                 lambda: trial.watch.newest() == mixture.ends, f"{mixture.ends} to be committed", PROGRESS_TIMEOUT_S
             )
-            marks.append(worker.rss_bytes())
+            peaks_bytes.append(memory.peak_bytes())
+        memory.close()
         counted = worker.metric("dead_letters_total")
         trial.exit_codes = trial.workers.stop()
-        return _judge(trial, mixture, clean, counted, marks[2] - marks[1])
+        return _judge(trial, mixture, clean, counted, peaks_bytes[2] - peaks_bytes[1])
 
 
 def _places(kinds: list[Kind], kind: Kind) -> list[int]:

@@ -8,7 +8,6 @@ worker knew to be stored, its successor must give up.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,16 +17,16 @@ from scripts.torture import oracle, outputs
 from scripts.torture.bad_input import Writer
 from scripts.torture.checkers import compare
 from scripts.torture.context import Context
+from scripts.torture.memory import Memory
 from scripts.torture.report import Result
 from scripts.torture.trial import Trial
-from scripts.torture.workers import Worker, wait_until
+from scripts.torture.workers import wait_until
 from scripts.torture.workload import FEATURES, START_MS, STEP_MS, Workload
 
 REGULARS = 500
 FULL_LIMIT, QUICK_LIMIT = 100_000, 20_000  # limits.max_keys
 ROWS_HELD = 6  # rows of the regulars during which the room fills up with strangers
 ROWS_IDLE = 2  # after which a stranger may go; a regular is back after one
-SAMPLE_INTERVAL_S = 0.25
 PROGRESS_TIMEOUT_S = 1_500.0
 PARTS = 5  # of the stream
 RESTARTS = PARTS - 1  # of T10b
@@ -70,41 +69,6 @@ class Crowd:
         offset = self.ends[partition]
         self.ends[partition] += 1
         return offset
-
-
-class Memory:
-    """Samples what a worker and a store need, in a thread."""
-
-    def __init__(self, worker: Worker, server: RedisServer) -> None:
-        self.worker, self._server = worker, server
-        self.rss_bytes: list[int] = []
-        self.store_bytes: list[int] = []
-        self._seen = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
-        self._thread.start()
-
-    def peak_bytes(self) -> int:
-        """Return the most that the worker needed since this was asked last, or needs now."""
-        found = [*self.rss_bytes[self._seen :], self.worker.rss_bytes()]
-        self._seen = len(self.rss_bytes)
-        return max(found)
-
-    def close(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(SAMPLE_INTERVAL_S):
-            self.rss_bytes.append(self.worker.rss_bytes())
-            self.store_bytes.append(store_bytes(self._server))
-
-
-def store_bytes(server: RedisServer) -> int:
-    """Return the memory a Redis server uses."""
-    text = server.tell("INFO", "memory")
-    return int(text.partition("used_memory:")[2].split()[0])
 
 
 def cardinality(context: Context) -> Result:
