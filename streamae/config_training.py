@@ -74,6 +74,11 @@ class TrainSettings(Section):
     memory_windows: Annotated[int, Field(ge=0, le=4_096)] = Field(
         64, description="Training windows to remember; the distance to the nearest joins the score; 0 = off."
     )
+    linear_companion: bool = Field(
+        True,
+        description="Beside a network: an error counts only as far as principal components and a ridge forecast of "
+        "the same windows make it too.",
+    )
     seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
 
     def conflicts(self) -> list[str]:

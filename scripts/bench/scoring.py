@@ -26,9 +26,10 @@ from streamae.core.decision import Decision
 from streamae.core.scoring import score
 from streamae.core.thresholds.choice import FAMILY_OF, rule_named
 from streamae.core.thresholds.rolling import Learning
-from streamae.model.architecture import MEMORY
+from streamae.model.architecture import is_of_network
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
+from streamae.model.companion import usual_companion
 from streamae.model.runner import Network, Runner
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE, MEMORY_WINDOWS = 32, 8, 64, 64
@@ -96,21 +97,31 @@ class Figures:
 
 
 def shipped_bundle() -> Bundle:
-    """Return an untrained network of the default size, with a memory of random windows."""
+    """Return an untrained network of the default size, with a memory and a companion of random numbers."""
     bundle = untrained_bundle(WINDOW_SIZE, FEATURES, HIDDEN_SIZE)
-    bank = np.random.default_rng(0).standard_normal((MEMORY_WINDOWS, WINDOW_SIZE, FEATURES)).astype(np.float32)
+    architecture = replace(
+        bundle.architecture,
+        memory_windows=MEMORY_WINDOWS,
+        companion_components=usual_companion(1_000, WINDOW_SIZE, FEATURES),
+    )
+    random = np.random.default_rng(0)
+    beside = {
+        name: random.normal(0.0, 0.1, shape).astype(np.float32)
+        for name, shape in architecture.shapes().items()
+        if not is_of_network(name)
+    }
     return replace(
         bundle,
-        architecture=replace(bundle.architecture, memory_windows=MEMORY_WINDOWS),
+        architecture=architecture,
         calibration=replace(bundle.calibration, memory_levels=np.ones(FEATURES)),
-        weights=dict(bundle.weights) | {MEMORY: bank},
+        weights=dict(bundle.weights) | beside,
     )
 
 
 def plain_runner(bundle: Bundle) -> Runner:
     """Return a runner of the same weights that only reconstructs."""
-    weights = {name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items() if name != MEMORY}
-    architecture = replace(bundle.architecture, memory_windows=0)
+    weights = {name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items() if is_of_network(name)}
+    architecture = replace(bundle.architecture, memory_windows=0, companion_components=0)
     network = Autoencoder(architecture)
     network.load_state_dict(weights)
     network.requires_grad_(requires_grad=False).eval()

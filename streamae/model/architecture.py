@@ -26,6 +26,9 @@ MAX_MEMORY_WINDOWS, MAX_COMPONENTS = 4_096, 4_096
 MAX_PARAMETERS = 2**28  # 1 GiB of float32: checked before anything is allocated
 ISOLATION_DEPTH = 8  # of the trees of an isolation forest
 MEMORY = "memory.windows"  # name of the tensor of remembered windows
+COMPANION = "companion."  # begins the names of the linear companion's tensors
+COMPANION_ROWS = 16  # that its forecast looks back, at most
+MAX_COMPANION_INPUTS = 4_096  # of its forecast: as many equations have to be solved
 GATES = {"lstm": 4, "gru": 3}  # of a recurrent cell, stacked in one weight tensor
 
 
@@ -45,6 +48,7 @@ class Architecture:
         memory_windows: windows of the training data that are remembered (M), 0 = none.
         components: size of a baseline: principal components, rows that a forecast looks back, windows kept, or trees.
         bottleneck_size: C, numbers that the decoder gets through a linear layer; 0 = the usual (see `code_size`).
+        companion_components: principal components of the linear companion beside a trained network, 0 = there is none.
 
     Raises:
         ValueError: a number is out of bounds, or the network would have more than `MAX_PARAMETERS` weights.
@@ -59,6 +63,7 @@ class Architecture:
     memory_windows: int = 0
     components: int = 0
     bottleneck_size: int = 0
+    companion_components: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in TRAINED + BASELINES:
@@ -72,6 +77,7 @@ class Architecture:
             "memory_windows": (0, MAX_MEMORY_WINDOWS),
             "components": self._allowed_components(),
             "bottleneck_size": (0, 0 if self.kind in BASELINES else MAX_HIDDEN_SIZE),
+            "companion_components": (0, 0 if self.kind in BASELINES else min(self.cells, MAX_COMPONENTS)),
         }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
@@ -112,6 +118,11 @@ class Architecture:
         return self.window_size // 2
 
     @property
+    def companion_context(self) -> int:
+        """Rows that the companion's forecast looks back."""
+        return max(1, min(COMPANION_ROWS, self.window_size // 2, MAX_COMPANION_INPUTS // self.features))
+
+    @property
     def dilations(self) -> tuple[int, ...]:
         """Rows that each convolution of `conv` looks back: 1, 2, 4, ... until all of the window is seen."""
         return tuple(2**level for level in range((self.window_size - 1).bit_length())) * self.layers
@@ -122,11 +133,13 @@ class Architecture:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return name and shape of every tensor of a bundle: those of the network, as the framework names them, and
-        under `MEMORY` the remembered windows (M, W, F).
+        under `MEMORY` the remembered windows (M, W, F); names of the companion's begin with `COMPANION`.
         """
         shapes = self._baseline_shapes() if self.kind in BASELINES else self._trained_shapes()
         if self.memory_windows:
             shapes[MEMORY] = (self.memory_windows, self.window_size, self.features)
+        if self.companion_components:
+            shapes |= self._companion_shapes()
         return shapes
 
     def _allowed_components(self) -> tuple[int, int]:
@@ -156,6 +169,15 @@ class Architecture:
         }
         return shapes[self.kind]
 
+    def _companion_shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {
+            "pca.mean": (self.cells,),
+            "pca.directions": (self.cells, self.companion_components),
+            "ridge.weight": (self.companion_context * self.features, self.features),
+            "ridge.bias": (self.features,),
+        }
+        return {COMPANION + name: shape for name, shape in shapes.items()}
+
     def _trained_shapes(self) -> dict[str, tuple[int, ...]]:
         hidden, features = self.hidden_size, self.features
         linear: dict[str, tuple[int, int]] = {"forecast": (features, hidden)}  # name: outputs, inputs
@@ -182,6 +204,11 @@ class Architecture:
                 shapes[f"{part}.weight_hh_l{layer}"] = (gates, self.hidden_size)
                 shapes[f"{part}.bias_ih_l{layer}"] = shapes[f"{part}.bias_hh_l{layer}"] = (gates,)
         return shapes
+
+
+def is_of_network(name: str) -> bool:
+    """Tell whether a tensor of a bundle is one of the network's own, and not of what stands beside it."""
+    return name != MEMORY and not name.startswith(COMPANION)
 
 
 def _with_biases(linear: dict[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:

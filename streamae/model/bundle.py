@@ -187,7 +187,11 @@ def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
             "memory_windows": architecture.memory_windows,
             "components": architecture.components,
         }
-        | ({"bottleneck_size": architecture.bottleneck_size} if architecture.bottleneck_size else {}),
+        | {
+            name: value  # where they are 0, bundles are as they were before there were any
+            for name in ("bottleneck_size", "companion_components")
+            if (value := getattr(architecture, name))
+        },
         "features": list(bundle.features),
         "step_ms": float(bundle.step_ms),
         "scaling": {"means": bundle.scaling.means.tolist(), "scales": bundle.scaling.scales.tolist()}
@@ -268,6 +272,7 @@ def _architecture(fields: Fields) -> Architecture:
             shape.integer("memory_windows"),
             shape.integer("components"),
             shape.integer("bottleneck_size") if shape.has("bottleneck_size") else 0,
+            shape.integer("companion_components") if shape.has("companion_components") else 0,
         )
     except ValueError as error:
         raise BundleError(f"architecture: {error}") from None

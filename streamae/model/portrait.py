@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from streamae.batches import Doubles, Floats, Ints
 from streamae.core.scoring import score
-from streamae.model.architecture import MEMORY
+from streamae.model.architecture import is_of_network
 from streamae.model.bundle import Bundle
 from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.networks import network_of
@@ -106,7 +106,7 @@ def portray(training: Training) -> Portrait:
 
 def _loaded(bundle: Bundle) -> nn.Module:
     network = network_of(bundle.architecture)
-    arrays = {name: array for name, array in bundle.weights.items() if name != MEMORY}
+    arrays = {name: array for name, array in bundle.weights.items() if is_of_network(name)}
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
     return network.eval()
 

@@ -18,9 +18,10 @@ from torch import Tensor
 from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import squash
 from streamae.errors import ConfigError, DeviceError, FatalError
-from streamae.model.architecture import MEMORY, TRAINED
+from streamae.model.architecture import MEMORY, TRAINED, is_of_network
 from streamae.model.baselines import Heads
 from streamae.model.bundle import Bundle
+from streamae.model.companion import load_companion
 from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.memory import Memory
 from streamae.model.networks import network_of
@@ -89,6 +90,7 @@ class Runner:
             self._network = network or self._load()
             self._coder = self._network if latent and isinstance(self._network, EncoderDecoder) else None
             self._memory = self._load_memory()
+            self._companion = load_companion(bundle.architecture, bundle.weights, self._device)
         except RuntimeError as error:
             raise DeviceError(f"{self._device}: {error}") from error
         if latent and self._coder is None:
@@ -175,13 +177,10 @@ class Runner:
         else:  # the same two steps, with a look in between
             code, forecasts = self._coder.encode(scaled, self._forecast_steps)
             reconstruction = self._coder.decode(code, self._recent_steps)
-        found: list[Tensor] = []  # (B, F) each
-        if reconstruction is not None:
-            found.append((scaled[:, -reconstruction.shape[1] :] - reconstruction).square().mean(dim=1))
-        if forecasts is not None:
-            found.append((scaled[:, -forecasts.shape[1] :] - forecasts).square().amax(dim=1))
-        if len(found) == 1:  # a head that is missing is stood in for by the other
-            found *= 2
+        found = _errors_of(scaled, reconstruction, forecasts)
+        if self._companion is not None:
+            linear = _errors_of(scaled, *self._companion(scaled, self._recent_steps, self._forecast_steps))
+            found = [(ours * theirs).sqrt() for ours, theirs in zip(found, linear, strict=True)]
         expected = forecasts if forecasts is not None else reconstruction
         assert expected is not None  # a network has one head at least
         found.append(expected[:, -1])
@@ -197,7 +196,7 @@ class Runner:
     def _load(self) -> Network:
         with torch.device("meta"):  # no throw-away initial weights, no draw from the process's random numbers
             network = network_of(self.bundle.architecture)
-        arrays = {name: array for name, array in self.bundle.weights.items() if name != MEMORY}
+        arrays = {name: array for name, array in self.bundle.weights.items() if is_of_network(name)}
         weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
         network.load_state_dict(weights, assign=True)
         network.requires_grad_(requires_grad=False).eval().to(self._device)
@@ -221,6 +220,16 @@ def choose_device(device: str) -> torch.device:
     if chosen.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa would move scores between kinds of device
     return chosen
+
+
+def _errors_of(scaled: Tensor, reconstruction: Tensor | None, forecasts: Tensor | None) -> list[Tensor]:
+    """Return recent and forecast errors (B, F) of scaled windows (B, W, F); a head that is missing is stood in for."""
+    found: list[Tensor] = []
+    if reconstruction is not None:
+        found.append((scaled[:, -reconstruction.shape[1] :] - reconstruction).square().mean(dim=1))
+    if forecasts is not None:
+        found.append((scaled[:, -forecasts.shape[1] :] - forecasts).square().amax(dim=1))
+    return found * 2 if len(found) == 1 else found
 
 
 def _round_up(rows: int) -> int:

@@ -26,6 +26,7 @@ class TrainOptions:
         variational_weight, noise_sd, mask_share, sparsity, trim_share: variants of the loss (see `Objective`).
         max_epochs, max_steps, patience: when to stop.
         calibration_share, max_windows, memory_windows: what to train on, and how much of it to remember.
+        linear_companion: whether an error counts only as far as principal components and a ridge forecast make it too.
         calibration_folds: blocks of time that error levels come from, 1 = the newest part alone.
         whitening: errors by the level of each feature, or by that of all.
         seed: of weights, order and dropout.
@@ -62,6 +63,7 @@ class TrainOptions:
     calibration_folds: int = 1
     max_windows: int = 200_000
     memory_windows: int = 64
+    linear_companion: bool = True
     whitening: Literal["feature", "overall"] = "feature"
     seed: int = 0
     stride: int = 1

@@ -20,9 +20,10 @@ from streamae import __version__
 from streamae.batches import Doubles, ErrorBatch, Floats, Series
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
-from streamae.model.architecture import BASELINES, MEMORY, Architecture
+from streamae.model.architecture import BASELINES, MEMORY, Architecture, is_of_network
 from streamae.model.baselines import Baseline, usual_components
 from streamae.model.bundle import Bundle, Scalar
+from streamae.model.companion import fitted_companion, usual_companion
 from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.folds import errors_by_fold
 from streamae.model.history import score_history
@@ -196,7 +197,8 @@ def _fitted(
         windows.scaling,
         Calibration(unit, unit, 1.0, 1.0),
         {name: tensor.cpu().numpy() for name, tensor in fit.weights.items()}
-        | ({} if memory is None else {MEMORY: memory}),
+        | ({} if memory is None else {MEMORY: memory})
+        | (fitted_companion(architecture, chosen) if architecture.companion_components else {}),
         windows.step_ms,
         {},
         _recorded(options) | ({} if start is None else {"started_from": start.version}),
@@ -231,7 +233,7 @@ def _weights_to_start_from(
         theirs, ours = getattr(start.architecture, name), getattr(of, name)
         if theirs != ours:
             raise ConfigError([f"train.{name}: {ours}, but the bundle to start from has {theirs}"])
-    return {name: torch.from_numpy(array.copy()) for name, array in start.weights.items() if name != MEMORY}
+    return {name: torch.from_numpy(array.copy()) for name, array in start.weights.items() if is_of_network(name)}
 
 
 def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: TrainOptions, progress: Progress) -> _Fit:
@@ -303,7 +305,9 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
 
 def _architecture(options: TrainOptions, names: Sequence[str], windows: int, memory_windows: int) -> Architecture:
     assert options.kind != "auto"  # it was chosen
-    features, components = len(names), 0
+    features, components, companion = len(names), 0, 0
+    if options.kind not in BASELINES and options.linear_companion:
+        companion = usual_companion(windows, options.window_size, features)
     if options.kind in BASELINES:
         components = usual_components(options.kind, options.components, windows, options.window_size, features)
     try:
@@ -317,6 +321,7 @@ def _architecture(options: TrainOptions, names: Sequence[str], windows: int, mem
             memory_windows,
             components,
             0 if options.kind in BASELINES else options.bottleneck_size,
+            companion,
         )
     except ValueError as error:
         raise ConfigError([f"train: {error}"]) from error

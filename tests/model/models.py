@@ -10,7 +10,7 @@ from torch import Tensor
 from streamae.batches import Floats, Series
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration, ScoreHistory
-from streamae.model.architecture import MEMORY, TRAINED, Architecture, Kind
+from streamae.model.architecture import COMPANION, MEMORY, TRAINED, Architecture, Kind, is_of_network
 from streamae.model.bundle import Bundle
 from streamae.model.networks import network_of
 from streamae.model.train_options import TrainOptions
@@ -40,6 +40,7 @@ def architecture(
     recent_steps: int = 4,
     memory_windows: int = 5,
     bottleneck_size: int = 0,
+    companion_components: int = 0,
 ) -> Architecture:
     """Return shapes of a small network."""
     return Architecture(
@@ -51,6 +52,7 @@ def architecture(
         recent_steps,
         memory_windows,
         bottleneck_size=bottleneck_size,
+        companion_components=companion_components,
     )
 
 
@@ -64,6 +66,8 @@ def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
     rng = np.random.default_rng(seed)
     if of.memory_windows:
         weights[MEMORY] = rng.normal(size=of.shapes()[MEMORY]).astype(np.float32)
+    companion = {name: shape for name, shape in of.shapes().items() if name.startswith(COMPANION)}
+    weights |= {name: rng.normal(0.0, 0.1, shape).astype(np.float32) for name, shape in companion.items()}
     scores = rng.exponential(size=(2, 9, of.features + 1)).astype(np.float32)
     return Bundle(
         of,
@@ -81,8 +85,8 @@ def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
 
 
 def network_weights(of: Bundle) -> dict[str, Tensor]:
-    """Return the weights of a bundle's network, without its memory."""
-    return {name: torch.from_numpy(array) for name, array in of.weights.items() if name != MEMORY}
+    """Return the weights of a bundle's network, without its memory and companion."""
+    return {name: torch.from_numpy(array) for name, array in of.weights.items() if is_of_network(name)}
 
 
 def raw_windows(of: Bundle, count: int, seed: int = 1) -> Floats:
