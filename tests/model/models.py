@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -82,6 +84,12 @@ def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
         {"streamae": "test"},
         ScoreHistory(scores[..., 1:], scores[..., 0], np.array([9, 4])),
     )
+
+
+def without_companion(of: Bundle) -> Bundle:
+    """Return the same bundle whose errors are the network's alone."""
+    weights = {name: array for name, array in of.weights.items() if not name.startswith(COMPANION)}
+    return replace(of, architecture=replace(of.architecture, companion_components=0), weights=weights)
 
 
 def network_weights(of: Bundle) -> dict[str, Tensor]:

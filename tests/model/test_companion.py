@@ -16,15 +16,9 @@ from streamae.model.companion import Companion, fitted_companion
 from streamae.model.runner import Runner
 from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
-from tests.model.models import architecture, bundle, raw_windows, sines
+from tests.model.models import architecture, bundle, raw_windows, sines, without_companion
 
 QUICK = TrainOptions(window_size=12, hidden_size=4, recent_steps=4, max_steps=10, memory_windows=5, threads=1)
-
-
-def alone(of: Bundle) -> Bundle:
-    """Return the same bundle without its companion."""
-    weights = {name: array for name, array in of.weights.items() if not name.startswith(COMPANION)}
-    return replace(of, architecture=replace(of.architecture, companion_components=0), weights=weights)
 
 
 def linear_errors(of: Bundle, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +41,7 @@ def test_errors_are_the_geometric_mean(kind: str) -> None:
     """Only what neither the network nor the straight lines explain is unusual; what is expected says the network."""
     of = bundle(architecture(kind, companion_components=3))  # type: ignore[arg-type]
     values = raw_windows(of, 20)
-    both, network = Runner(of, "cpu").run(values), Runner(alone(of), "cpu").run(values)
+    both, network = Runner(of, "cpu").run(values), Runner(without_companion(of), "cpu").run(values)
     recent, forecast = linear_errors(of, of.scaling.apply(values).astype(np.float64))
     np.testing.assert_allclose(both.recent, np.sqrt(network.recent * recent), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(both.forecast, np.sqrt(network.forecast * forecast), rtol=1e-3, atol=1e-5)

@@ -116,7 +116,7 @@ def test_levels_are_the_means_over_all_blocks() -> None:
 def test_the_network_is_the_same() -> None:
     """Folds say what is usual; what is served was trained on all rows, as without them. The others are told by title."""
     recorder = Recorder()
-    options = replace(QUICK, max_steps=20)
+    options = replace(QUICK, max_steps=20, linear_companion=False)  # it leaves so little that the floor is the level
     plain, folded = train([sines()], options), train([sines()], replace(options, calibration_folds=4), recorder)
     for name, array in plain.weights.items():
         np.testing.assert_array_equal(folded.weights[name], array)

@@ -14,7 +14,7 @@ from streamae.model.networks import network_of, trained_network
 from streamae.model.portrait import MAPPED_WINDOWS, SAMPLES, SHOWN_FEATURES, Portrait, portray
 from streamae.model.runner import Runner
 from streamae.model.training import Training, run_training
-from tests.model.models import KINDS, QUICK, network_weights, sines
+from tests.model.models import KINDS, QUICK, network_weights, sines, without_companion
 
 OPTIONS = replace(QUICK, max_steps=60)
 
@@ -34,8 +34,8 @@ def portrait(training: Training) -> Portrait:
 
 
 def test_errors_are_those_that_are_scored(training: Training, portrait: Portrait) -> None:
-    """Feature by feature the mean of what the runner finds, so that the report and the score speak of the same."""
-    errors = Runner(training.bundle, "cpu").run(training.windows.calibration)
+    """Feature by feature the mean of what the runner finds of the network alone, which is what the report is about."""
+    errors = Runner(without_companion(training.bundle), "cpu").run(training.windows.calibration)
     assert portrait.reconstruction_errors is not None
     assert portrait.forecast_errors is not None
     np.testing.assert_allclose(portrait.reconstruction_errors, errors.recent.mean(axis=0), rtol=1e-4)

@@ -16,8 +16,8 @@ from scripts.bench.memory import ForgetfulStore, resident_bytes
 from scripts.bench.naive import NaiveDetector, network_score, null_score
 from streamae.batches import ScoreBatch, VerdictBatch, WindowBatch
 from streamae.core.scoring import score
-from streamae.model.architecture import COMPANION
 from streamae.model.runner import Runner
+from tests.model.models import without_companion
 
 KEYS, ROWS, WINDOW = 5, 30, 8
 
@@ -197,10 +197,7 @@ def test_the_plain_side_is_the_same_network_without_its_further_parts() -> None:
     """Both reconstruct the newest rows alike: what is compared differs by memory and forecast only."""
     bundle = scoring.shipped_bundle()
     windows = np.random.default_rng(4).standard_normal((9, scoring.WINDOW_SIZE, scoring.FEATURES)).astype(np.float32)
-    weights = {name: array for name, array in bundle.weights.items() if not name.startswith(COMPANION)}
-    network = replace(
-        bundle, architecture=replace(bundle.architecture, companion_components=0), weights=weights
-    )  # the companion's errors are in those of the shipped one
+    network = without_companion(bundle)  # its errors are in those of the shipped one
     shipped, plain = Runner(network, "cpu", threads=1).run(windows), scoring.plain_runner(bundle).run(windows)
     assert shipped.memory is not None
     assert plain.memory is None
