@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamae.batches import Doubles, Flags, Floats
-from streamae.evaluation.metrics import event_report
+from streamae.evaluation.metrics import event_report, openings
 from streamae.evaluation.nab import nab_score
 from streamae.evaluation.ranking import average_precision, period, recall_at, vus_pr
 
@@ -44,7 +44,8 @@ class Measures:
         false_episodes_per_10k: alarms that meet no event, per 10,000 normal rows.
         alarm_share: share of normal rows in alarm, in [0, 1].
         delay_steps: median of the rows from an event's start to its first alarm row, over the events found.
-        nab_standard: NAB score, standard profile, silence = 0 and perfection = 100, no lower end. A mean over series
+        nab_standard: NAB score, standard profile, of the alarms' first rows (an episode is published once); silence = 0
+            and perfection = 100, no lower end. A mean over series
             is not what that benchmark publishes: that is `nab.corpus_score`.
     """
 
@@ -105,7 +106,7 @@ def measure(labels: Flags, scores: Doubles | Floats, alarms: Flags, values: Floa
         false_episodes_per_10k=report.false_per_10k,
         alarm_share=report.alarm_share,
         delay_steps=report.median_delay,
-        nab_standard=nab_score(labels, alarms).normalised,
+        nab_standard=nab_score(labels, openings(alarms)).normalised,
     )
 
 

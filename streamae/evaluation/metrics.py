@@ -128,6 +128,19 @@ def event_report(labels: Flags, alarms: Flags, gap: int = GAP_ROWS) -> EventRepo
     )
 
 
+def openings(alarms: Flags, gap: int = GAP_ROWS) -> Flags:
+    """Return (N,) bool, the first row of each alarm, those within `gap` rows being one: what a person is woken by.
+
+    Example:
+        >>> np.flatnonzero(openings(np.isin(np.arange(200), [3, 4, 60, 150]))).tolist()
+        [3, 150]
+    """
+    rows = np.flatnonzero(alarms)
+    found = np.zeros(len(alarms), dtype=np.bool_)
+    found[rows[np.diff(rows, prepend=-gap - 1) > gap]] = True
+    return found
+
+
 def runs(flags: Flags) -> tuple[Ints, Ints]:
     """Return starts and ends (excluded) of the runs of True, each (events,) int64.
 

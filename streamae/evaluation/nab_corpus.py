@@ -1,7 +1,8 @@
 """NAB's own figure of a group: the series' raw scores added up, then normalised once.
 
-Two of them: at the detectors' own thresholds, and by the benchmark's published protocol, which takes the one threshold
-that scores best on the whole corpus. That one is chosen with the labels: it is no forecast of what a detector earns.
+Two of them: at the detectors' own thresholds, where an alarm is what is published, the first row of an episode; and by
+the benchmark's published protocol, which takes the one threshold that scores best on the whole corpus, each row above
+it an alarm. That one is chosen with the labels: it is no forecast of what a detector earns.
 Rows are ranked by what was held against the threshold. Must not know how results come about.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from streamae.evaluation.metrics import openings
 from streamae.evaluation.nab import MISSED, NabScore, NabSeries, best_threshold, corpus_score, nab_score
 from streamae.evaluation.results import Place, Result
 
@@ -84,7 +86,7 @@ def _scores(results: Sequence[Result], folder: Path) -> Iterator[CorpusScore]:
             if curves is None:
                 silent = corpus_score([silent, NabScore(-MISSED * one.events, one.events)])
                 continue
-            own.append(nab_score(curves.labels, curves.alarms))
+            own.append(nab_score(curves.labels, openings(curves.alarms)))
             is_known = np.isfinite(curves.thresholds)  # a key that learns would not have alarmed at any threshold
             corpus.append(NabSeries(curves.labels, np.where(is_known, curves.scores, np.nan), 0))
         best = best_threshold(corpus)

@@ -76,3 +76,16 @@ def test_table_and_text_say_what_was_optimised(tmp_path: Path) -> None:
     text = corpus_text(scores)
     assert "optimised with the labels" in text
     assert text.splitlines()[1] == "plant  default  100.0  100.0  (1 windows)"
+
+
+def test_an_episode_is_one_alarm(tmp_path: Path) -> None:
+    """Rows in alarm one after the other page once, and cost once."""
+    result = keep(tmp_path, "a", START)
+    place = Place(tmp_path, "plant", "a", "default", 0)
+    curves = place.curves()
+    assert curves is not None
+    alarms = curves.alarms.copy()
+    alarms[START : END + 30] = True  # goes on behind the window
+    place.save(result, Curves(curves.labels, curves.scores, curves.thresholds, alarms))
+    (found,) = corpus_scores([result], tmp_path)
+    assert found.own == pytest.approx(100.0)
