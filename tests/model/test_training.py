@@ -116,7 +116,13 @@ def test_the_bundle_says_what_it_is(trained: Bundle) -> None:
     """Everything a person or the daemon asks about a model later."""
     assert trained.features == ("x0", "x1")
     assert trained.architecture == architecture(
-        trained.architecture.kind, window_size=12, features=2, hidden_size=16, recent_steps=4, memory_windows=64
+        trained.architecture.kind,
+        window_size=12,
+        features=2,
+        hidden_size=16,
+        recent_steps=4,
+        memory_windows=64,
+        companion_components=12,  # half of the window's numbers
     )
     assert trained.step_ms == 60_000.0
     assert trained.metrics["rows"] == 1_200
