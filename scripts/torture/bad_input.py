@@ -34,7 +34,6 @@ from scripts.torture.bad_records import (
 )
 from scripts.torture.checkers import Differences, Output, compare
 from scripts.torture.context import Context
-from scripts.torture.memory import Memory
 from scripts.torture.outputs import Message
 from scripts.torture.report import Result
 from scripts.torture.trial import Leftovers, Trial
@@ -44,7 +43,8 @@ from scripts.torture.workload import Workload
 HUGE_RECORDS = 5
 ODD_SHARE = 0.2
 WARM_SHARE = 0.2  # of the stream, after which the memory counts as the usual
-MAX_RSS_GROWTH_BYTES = 50_000_000
+FETCH_BYTES = 2**20  # small: what waits in fetches would be as much as the growth looked for
+MAX_RSS_GROWTH_BYTES = 30_000_000  # of what two of the largest and thousands of others hold if they stay
 TRUNCATED_HEADER = "streamae-truncated"
 PROGRESS_TIMEOUT_S = 300.0
 
@@ -68,6 +68,8 @@ class Mixture:
         seed: of everything random.
         offsets: offset of each good record in the mixed stream, (N,), filled as records are made.
         letters: expected dead letters by (partition, offset), likewise.
+        huge_ends: numbers of good records behind each of the largest bad ones: where to wait, so that no two of them
+            are in flight together and the memory for one is all that is needed.
     """
 
     workload: Workload
@@ -75,6 +77,7 @@ class Mixture:
     seed: int
     offsets: NDArray[np.int64] = field(init=False)
     letters: dict[tuple[int, int], Letter] = field(default_factory=dict, init=False)
+    huge_ends: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.offsets = np.full(self.workload.records, -1, dtype=np.int64)
@@ -85,6 +88,7 @@ class Mixture:
         chosen = [self._random.choice(candidates) for _ in self.kinds]
         self._bad_after = Counter(chosen)
         self._left = iter(self.kinds)
+        self.huge_ends = [number + 1 for number, kind in zip(sorted(chosen), self.kinds, strict=True) if kind is HUGE]
 
     @property
     def ends(self) -> dict[int, int]:
@@ -161,6 +165,7 @@ def rules_of(workload: Workload) -> Sections:
     """Return the settings under which what is bad is refused, never repaired, and never dropped unseen."""
     return {
         "input": {"max_record_bytes": MAX_RECORD_BYTES, "max_key_bytes": MAX_KEY_BYTES},
+        "kafka": {"fetch_max_bytes": FETCH_BYTES},
         "window": {"late": "dead_letter", "duplicate": "dead_letter"},
         "window.missing_overrides": {REJECTED_IF_MISSING: "reject"},
         "limits": {"max_keys": workload.keys},
@@ -183,17 +188,17 @@ def bad_input(context: Context) -> Result:
         trial.watch.start()
         worker = trial.workers.start(0)
         writer = Writer(trial.setup.checked_servers, trial.setup.name)
-        memory, peaks_bytes = Memory(worker), list[int]()
-        for start, end in ((0, workload.keys), (workload.keys, int(first)), (int(first), workload.records)):
+        start, warm, peaks_bytes = 0, int(first), dict[int, int]()
+        for end in sorted({workload.keys, warm, workload.records, *mixture.huge_ends}):
             writer.write(mixture.records(start, end))
             wait_until(
                 lambda: trial.watch.newest() == mixture.ends, f"{mixture.ends} to be committed", PROGRESS_TIMEOUT_S
             )
-            peaks_bytes.append(memory.peak_bytes())
-        memory.close()
+            start, peaks_bytes[end] = end, worker.peak_rss_bytes()
+        growth_bytes = peaks_bytes[workload.records] - peaks_bytes[warm]
         counted = worker.metric("dead_letters_total")
         trial.exit_codes = trial.workers.stop()
-        return _judge(trial, mixture, clean, counted, peaks_bytes[2] - peaks_bytes[1])
+        return _judge(trial, mixture, clean, counted, growth_bytes)
 
 
 def _places(kinds: list[Kind], kind: Kind) -> list[int]:

@@ -211,6 +211,18 @@ class Worker:
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def peak_rss_bytes(self) -> int:
+        """Return the most resident memory it ever needed, as the kernel kept it: no short peak is missed.
+
+        Raises:
+            RuntimeError: it has ended, or this kernel keeps no such figure.
+        """
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+            return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        except (OSError, IndexError) as error:
+            raise RuntimeError(f"the peak memory of process {self.pid} is unknown") from error
+
 
 class Workers:
     """The workers of one trial: a fixed number of slots, each with the processes that filled it one after the other.
