@@ -61,7 +61,9 @@ class TrainSettings(Section):
     max_steps: Positive = Field(1_200, description="Optimiser steps at most.")
     patience: Positive = Field(5, description="Validation checks without improvement before stopping.")
     clip_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
-    calibration_share: float = Field(0.2, gt=0, lt=1, description="Newest part of each series kept for validation.")
+    calibration_share: float = Field(
+        0.2, gt=0, lt=1, description="Newest part of each series kept for validation; of a short one up to half."
+    )
     calibration_folds: Annotated[int, Field(ge=1, le=20)] = Field(
         1,
         description="Blocks of time whose errors tell the usual ones, each measured by a network not trained on it; 1 = "

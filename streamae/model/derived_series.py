@@ -75,7 +75,7 @@ def _words(series: Series) -> Words:
 
 def _learn(series: Sequence[Series], options: WindowOptions) -> Encoding | None:
     """Learn categories from the part of each series that is fitted on, so that calibration meets unknown ones too."""
-    counts = [math.ceil(len(one) * (1 - options.calibration_share)) for one in series]
+    counts = [math.ceil(len(one) * (1 - options.calibration_part(len(one)))) for one in series]
     words = np.concatenate([_words(one)[:count] for one, count in zip(series, counts, strict=True)])
     try:
         return Encoding.learn(series[0].features, series[0].categories, words, options.features)

@@ -22,9 +22,8 @@ from streamae.core.windowing import KeyWindows, Missing, select
 from streamae.errors import DataError
 from streamae.model.data_doubts import data_doubts
 from streamae.model.derived_series import DerivedSeries, derive
-from streamae.model.window_options import WindowOptions
+from streamae.model.window_options import MIN_WINDOWS, WindowOptions
 
-MIN_WINDOWS = 8  # of each kind; fewer can neither be learnt from nor calibrated on
 MAX_CALIBRATION_WINDOWS = 20_000  # error levels need no more
 MAX_CELLS = 2**30  # of float32 in all training windows, 4 GiB
 MAX_CELLS_A_PUSH = 2**20  # of windows in flight
@@ -94,7 +93,7 @@ def training_windows(
     series, options = derived.series, derived.options
     features = series[0].features
     rows, lost = zip(*(rows_of(number, one, options) for number, one in enumerate(series)), strict=True)
-    splits = np.array([_split_time(part, options.calibration_share) for part in rows], dtype=np.int64)  # (K,)
+    splits = np.array([_split_time(part, options.calibration_part(len(part))) for part in rows], dtype=np.int64)  # (K,)
     fit_parts, newer_parts = _at_splits(rows, splits)
     fit_rows, newer_rows = np.concatenate(fit_parts), np.concatenate(newer_parts)
     total, left_out = sum(map(len, rows)), derived.left_out + sum(lost)
@@ -149,7 +148,7 @@ def _too_few(fit: _Thinned, calibration: _Thinned, options: WindowOptions, rows:
             f"{text}they are usually {step_ms:.0f} ms apart, but after {options.max_gap_ms} ms a window begins anew: "
             "set window.max_gap_ms to some steps"
         )
-    least = math.ceil((options.window_size + MIN_WINDOWS) / min(options.calibration_share, 0.5))
+    least = math.ceil((options.window_size + MIN_WINDOWS) / min(1 - options.calibration_share, 0.5))
     least += MIN_ROWS if options.scaling == "key" else 0
     return (
         f"{text}give a longer series (about {least} rows without gaps or more), a smaller window_size, "

@@ -8,6 +8,8 @@ from typing import Literal
 
 from streamae.core.encoding import FeatureOptions
 
+MIN_WINDOWS = 8  # of each kind; fewer can neither be learnt from nor calibrated on
+
 Policy = Literal["previous", "constant", "reject"]
 
 
@@ -23,7 +25,8 @@ class WindowOptions:
         missing, missing_overrides: policy for missing values, and by feature name; with `reject` the row is left out.
         missing_constant: constant to fill in, for all or by feature name; else the mean of the training rows.
         max_imputed_share: windows with more imputed cells are left out.
-        calibration_share: newest part of each series that is kept for calibration, in (0, 1).
+        calibration_share: newest part of each series that is kept for calibration, in (0, 1); of a short one more, see
+            `calibration_part`.
         max_windows: most windows to train on; more are thinned evenly.
         features: what is derived from the fields first.
         scaling: by all training rows, or each key by its own running level (`core/key_levels.py`).
@@ -42,3 +45,18 @@ class WindowOptions:
     max_windows: int = 200_000
     features: FeatureOptions = field(default_factory=FeatureOptions)
     scaling: Literal["global", "key"] = "global"
+
+    def calibration_part(self, rows: int) -> float:
+        """Return the share of a series of so many rows that is kept for calibration, in (0, 1).
+
+        A short series, whose usual share is less than two windows long, keeps that much, up to the half; one whose half
+        would not hold `MIN_WINDOWS` windows keeps the usual share, because others may be there to calibrate on.
+
+        Example:
+            >>> [round(WindowOptions(window_size=32).calibration_part(rows), 2) for rows in (60, 80, 200, 1_000)]
+            [0.2, 0.5, 0.32, 0.2]
+        """
+        least = self.window_size + MIN_WINDOWS
+        if rows < 2 * least:
+            return self.calibration_share
+        return max(self.calibration_share, min(0.5, max(2 * self.window_size, least) / rows))

@@ -16,8 +16,8 @@ from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import DataError
-from streamae.model.training_windows import MIN_WINDOWS, TrainingWindows, training_windows
-from streamae.model.window_options import WindowOptions
+from streamae.model.training_windows import TrainingWindows, training_windows
+from streamae.model.window_options import MIN_WINDOWS, WindowOptions
 from tests.engines import FEATURES, START_MS, WINDOW, Rig, SquareModel, broker_with, tiny_bundle
 from tests.engines import settings as engine_settings
 from tests.model.models import STEP_MS, series, sines
@@ -61,6 +61,22 @@ def test_no_row_is_in_both_kinds_of_windows(lengths: list[int], share: float, si
         assert max(old) < min(new)
         assert len(old) + len(new) == length
         assert abs(len(new) - share * length) <= 1
+
+
+def test_a_short_series_keeps_more_for_calibration() -> None:
+    """The usual share of 50 rows is 10, 6 windows of 5: too few, though there are rows enough for both kinds."""
+    fit, calibration = row_numbers(training_windows([counting(50)], OPTIONS))
+    assert len(calibration) == MIN_WINDOWS + 1
+    assert fit[-1][-1] == 36
+    assert calibration[0][0] == 37
+
+
+def test_the_share_falls_with_the_length_to_the_usual_one() -> None:
+    """A series one row longer must not be split altogether differently, whatever its length, up from the least."""
+    parts = [OPTIONS.calibration_part(rows) for rows in range(26, 400)]
+    assert parts[0] == 0.5
+    assert parts[-1] == OPTIONS.calibration_share
+    assert all(0 <= parts[i] - parts[i + 1] < 0.025 for i in range(len(parts) - 1))
 
 
 def test_scaling_is_fitted_before_the_split_only() -> None:
@@ -268,7 +284,7 @@ def test_short_series_beside_long_ones_are_harmless() -> None:
         ([series(np.zeros((100, 0)))], "no features"),
         ([counting(3)], "only 0 windows of 5 rows to train on"),
         ([counting(14)], "only 7 windows of 5 rows to train on"),
-        ([counting(50)], "only 6 windows of 5 rows to calibrate on"),
+        ([counting(25)], "only 1 windows of 5 rows to calibrate on"),
         ([counting(0)], "only 0 rows, 0 records left out"),
         ([sines(features=2), sines("b", features=3)], "'b' and 'a' have different features: x2"),
         (

@@ -42,7 +42,7 @@ REFUSED: list[Refused] = [
         table(TIMES[:20], A, B),
         (),
         ExitCode.FAILURE,
-        "only 0 windows of 8 rows to calibrate on, at least 8 are needed, from 20 rows: give a longer series (about 80",
+        "only 0 windows of 8 rows to calibrate on, at least 8 are needed, from 20 rows: give a longer series (about 32",
     ),
     ("an empty feature", table(TIMES, A, [""] * ROWS), (), ExitCode.FAILURE, "feature 'b' has no value in the 240"),
     ("nothing but empty cells", table(TIMES, [""] * ROWS, [""] * ROWS), (), ExitCode.FAILURE, "'a' has no value in"),
