@@ -21,7 +21,7 @@ KEYS = 8  # that shift by each
 RELEASED_WITHIN = {  # windows from the shift to the close of its episode, 64 quiet ones of it; half-life 500, by factor
     "sigma": (500, 1_100),
     "quantile": (350, 900),
-    "block_maxima": (550, 1_000),
+    "block_maxima": (600, 1_000),
     "mad": (1_600, 4_000),
     "pot": (1_800, 1_900),
     "dspot": (1_800, 1_900),
