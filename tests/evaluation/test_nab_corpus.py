@@ -72,10 +72,10 @@ def test_table_and_text_say_what_was_optimised(tmp_path: Path) -> None:
     with (tmp_path / "nab.csv").open(encoding="utf-8", newline="") as stream:
         header, line = csv.reader(stream)
     assert tuple(header) == HEADER
-    assert line == ["plant", "default", "0", "1", "100.0", "100.0", "5.0"]
+    assert line == ["plant", "default", "0", "1", "100.0", "100.0", "5.0", "100.0"]
     text = corpus_text(scores)
     assert "optimised with the labels" in text
-    assert text.splitlines()[1] == "plant  default  100.0  100.0  (1 windows)"
+    assert text.splitlines()[1] == "plant  default  100.0  100.0  100.0  (1 windows)"
 
 
 def test_an_episode_is_one_alarm(tmp_path: Path) -> None:
@@ -89,3 +89,16 @@ def test_an_episode_is_one_alarm(tmp_path: Path) -> None:
     place.save(result, Curves(curves.labels, curves.scores, curves.thresholds, alarms))
     (found,) = corpus_scores([result], tmp_path)
     assert found.own == pytest.approx(100.0)
+
+
+def test_a_score_that_stays_high_costs_one_alarm_or_many(tmp_path: Path) -> None:
+    """Thirty false rows in a row are one false episode; by the row they cost thirty times as much."""
+    labels, scores = np.zeros(ROWS, dtype=bool), np.ones(ROWS)
+    labels[START:END], scores[START], scores[:30] = True, 5.0, 6.0
+    result = Result("plant", "a", "default", 0, failed(has_events=True), rows=ROWS, events=1)
+    curves = Curves(labels, scores, np.full(ROWS, 2.0), np.zeros(ROWS, dtype=bool))
+    Place(tmp_path, "plant", "a", "default", 0).save(result, curves)
+    (found,) = corpus_scores([result], tmp_path)
+    assert found.threshold == 5.0
+    assert found.optimised == pytest.approx(100.0 * (2.0 - 0.11) / 2.0)
+    assert found.optimised_rows == 0.0
