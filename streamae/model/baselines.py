@@ -17,6 +17,7 @@ from streamae.model.isolation import IsolationForest
 USUAL_COMPONENTS = {"pca": 16, "pca_row": 16, "ridge": 16, "nearest_windows": 1_024, "zscore": 0, "iforest": 100}
 MAX_CELLS = 2**22  # of the windows that `nearest_windows` keeps
 PENALTY = 1e-2  # of `ridge`, in units of the mean variance of its inputs
+ZERO_SHARE = 1e-12  # of the mean variance, added to all: moves no direction
 EXACT_SIZE = 2_048  # inputs up to which principal components come from the whole covariance
 
 Heads = tuple[Tensor | None, Tensor | None]
@@ -190,7 +191,10 @@ def _fit_directions(mean: Tensor, directions: Tensor, inputs: Tensor) -> None:
     count = directions.shape[1]
     if centred.shape[1] <= EXACT_SIZE:
         centred = centred.double()
-        _, vectors = torch.linalg.eigh(centred.T @ centred)
+        products = centred.T @ centred
+        # Where most features never change it is nearly all zeros, on which LAPACK now and then does not converge.
+        products.diagonal().add_(ZERO_SHARE * products.diagonal().mean())
+        _, vectors = torch.linalg.eigh(products)
         found = vectors[:, -count:].flip(1)
     else:
         with torch.random.fork_rng():

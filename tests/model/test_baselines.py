@@ -68,6 +68,28 @@ def test_wide_windows_find_their_components_too() -> None:
     assert float((reconstruction - z).square().mean()) < 2e-4
 
 
+@pytest.mark.parametrize("seed", [21, 34, 35, 36, 61, 65])
+def test_windows_in_which_one_feature_of_many_changes_have_components(seed: int) -> None:
+    """Command channels: a covariance of zeros but for one feature, on which LAPACK with one thread gave up."""
+    rng, rows = np.random.default_rng(seed), np.zeros((600, 25))
+    if seed % 3 == 0:
+        rows[rng.integers(0, 600, 5), 0] = 1.0
+    elif seed % 3 == 1:
+        rows[:, 0] = np.repeat(rng.integers(0, 3, 60), 10)
+    else:
+        rows[:, 0] = np.sin(np.arange(600) / rng.uniform(2, 30))
+    z = torch.from_numpy(rows).float().unfold(0, 32, 1).transpose(1, 2).contiguous()
+    network, threads = WindowPCA(Architecture("pca", 32, 25, 1, 1, 4, 0, 8)), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            network.fit(z)
+    finally:
+        torch.set_num_threads(threads)
+    found = network.directions.detach()
+    torch.testing.assert_close(found.T @ found, torch.eye(8), atol=1e-5, rtol=0.0)
+
+
 def test_a_ridge_forecast_is_the_closed_form() -> None:
     """Weights solve the penalised normal equations; the forecast of each row comes from the rows before it."""
     found = fitted("ridge", 3)

@@ -1,0 +1,142 @@
+"""`python -m scripts.anchors SUITE`: VUS-PR on the slices and splits of a published benchmark, beside what it published.
+
+`ANCHORS_tsb_ad.csv` in the suite names series, the rows of them that were judged, how many of those were trained on,
+and the figures of other detectors. Only series marked `exact` count: there our own PCA gives the published figure.
+As published, all rows of the slice are judged, those that were trained on too. Figures are means over series.
+Must not know: how streamae decides; only scores are looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from streamae.batches import Series
+from streamae.config import Settings
+from streamae.errors import DataError
+from streamae.evaluation.detectors import split
+from streamae.evaluation.jobs import Job
+from streamae.evaluation.live_scores import score_live
+from streamae.evaluation.ranking import period, vus_pr
+from streamae.evaluation.suite import Suite, SuiteSeries
+from streamae.evaluation.summary import hardware
+from streamae.model.training import train
+from streamae.runtime import logs
+from streamae.runtime.commands import train_options
+
+ANCHORS, EXACT = "ANCHORS_tsb_ad.csv", "exact"
+LABELLED_A_ROW_EARLIER = {"ucr"}  # our labels begin one row before the published ones
+SHOWN = 3  # published detectors a group, the best
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A slice of a series and the published VUS-PR on it, by method."""
+
+    entry: SuiteSeries
+    start: int
+    rows: int
+    train_rows: int
+    published: dict[str, float]
+
+
+def read_anchors(folder: Path) -> list[Anchor]:
+    """Return the exact anchors of a suite.
+
+    Raises:
+        DataError: the suite has none, or they name series that it does not have.
+    """
+    path = folder / ANCHORS
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file: this suite has no published figures")
+    entries = {(entry.group, entry.name): entry for entry in Suite.open(folder).series}
+    found: dict[tuple[str, str], Anchor] = {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if row["match"] != EXACT:
+                continue
+            place = row["dataset"], row["series"]
+            if place not in entries:
+                raise DataError(f"{path}: {'/'.join(place)} is not in the manifest")
+            numbers = (int(row[name]) for name in ("start_row", "rows", "tsb_train_rows"))
+            anchor = found.setdefault(place, Anchor(entries[place], *numbers, {}))
+            anchor.published[row["method"]] = float(row["vus_pr"])
+    return list(found.values())
+
+
+def reached(anchor: Anchor, detector: str, seed: int = 0) -> float:
+    """Train on the slice's first rows, score the whole slice live, return VUS-PR."""
+    logs.configure("error", stream=sys.stderr)
+    loaded = anchor.entry.load()
+    rows = slice(anchor.start, anchor.start + anchor.rows)
+    labels, whole = loaded.labels[rows].copy(), _rows(loaded.series, rows)
+    if anchor.entry.group in LABELLED_A_ROW_EARLIER:
+        labels[np.argmax(labels)] = False
+    one_core = Settings().model_copy(update={"model": Settings().model.model_copy(update={"threads": 1})})
+    settings = Job((anchor.entry,), (detector,), seed, one_core, Path()).tuned(detector)
+    bundle = train([_rows(whole, slice(0, anchor.train_rows))], train_options(settings))
+    scores = score_live([whole], bundle, settings).rows[0].scores
+    known = np.where(np.isnan(scores), np.nanmin(scores), scores)
+    return vus_pr(labels, known, period(whole.values[:, 0]))
+
+
+def _rows(series: Series, rows: slice) -> Series:
+    return dataclasses.replace(series, event_times_ms=series.event_times_ms[rows], values=series.values[rows])
+
+
+def table(anchors: Sequence[Anchor], detectors: Sequence[str], figures: Sequence[Sequence[float]]) -> str:
+    """Return a line a group: our detectors, and the best published ones, means over the group's series."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for number, anchor in enumerate(anchors):
+        groups[anchor.entry.group].append(number)
+    lines = []
+    for group, numbers in groups.items():
+        ours = [
+            f"{name} {np.mean([figures[place][number] for number in numbers]):.3f}"
+            for place, name in enumerate(detectors)
+        ]
+        methods = set.intersection(*(set(anchors[number].published) for number in numbers))
+        means = {name: float(np.mean([anchors[number].published[name] for number in numbers])) for name in methods}
+        best = sorted(means, key=lambda name: (-means[name], name))[:SHOWN]
+        theirs = ", ".join(f"{name} {means[name]:.3f}" for name in best)
+        lines.append(f"{group}, {len(numbers)} series: {', '.join(ours)}; published: {theirs}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all exact anchors; print the table and the hardware line."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.anchors", description=__doc__.splitlines()[0])
+    parser.add_argument("suite", type=Path, help=f"folder with MANIFEST.csv and {ANCHORS}")
+    parser.add_argument("--detectors", default="default,pca", help="networks, as for `streamae evaluate` (%(default)s)")
+    parser.add_argument("--groups", default="", help="only these (all)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of one core (%(default)s)")
+    options = parser.parse_args(arguments)
+    detectors = options.detectors.split(",")
+    for name in detectors:
+        split(name)
+    chosen = set(options.groups.split(",")) - {""}
+    anchors = [anchor for anchor in read_anchors(options.suite) if not chosen or anchor.entry.group in chosen]
+    figures: list[list[float]] = []
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as executor:
+        for name in detectors:
+            found = executor.map(reached, anchors, [name] * len(anchors))
+            figures.append([])
+            for anchor, figure in zip(anchors, found, strict=True):
+                figures[-1].append(figure)
+                print(f"{anchor.entry.group}/{anchor.entry.name} {name} {figure:.3f}", file=sys.stderr)
+    print(f"VUS-PR on the published slices and splits\n{table(anchors, detectors, figures)}\n{hardware(options.jobs)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
