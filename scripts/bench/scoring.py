@@ -21,16 +21,16 @@ from scripts.bench.embedded import EmbeddedEngine
 from scripts.bench.inputs import STEP_MS, Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore
 from streamae.batches import ErrorBatch, ScoreBatch, WindowBatch
-from streamae.config import EpisodeSettings, ThresholdSettings
-from streamae.core.decision import Decision
+from streamae.config import LimitSettings, Settings
+from streamae.config_decision import ThresholdSettings
 from streamae.core.scoring import score
-from streamae.core.thresholds.choice import FAMILY_OF, rule_named
-from streamae.core.thresholds.rolling import Learning
+from streamae.core.thresholds.choice import FAMILY_OF
 from streamae.model.architecture import is_of_network
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.companion import usual_companion
 from streamae.model.runner import Network, Runner
+from streamae.runtime.assembly import build_decision, build_tuning
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE, MEMORY_WINDOWS = 32, 8, 64, 64
 KEYS = 1_000
@@ -147,21 +147,10 @@ def plain_score(errors: ErrorBatch) -> Any:
 class Judging:
     """A decision of `keys` warm keys by one rule, and scores for it; `turn` is what gets timed."""
 
-    def __init__(self, rule: str, keys: int = KEYS, features: int = FEATURES) -> None:
-        settings, hold = ThresholdSettings(), EpisodeSettings().merge_gap_windows
-        learning = Learning(500.0 * STEP_MS, settings.cap_sigma, settings.smoothing, settings.quantile, 1.0, 0.3)
-        chosen = rule_named(
-            rule,
-            learning,
-            k=settings.k,
-            value=settings.value,
-            margin=settings.margin,
-            probability=settings.probability,
-            block_level=settings.block_level,
-            hold=hold,
-            start_windows=settings.min_windows,
-        )
-        self.decision, self.keys, self.features = Decision(keys, features, chosen, settings.min_windows), keys, features
+    def __init__(self, rule: str, bundle: Bundle, keys: int = KEYS) -> None:
+        settings = Settings(threshold=ThresholdSettings(rule=rule), limits=LimitSettings(max_keys=keys))  # type: ignore[arg-type]  # one of FAMILY_OF
+        self.decision = build_decision(settings, bundle, build_tuning(settings, bundle))
+        self.keys, self.features = keys, len(bundle.features)
         self.decision.columns.reset(np.arange(keys, dtype=np.int32))
         self._random, self._row = np.random.default_rng(0), 0
         self.turn(self.batches(WARM_UP_WINDOWS))
@@ -203,7 +192,7 @@ def measure(effort: Effort, keys: int = KEYS) -> Figures:
     )
     engine.produce(traffic.rows(WINDOW_SIZE + 1))
     engine.consume()
-    judging = {rule: Judging(rule, keys) for rule in FAMILY_OF}
+    judging = {rule: Judging(rule, bundle, keys) for rule in FAMILY_OF}
     taken: dict[str, list[float]] = {name: [] for name in ("shipped", "plain", "pipeline", *judging)}
     judged = effort.rows * keys
     for number in range(effort.rounds + 1):

@@ -16,9 +16,10 @@ from typing import TextIO
 
 import numpy as np
 
-from streamae.batches import ChangeKind, ErrorBatch, Floats, Series, Status
+from streamae.batches import ChangeKind, Series, Status
 from streamae.config import Settings
 from streamae.connectors.files import read_series
+from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.live_scores import LiveRun, score_live
@@ -26,7 +27,7 @@ from streamae.evaluation.metrics import EventReport, event_report, pool
 from streamae.evaluation.replay import Episode
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import logs
-from streamae.runtime.assembly import build_stages, with_budget_solved
+from streamae.runtime.assembly import build_decision, build_tuning, with_budget_solved
 
 ALERTS_FILE, REPORT_FILE = "alerts.csv", "report.html"
 KNOBS = {  # of each rule: its level
@@ -77,14 +78,6 @@ class History:
         """Event time covered, at least one day."""
         first, last = (edge([edge(one.event_times_ms) for one in self.series]) for edge in (min, max))
         return max(1.0, float(last - first) / DAY_MS)
-
-
-class _NoModel:
-    """Stands where a model would be: the scores are there already."""
-
-    def run(self, values: Floats) -> ErrorBatch:
-        """Nobody asks."""
-        raise NotImplementedError
 
 
 def backtest(
@@ -151,17 +144,18 @@ def levels(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[S
     for factor in FACTORS:
         value = getattr(threshold, knob) * factor
         tried = settings.model_copy(update={"threshold": threshold.model_copy(update={knob: value}), "limits": limits})
-        stages = build_stages(tried, bundle, _NoModel())
-        for columns in (stages.decision.columns, stages.episodes.columns):
+        tuning = build_tuning(tried, bundle)
+        decision, merged = build_decision(tried, bundle, tuning), Episodes(keys, len(bundle.features), tuning.episodes)
+        for columns in (decision.columns, merged.columns):
             columns.reset(np.arange(keys, dtype=np.int32))  # as the engine does for a key that is new
         for slot, one in zip(live.slots, series, strict=True):
             if slot != NO_SLOT:
-                stages.decision.key_rules.admit(slot, one.key.encode())
+                decision.key_rules.admit(slot, one.key.encode())
         opened: Counter[int] = Counter()
         windows = alarms = 0
         for batch, scores in zip(live.recording.windows, live.recording.scores, strict=True):
-            verdicts = stages.decision.judge(scores, batch)
-            changes = stages.episodes.advance(verdicts, scores, batch)
+            verdicts = decision.judge(scores, batch)
+            changes = merged.advance(verdicts, scores, batch)
             opened.update(change.slot for change in changes if change.kind is ChangeKind.OPENED)
             windows, alarms = windows + len(batch), alarms + int((verdicts.statuses == Status.ANOMALOUS).sum())
         found.append(Level(value, factor == 1.0, opened.total(), len(opened), alarms / max(windows, 1)))

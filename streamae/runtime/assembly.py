@@ -148,16 +148,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
         batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
         runner=runner,
         calibration=bundle.calibration,
-        decision=Decision(
-            capacity,
-            features,
-            tuning.rule,
-            tuning.min_windows,
-            prior=bundle.history,
-            is_early=tuning.is_early,
-            step_ms=window_ms(settings, bundle),
-            alerts=tuning.alerts,
-        ),
+        decision=build_decision(settings, bundle, tuning),
         episodes=Episodes(capacity, features, tuning.episodes),
         events=EventWriter(
             settings.output.topic,
@@ -172,6 +163,20 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
         rate=AlertRate(window_ms(settings, bundle)),
         tune=partial(build_tuning, bundle=bundle),
         scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
+    )
+
+
+def build_decision(settings: Settings, bundle: Bundle, tuning: Tuning) -> Decision:
+    """Build what judges scores, for keys that start as the bundle's did."""
+    return Decision(
+        settings.limits.max_keys,
+        len(bundle.features),
+        tuning.rule,
+        tuning.min_windows,
+        prior=bundle.history,
+        is_early=tuning.is_early,
+        step_ms=window_ms(settings, bundle),
+        alerts=tuning.alerts,
     )
 
 

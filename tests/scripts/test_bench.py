@@ -208,7 +208,7 @@ def test_the_plain_side_is_the_same_network_without_its_further_parts() -> None:
 
 def test_rules_are_measured_on_warm_keys() -> None:
     """After the warm-up every key has left its first guesses behind, and each further batch is judged for all keys."""
-    judging = scoring.Judging("block_maxima", keys=3, features=2)
+    judging = scoring.Judging("block_maxima", scoring.shipped_bundle(), keys=3)
     before = judging.decision.columns["count"].tolist()
     assert before == [scoring.WARM_UP_WINDOWS] * 3
     assert (judging.decision.columns["blocks"] > 2).all()

@@ -1,0 +1,86 @@
+"""Figures beside published ones: which series count, what is judged, and how the table adds up."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts import anchors
+from streamae.errors import DataError
+from streamae.evaluation.ranking import period, vus_pr
+
+ROWS, TRAINED_ON, SPIKE = 500, 300, 420
+HEADER = "dataset,series,tsb_series,start_row,rows,tsb_train_rows,match,method,vus_pr"
+LINES = (
+    "smd,a,x,10,480,300,exact,PCA,0.5",
+    "smd,a,x,10,480,300,exact,CNN,0.75",
+    "smd,b,y,0,500,300,near,PCA,0.9",
+)
+
+
+def write_suite(folder: Path, *lines: str) -> None:
+    """Two series of two channels, a sine with noise and a spike of 10 rows."""
+    manifest = "dataset,series,file,rows,channels,train_rows,timestamp_kind,step_seconds\n"
+    for seed, name in enumerate("ab"):
+        rng = np.random.default_rng(seed)
+        values = np.sin(np.arange(ROWS) / 9.0)[:, None] + 0.1 * rng.normal(size=(ROWS, 2))
+        values[SPIKE : SPIKE + 10] += 6.0
+        rows = [f"{row},{x:.5f},{y:.5f},{int(SPIKE <= row < SPIKE + 10)}" for row, (x, y) in enumerate(values)]
+        with gzip.open(folder / f"{name}.csv.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(["timestamp,x,y,is_anomaly", *rows]) + "\n")
+        manifest += f"smd,{name},{name}.csv.gz,{ROWS},2,{TRAINED_ON},index,\n"
+    (folder / "MANIFEST.csv").write_text(manifest, encoding="utf-8")
+    if lines:
+        (folder / anchors.ANCHORS).write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
+
+
+def test_only_exact_slices_count_and_methods_are_gathered(tmp_path: Path) -> None:
+    """A slice that is only nearly the published one proves nothing."""
+    write_suite(tmp_path, *LINES)
+    (found,) = anchors.read_anchors(tmp_path)
+    assert (found.entry.name, found.start, found.rows, found.train_rows) == ("a", 10, 480, 300)
+    assert found.published == {"PCA": 0.5, "CNN": 0.75}
+
+
+def test_suites_without_anchors_say_so(tmp_path: Path) -> None:
+    """And so does one that names a series which is not there."""
+    write_suite(tmp_path)
+    with pytest.raises(DataError, match="no published figures"):
+        anchors.read_anchors(tmp_path)
+    write_suite(tmp_path, "smd,c,z,0,500,300,exact,PCA,0.5")
+    with pytest.raises(DataError, match="smd/c is not in the manifest"):
+        anchors.read_anchors(tmp_path)
+
+
+def test_all_rows_of_the_slice_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on its first rows, scored to its last; rows before the first window rank lowest."""
+    write_suite(tmp_path, *LINES)
+    (anchor,) = anchors.read_anchors(tmp_path)
+    judged: list[np.ndarray] = []
+
+    def watch(labels: np.ndarray, scores: np.ndarray, window: int) -> float:
+        judged.append(scores)
+        return vus_pr(labels, scores, window)
+
+    monkeypatch.setattr(anchors, "vus_pr", watch)
+    figure = anchors.reached(anchor, "zscore")
+    (scores,) = judged
+    assert len(scores) == 480
+    assert np.isfinite(scores).all()
+    assert scores[0] == scores.min()
+    assert SPIKE - 10 <= int(np.argmax(scores)) < SPIKE + 10
+    assert 0.5 < figure <= 1.0
+    values = anchor.entry.load().series.values[10:490]
+    labels = np.isin(np.arange(480), np.arange(SPIKE - 10, SPIKE))
+    assert figure == pytest.approx(vus_pr(labels, scores, period(values[:, 0])))
+
+
+def test_the_table_puts_the_best_published_beside_ours(tmp_path: Path) -> None:
+    """Means over the group's series; methods that are not published for all of them are left out."""
+    write_suite(tmp_path, *LINES, "smd,b,y,0,500,300,exact,PCA,0.25")
+    found = anchors.read_anchors(tmp_path)
+    text = anchors.table(found, ["default"], [[0.25, 0.75]])
+    assert text == "smd, 2 series: default 0.500; published: PCA 0.375"
