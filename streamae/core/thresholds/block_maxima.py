@@ -39,24 +39,24 @@ FORGETTING = 1.0 - 2.0 ** (-1.0 / 7.0)  # half-life of 7 blocks
 FREE_BLOCKS, CAP_SDS = 4, 3.0  # the first blocks count in full, later ones move by 3 sd at most
 CHANNEL_DEPTH, CHANNEL_POWER, CHANNEL_GAIN = 1.0, 0.8, 4.0  # what of a channel counts, and how channels add up
 TOTAL_GAIN = 0.8
-LEAST_SDS, MOST_SDS = 0.5, 64.0  # that the total may stand out of its usual level
+STANDOUT_GAIN, LEAST_SDS, MOST_SDS = 0.5, 0.5, 64.0  # gains of 0.25 to 0.75 do as well, with the level to match
 LEVEL_FORGETTING = 1.0 - 2.0 ** (-1.0 / 500.0)  # half-life of 500 windows
-LOW_GAIN = 2.1  # a low forecast cannot stand out: 2.2 spreads of it are enough by themselves at the default level
+LOW_GAIN = 1.6  # a low forecast cannot stand out: 2.2 spreads of it are enough by themselves at the default level
 RATE_MEMORY, RATE_GAIN = 0.999, 0.4  # alarms of the last 1,000 windows raise the threshold
 POOLED_BLOCKS = 1  # of several training keys for another one: with its first guess 2 blocks, 160 windows of its own
 MIN_START_WINDOWS = 16  # a mean and an sd of fewer are no guess
-EVIDENCE_LEVEL, EVIDENCE_RATE, EVIDENCE_SLOPE = 4.6, 3.5e-4, 0.53  # measured false episodes a window, see `rarity`
+EVIDENCE_LEVEL, EVIDENCE_RATE, EVIDENCE_SLOPE = 3.6, 3.6e-4, 0.55  # measured false episodes a window, see `rarity`
 
 
 def rarity(evidence: Doubles) -> Doubles:
     """Return the logarithm of the windows that pass until usual behaviour brings this much evidence.
 
-    False episodes per 10,000 normal windows were 8.2, 5.6, 3.4, 2.3, 1.5 and 1.0 at thresholds of 3, 3.8, 4.6, 5.4, 6.2
-    and 7 (mean of seven groups of series): a straight line in logarithms, carried on beyond them.
+    False episodes per 10,000 normal windows were 6.4, 5.4, 4.7, 4.0, 3.0, 2.3, 1.7 and 1.4 at thresholds from 2.4 to
+    5.2 (mean of seven groups of series): nearly a straight line in logarithms, carried on beyond them.
 
     Example:
-        >>> np.exp(rarity(np.array([4.6]))).round().tolist()
-        [2857.0]
+        >>> np.exp(rarity(np.array([3.6]))).round().tolist()
+        [2778.0]
     """
     found: Doubles = -np.log(EVIDENCE_RATE) + EVIDENCE_SLOPE * (evidence - EVIDENCE_LEVEL)
     return found
@@ -67,7 +67,7 @@ class BlockMaximaRule:
     """Evidence above `level` is anomalous.
 
     Attributes:
-        level: evidence that a quiet key needs for an alarm: 3.8 sensitive, 4.6 default, 5.4 quiet.
+        level: evidence that a quiet key needs for an alarm: 2.8 sensitive, 3.6 default, 4.4 quiet.
         hold: windows without alarm after which an alarm is over, >= 1; as long as an episode lasts.
         start_windows: scores from which a key without prior makes its first guess.
     """
@@ -123,7 +123,7 @@ class BlockMaximaRule:
         """Compare each tracked score with the usual worst of a block and add up what lies above.
 
         z = (smoothed logarithm - worst) / spread; S = sum of max(z_c - 1, 0) over the F channels / F^0.8;
-        E = max(log(1 + 4 S) + 0.8 z_total + log(sds that the total stands out, 0.5 to 64), 2.1 z_low).
+        E = max(log(1 + 4 S) + 0.8 z_total + 0.5 log(sds that the total stands out, 0.5 to 64), 1.6 z_low).
         """
         slots, features = wave.slots, wave.channels.shape[1]
         _, offsets, signs, floors = _constants(features)
@@ -135,7 +135,7 @@ class BlockMaximaRule:
         depths = (logs - states["worst"][slots]) / sds
         above = np.maximum(depths[:, :features] - CHANNEL_DEPTH, 0.0).sum(axis=1) / features**CHANNEL_POWER
         standout = (smoothed[:, -2] - states["usual"][slots]) / _spreads(states, slots)
-        standing = np.log(np.clip(standout, LEAST_SDS, MOST_SDS))
+        standing = STANDOUT_GAIN * np.log(np.clip(standout, LEAST_SDS, MOST_SDS))
         high = np.log1p(CHANNEL_GAIN * above) + TOTAL_GAIN * depths[:, -2] + standing
         evidence = np.maximum(high, LOW_GAIN * depths[:, -1])
         evidence = np.where(has_guess, evidence, 0.0)
