@@ -51,16 +51,18 @@ class Verdict:
 
 
 @contextmanager
-def copied_sources() -> Iterator[Path]:
+def copied_sources(root: Path = ROOT) -> Iterator[Path]:
     """Copy what tests need into a folder of its own; what was fetched from elsewhere is shared."""
     with tempfile.TemporaryDirectory(prefix="streamae-guards-") as folder:
         copy = Path(folder)
         for name in COPIED:
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            if (root / name).is_dir():
+                shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
-                shutil.copy(ROOT / name, copy / name)
-        (copy / ".cache").symlink_to(ROOT / ".cache")
+                shutil.copy(root / name, copy / name)
+        shared = root / ".cache"
+        shared.mkdir(exist_ok=True)  # a checkout that has never started a service has none
+        (copy / ".cache").symlink_to(shared)
         yield copy
 
 

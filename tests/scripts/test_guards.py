@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.guards.__main__ import Verdict, copied_sources, judge
+from scripts.guards.__main__ import COPIED, Verdict, copied_sources, judge
 from scripts.guards.table import GUARDS, Guard, problems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,3 +53,12 @@ def test_a_guard_is_judged_by_its_tests(is_used: bool, is_noticed: bool) -> None
     assert isinstance(verdict, Verdict)
     assert bool(verdict.red) == is_noticed
     assert ("NOBODY NOTICED" in verdict.row()) != is_noticed
+
+
+def test_a_checkout_that_has_fetched_nothing_yet_can_be_copied(tmp_path: Path) -> None:
+    """What its tests fetch needs a place to go to: a link to a folder that is not there is none."""
+    for name in COPIED:
+        (tmp_path / name).touch()
+    with copied_sources(tmp_path) as folder:
+        (folder / ".cache" / "kafka").mkdir()
+    assert (tmp_path / ".cache" / "kafka").is_dir()
