@@ -79,7 +79,7 @@ class TrainSettings(Section):
     linear_companion: bool = Field(
         True,
         description="Beside a network: an error counts only as far as principal components and a ridge forecast of "
-        "the same windows make it too.",
+        "the same windows make it too; who is wrong by less on the calibration rows weighs more.",
     )
     seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
 

@@ -175,6 +175,7 @@ class Architecture:
             "pca.directions": (self.cells, self.companion_components),
             "ridge.weight": (self.companion_context * self.features, self.features),
             "ridge.bias": (self.features,),
+            "shares": (2,),
         }
         return {COMPANION + name: shape for name, shape in shapes.items()}
 

@@ -34,7 +34,7 @@ from streamae.model.architecture import Architecture
 from streamae.model.bundle_schema import Fields
 from streamae.model.encoding_schema import describe_encoding, read_encoding
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "bundle.json"
 MAX_DESCRIPTION_BYTES = 16 * 2**20
 MAX_HEADER_BYTES = 2**20  # of the weights file, beyond the weights themselves

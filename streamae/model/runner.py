@@ -23,12 +23,14 @@ from streamae.model.baselines import Heads
 from streamae.model.bundle import Bundle
 from streamae.model.companion import load_companion
 from streamae.model.encoder_decoder import EncoderDecoder
+from streamae.model.head_errors import head_errors
 from streamae.model.memory import Memory
 from streamae.model.networks import network_of
 
-# Batches are filled up to a multiple of this. Recurrent GPU kernels want it, and on the CPU it made the errors of
-# a window bit-equal whatever shared its batch (batches of 2 to 7 rows took other code paths in matrix products).
-ROW_MULTIPLE = 8
+# Batches are filled up to a multiple of this. Recurrent GPU kernels want 8, and on the CPU it makes the errors of a
+# window bit-equal whatever shares its batch: matrix products of fewer rows take other code paths (measured: of 2 to 7
+# rows on an AMD EPYC, of 8 too on an Intel Xeon with AMX).
+ROW_MULTIPLE = 16
 MAX_CPU_CHUNK = 256  # larger ones fall out of the cache: 0.65 to 0.8 of the speed
 CUDA_CHUNK = 8_192
 MAX_FLOAT = 3e38
@@ -177,10 +179,10 @@ class Runner:
         else:  # the same two steps, with a look in between
             code, forecasts = self._coder.encode(scaled, self._forecast_steps)
             reconstruction = self._coder.decode(code, self._recent_steps)
-        found = _errors_of(scaled, reconstruction, forecasts)
+        found = head_errors(scaled, reconstruction, forecasts)
         if self._companion is not None:
-            linear = _errors_of(scaled, *self._companion(scaled, self._recent_steps, self._forecast_steps))
-            found = [(ours * theirs).sqrt() for ours, theirs in zip(found, linear, strict=True)]
+            linear = head_errors(scaled, *self._companion(scaled, self._recent_steps, self._forecast_steps))
+            found = self._companion.joined(found, linear)
         expected = forecasts if forecasts is not None else reconstruction
         assert expected is not None  # a network has one head at least
         found.append(expected[:, -1])
@@ -220,16 +222,6 @@ def choose_device(device: str) -> torch.device:
     if chosen.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # 10 bits of mantissa would move scores between kinds of device
     return chosen
-
-
-def _errors_of(scaled: Tensor, reconstruction: Tensor | None, forecasts: Tensor | None) -> list[Tensor]:
-    """Return recent and forecast errors (B, F) of scaled windows (B, W, F); a head that is missing is stood in for."""
-    found: list[Tensor] = []
-    if reconstruction is not None:
-        found.append((scaled[:, -reconstruction.shape[1] :] - reconstruction).square().mean(dim=1))
-    if forecasts is not None:
-        found.append((scaled[:, -forecasts.shape[1] :] - forecasts).square().amax(dim=1))
-    return found * 2 if len(found) == 1 else found
 
 
 def _round_up(rows: int) -> int:

@@ -190,6 +190,8 @@ def _fitted(
         else:
             fit = _fit_at_once(network, chosen, validation, progress)
     network.load_state_dict(fit.weights)
+    has_companion = architecture.companion_components > 0
+    companion = fitted_companion(architecture, chosen, network.eval(), validation) if has_companion else {}
     unit = np.ones(len(windows.features))
     bundle = Bundle(
         architecture,
@@ -198,7 +200,7 @@ def _fitted(
         Calibration(unit, unit, 1.0, 1.0),
         {name: tensor.cpu().numpy() for name, tensor in fit.weights.items()}
         | ({} if memory is None else {MEMORY: memory})
-        | (fitted_companion(architecture, chosen) if architecture.companion_components else {}),
+        | companion,
         windows.step_ms,
         {},
         _recorded(options) | ({} if start is None else {"started_from": start.version}),

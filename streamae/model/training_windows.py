@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from streamae.core.windowing import KeyWindows, Missing, select
 from streamae.errors import DataError
 from streamae.model.data_doubts import data_doubts
 from streamae.model.derived_series import DerivedSeries, derive
-from streamae.model.window_options import MIN_WINDOWS, WindowOptions
+from streamae.model.window_options import MIN_WINDOWS, MOST_SHARE, WindowOptions
 
 MAX_CALIBRATION_WINDOWS = 20_000  # error levels need no more
 MAX_CELLS = 2**30  # of float32 in all training windows, 4 GiB
@@ -89,6 +89,23 @@ def training_windows(
         ConfigError: the feature options do not fit the fields.
     """
     _check(series)
+    try:
+        return _cut(series, options, max_calibration_windows, max_cells_a_push)
+    except _TooFewToCalibrateError:
+        if options.calibration_share >= MOST_SHARE:
+            raise
+        # Gaps have left too little of the newest part: a larger one may hold some windows.
+        return _cut(series, replace(options, calibration_share=MOST_SHARE), max_calibration_windows, max_cells_a_push)
+
+
+class _TooFewToCalibrateError(DataError):
+    """There are windows enough to train on."""
+
+
+def _cut(
+    series: Sequence[Series], options: WindowOptions, max_calibration_windows: int, max_cells_a_push: int
+) -> TrainingWindows:
+    """`training_windows` with the share of calibration rows as it is."""
     digest, derived = _digest(series), derive(series, options)
     series, options = derived.series, derived.options
     features = series[0].features
@@ -109,7 +126,8 @@ def training_windows(
         fit.add(batch, batch.end_times_ms < split_times, inputs)
         calibration.add(batch, batch.start_times_ms >= split_times)
     if min(len(fit), len(calibration)) < MIN_WINDOWS:
-        raise DataError(_too_few(fit, calibration, options, total, step_ms))
+        error = DataError if len(fit) < MIN_WINDOWS else _TooFewToCalibrateError
+        raise error(_too_few(fit, calibration, options, total, step_ms))
     return TrainingWindows(
         features,
         derived,

@@ -9,6 +9,7 @@ from typing import Literal
 from streamae.core.encoding import FeatureOptions
 
 MIN_WINDOWS = 8  # of each kind; fewer can neither be learnt from nor calibrated on
+MOST_SHARE = 0.5  # of the rows that are kept for calibration where the usual share holds too few windows
 
 Policy = Literal["previous", "constant", "reject"]
 
@@ -26,7 +27,7 @@ class WindowOptions:
         missing_constant: constant to fill in, for all or by feature name; else the mean of the training rows.
         max_imputed_share: windows with more imputed cells are left out.
         calibration_share: newest part of each series that is kept for calibration, in (0, 1); of a short one more, see
-            `calibration_part`.
+            `calibration_part`; the half of all where gaps leave fewer than `MIN_WINDOWS` windows in it.
         max_windows: most windows to train on; more are thinned evenly.
         features: what is derived from the fields first.
         scaling: by all training rows, or each key by its own running level (`core/key_levels.py`).
@@ -59,4 +60,4 @@ class WindowOptions:
         least = self.window_size + MIN_WINDOWS
         if rows < 2 * least:
             return self.calibration_share
-        return max(self.calibration_share, min(0.5, max(2 * self.window_size, least) / rows))
+        return max(self.calibration_share, min(MOST_SHARE, max(2 * self.window_size, least) / rows))

@@ -70,6 +70,8 @@ def bundle(of: Architecture | None = None, seed: int = 0) -> Bundle:
         weights[MEMORY] = rng.normal(size=of.shapes()[MEMORY]).astype(np.float32)
     companion = {name: shape for name, shape in of.shapes().items() if name.startswith(COMPANION)}
     weights |= {name: rng.normal(0.0, 0.1, shape).astype(np.float32) for name, shape in companion.items()}
+    if companion:
+        weights[f"{COMPANION}shares"] = np.array([0.3, 0.8], dtype=np.float32)
     scores = rng.exponential(size=(2, 9, of.features + 1)).astype(np.float32)
     return Bundle(
         of,

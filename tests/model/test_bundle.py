@@ -161,7 +161,7 @@ def test_people_can_read_it(saved: Path) -> None:
         "components": 0,
     }
     assert description["training"]["metrics"] == {"validation_loss": 0.5}
-    assert description["format"] == 2
+    assert description["format"] == 3
     assert (saved / DESCRIPTION_FILE).read_text().count("\n") > 30
 
 
@@ -316,7 +316,7 @@ def test_a_description_must_be_an_object(saved: Path, text: str) -> None:
 def test_another_format_is_refused_first(saved: Path, found: int) -> None:
     """A bundle of a later program is told as such, not as a list of odd fields."""
     (saved / DESCRIPTION_FILE).write_text(json.dumps({"format": found, "shape": "of the future"}))
-    with pytest.raises(BundleError, match=f"has format {found}, this program reads 2"):
+    with pytest.raises(BundleError, match=f"has format {found}, this program reads 3"):
         load_bundle(saved)
 
 

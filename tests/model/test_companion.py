@@ -1,4 +1,4 @@
-"""The linear companion: an error counts as the geometric mean of the network's and that of closed forms."""
+"""The linear companion: an error counts as the weighted geometric mean of the network's and that of closed forms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from streamae.core.scoring import score
 from streamae.model.architecture import BASELINES, COMPANION, MAX_COMPANION_INPUTS, Architecture, is_of_network
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.companion import Companion, fitted_companion
@@ -37,26 +36,29 @@ def linear_errors(of: Bundle, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["lstm", "dense", "conv"])
-def test_errors_are_the_geometric_mean(kind: str) -> None:
+def test_errors_are_the_weighted_geometric_mean(kind: str) -> None:
     """Only what neither the network nor the straight lines explain is unusual; what is expected says the network."""
     of = bundle(architecture(kind, companion_components=3))  # type: ignore[arg-type]
     values = raw_windows(of, 20)
     both, network = Runner(of, "cpu").run(values), Runner(without_companion(of), "cpu").run(values)
     recent, forecast = linear_errors(of, of.scaling.apply(values).astype(np.float64))
-    np.testing.assert_allclose(both.recent, np.sqrt(network.recent * recent), rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(both.forecast, np.sqrt(network.forecast * forecast), rtol=1e-3, atol=1e-5)
+    a, b = of.weights[f"{COMPANION}shares"].astype(np.float64)
+    np.testing.assert_allclose(both.recent, network.recent ** (1 - a) * recent**a, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(both.forecast, network.forecast ** (1 - b) * forecast**b, rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(both.expected, network.expected)
 
 
-def test_scores_do_not_depend_on_what_shares_the_batch() -> None:
+@pytest.mark.parametrize("features", [1, 8])
+def test_errors_do_not_depend_on_what_shares_the_batch(features: int) -> None:
     """A replay batches otherwise than the first run and must come to the same verdicts."""
-    of = bundle(architecture("lstm", 32, 8, hidden_size=16, recent_steps=8, companion_components=16))
-    values = raw_windows(of, 70)
-    whole = score(Runner(of, "cpu").run(values), of.calibration).totals
-    for size in (1, 3, 32):
+    of = bundle(architecture("lstm", 32, features, hidden_size=16, recent_steps=8, companion_components=16))
+    values = raw_windows(of, 300)
+    whole = Runner(of, "cpu").run(values)
+    for size in (1, 3, 17, 32):
         runner = Runner(of, "cpu")
-        parts = [score(runner.run(values[start : start + size]), of.calibration).totals for start in range(0, 70, size)]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        parts = [runner.run(values[start : start + size]) for start in range(0, 300, size)]
+        np.testing.assert_array_equal(np.concatenate([part.recent for part in parts]), whole.recent)
+        np.testing.assert_array_equal(np.concatenate([part.forecast for part in parts]), whole.forecast)
 
 
 def test_names_and_shapes_are_those_of_the_module() -> None:
@@ -78,7 +80,45 @@ def test_straight_lines_are_explained_completely() -> None:
         reconstruction, forecasts = companion(torch.from_numpy(z), 4, 1)
     np.testing.assert_allclose(reconstruction.numpy(), z[:, -4:], atol=1e-3)
     np.testing.assert_allclose(forecasts.numpy(), z[:, -1:], atol=0.02)  # the penalty keeps it short of exact
-    assert set(fitted_companion(of, z)) == {name for name in of.shapes() if name.startswith(COMPANION)}
+    found = fitted_companion(of, z, Always(0.0), z[:50])
+    assert set(found) == {name for name in of.shapes() if name.startswith(COMPANION)}
+    assert (found[f"{COMPANION}shares"] > 0.99).all()
+
+
+class Always(torch.nn.Module):
+    """Says the same number, whatever it sees."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.number = torch.nn.Parameter(torch.tensor(number))
+
+    def forward(self, z: torch.Tensor, decode_steps: int, forecast_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        said = self.number.expand_as(z)
+        return said[:, -decode_steps:], said[:, -forecast_steps:]
+
+
+@pytest.mark.parametrize("rows", [1, 300])
+def test_who_is_wrong_by_less_weighs_more(rows: int) -> None:
+    """share = e_network^4 / (e_network^4 + e_linear^4), each head by itself, whatever the size of the chunks."""
+    of = architecture(companion_components=3)
+    companion = Companion(of)  # nothing fitted: always says 0
+    z = np.random.default_rng(0).normal(0.3, 1.0, (rows, of.window_size, of.features)).astype(np.float32)
+    companion.weigh(Always(0.5), z)
+    exact = z.astype(np.float64)
+    errors = [
+        (np.square(exact[:, -of.recent_steps :] - said).mean() + 1e-3, np.square(exact[:, -1] - said).mean() + 1e-3)
+        for said in (0.5, 0.0)
+    ]
+    network, linear = np.array(errors) ** 4
+    np.testing.assert_allclose(companion.shares.detach().numpy(), network / (network + linear), rtol=1e-5)
+
+
+def test_where_both_are_right_both_weigh_the_same() -> None:
+    """A constant that both know must not make one of them count alone by the last digits of nothing."""
+    of = architecture(companion_components=3)
+    companion = Companion(of)
+    companion.weigh(Always(1e-4), np.zeros((8, of.window_size, of.features), dtype=np.float32))
+    np.testing.assert_allclose(companion.shares.detach().numpy(), 0.5, atol=1e-4)
 
 
 def test_training_fits_it_and_the_bundle_keeps_it(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_other_errors_of_the_device_come_through() -> None:
         Runner(of, "cpu", network=SmallDevice(of, 0, RuntimeError("illegal instruction")))
 
 
-@pytest.mark.parametrize(("asked", "got"), [(1, ROW_MULTIPLE), (100, 104), (10_000, MAX_CPU_CHUNK)])
+@pytest.mark.parametrize(("asked", "got"), [(1, ROW_MULTIPLE), (100, 112), (10_000, MAX_CPU_CHUNK)])
 def test_chunks_are_padded_and_capped(asked: int, got: int) -> None:
     """Small batches are filled up, and beyond the cache a larger chunk is slower."""
     assert runner(bundle(), asked).chunk_size == got
@@ -256,8 +256,8 @@ def test_all_threads_have_work_before_a_chunk_is_full() -> None:
         sizes.append(len(scaled))
         return scaled[:, -recent:], scaled[:, -forecasts:]
 
-    Runner(of, "cpu", threads=4, network=network).run(raw_windows(of, 96))
-    assert sorted(sizes)[-4:] == [24] * 4
+    Runner(of, "cpu", threads=4, network=network).run(raw_windows(of, 128))
+    assert sorted(sizes)[-4:] == [32] * 4
     sizes.clear()
     Runner(of, "cpu", network=network).run(raw_windows(of, 96))
     assert len(sizes) - 1 == len(os.sched_getaffinity(0))

@@ -79,6 +79,15 @@ def test_the_share_falls_with_the_length_to_the_usual_one() -> None:
     assert all(0 <= parts[i] - parts[i + 1] < 0.025 for i in range(len(parts) - 1))
 
 
+def test_gaps_in_the_newest_part_make_it_larger() -> None:
+    """Rows in pieces too short for a window must not refuse a series whose older half has windows enough."""
+    whole = counting(100)
+    times = whole.event_times_ms + 10 * OPTIONS.max_gap_ms * np.maximum(np.arange(100) - 79, 0)
+    fit, calibration = row_numbers(training_windows([replace(whole, event_times_ms=times)], OPTIONS))
+    assert fit[-1][-1] == 49
+    assert (calibration[0][0], calibration[-1][-1]) == (50, 79)
+
+
 def test_scaling_is_fitted_before_the_split_only() -> None:
     """A level shift in the calibration rows must show as an error there, not move the scale."""
     values = np.random.default_rng(0).normal(5.0, 2.0, (200, 2))
@@ -284,7 +293,7 @@ def test_short_series_beside_long_ones_are_harmless() -> None:
         ([series(np.zeros((100, 0)))], "no features"),
         ([counting(3)], "only 0 windows of 5 rows to train on"),
         ([counting(14)], "only 7 windows of 5 rows to train on"),
-        ([counting(25)], "only 1 windows of 5 rows to calibrate on"),
+        ([counting(23)], "only 7 windows of 5 rows to train on, at least 8 are needed"),
         ([counting(0)], "only 0 rows, 0 records left out"),
         ([sines(features=2), sines("b", features=3)], "'b' and 'a' have different features: x2"),
         (
