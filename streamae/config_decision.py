@@ -20,7 +20,7 @@ class ThresholdSettings(Section):
         description="Mean + k sigma; fixed; running quantile; evidence against the usual worst of 80 windows; median +"
         " k MAD; Pareto tail, or the same off a moving level; rank among the newest 256 scores.",
     )
-    block_level: float = Field(3.6, gt=0, description="block_maxima: 2.8 sensitive, 3.6 usual, 4.4 quiet.")
+    block_level: float = Field(3.0, gt=0, description="block_maxima: 2.4 sensitive, 3.0 usual, 3.8 quiet.")
     k: float = Field(8.0, gt=0, description="sigma, mad: (robust) standard deviations above the key's usual score.")
     value: float = Field(10.0, gt=0, description="static: the threshold itself (a quiet key scores about 1).")
     quantile: float = Field(0.999, gt=0.5, lt=1, description="quantile: tail of the key's own scores.")

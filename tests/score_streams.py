@@ -26,7 +26,7 @@ LEARNING = Learning(
 RULES: dict[str, ThresholdRule] = {
     "sigma": RollingRule(SigmaLimit(8.0), LEARNING),
     "quantile": RollingRule(QuantileLimit(1.5), LEARNING),
-    "block_maxima": BlockMaximaRule(3.6),
+    "block_maxima": BlockMaximaRule(3.0),
     "mad": MadRule(8.0, LEARNING),
     "pot": PeaksRule(1e-4, LEARNING),
     "dspot": PeaksRule(1e-4, LEARNING, is_drifting=True),

@@ -133,7 +133,7 @@ def run_live(series: Sequence[Series], bundle: Bundle, path: Path, stream: TextI
         input=InputSettings(key_field=KEY_FIELD, time_field=TIME_FIELD, time_unit="ms", value_fields=(VALUES_FIELD,)),
         window=WindowSettings(max_gap_ms=4 * STEP_MS),
         model=ModelSettings(bundle=path, threads=THREADS),
-        threshold=ThresholdSettings(block_level=2.8),  # sensitive: these streams have no drift to be patient with
+        threshold=ThresholdSettings(block_level=2.4),  # sensitive: these streams have no drift to be patient with
         episode=EpisodeSettings(update_interval_ms=8 * STEP_MS),
         state=StateSettings(store="memory"),
         limits=LimitSettings(max_keys=len(series)),

@@ -40,6 +40,7 @@ DECISIONS: Mapping[str, Mapping[str, Any]] = {  # changes to the threshold secti
     "sigma8": {"rule": "sigma", "k": 8.0},
     "sigma3": {"rule": "sigma", "k": 3.0},
     "block_maxima": {"rule": "block_maxima"},
+    **{rule: {"rule": rule} for rule in ("static", "quantile", "mad", "pot", "dspot", "conformal")},
 }
 SHIPPED = ("default", "pca")  # compared when nothing is asked for
 

@@ -41,22 +41,22 @@ CHANNEL_DEPTH, CHANNEL_POWER, CHANNEL_GAIN = 1.0, 0.8, 4.0  # what of a channel 
 TOTAL_GAIN = 0.8
 STANDOUT_GAIN, LEAST_SDS, MOST_SDS = 0.5, 0.5, 64.0  # gains of 0.25 to 0.75 do as well, with the level to match
 LEVEL_FORGETTING = 1.0 - 2.0 ** (-1.0 / 500.0)  # half-life of 500 windows
-LOW_GAIN = 1.6  # a low forecast cannot stand out: 2.2 spreads of it are enough by themselves at the default level
-RATE_MEMORY, RATE_GAIN = 0.999, 0.4  # alarms of the last 1,000 windows raise the threshold
+LOW_GAIN = 1.6  # a low forecast cannot stand out: 1.9 spreads of it are enough by themselves at the default level
+RATE_MEMORY, RATE_GAIN = 0.999, 1.0  # alarms of the last 1,000 windows raise the threshold; 0.6 to 1.4 do as well
 POOLED_BLOCKS = 1  # of several training keys for another one: with its first guess 2 blocks, 160 windows of its own
 MIN_START_WINDOWS = 16  # a mean and an sd of fewer are no guess
-EVIDENCE_LEVEL, EVIDENCE_RATE, EVIDENCE_SLOPE = 3.6, 3.6e-4, 0.55  # measured false episodes a window, see `rarity`
+EVIDENCE_LEVEL, EVIDENCE_RATE, EVIDENCE_SLOPE = 3.0, 4.7e-4, 0.50  # measured false episodes a window, see `rarity`
 
 
 def rarity(evidence: Doubles) -> Doubles:
     """Return the logarithm of the windows that pass until usual behaviour brings this much evidence.
 
-    False episodes per 10,000 normal windows were 6.4, 5.4, 4.7, 4.0, 3.0, 2.3, 1.7 and 1.4 at thresholds from 2.4 to
-    5.2 (mean of seven groups of series): nearly a straight line in logarithms, carried on beyond them.
+    False episodes per 10,000 normal windows were 7.0, 5.5, 4.5, 4.1, 3.4, 2.7, 2.1 and 1.7 at thresholds from 2.2 to
+    5.0 (mean of seven groups of series): nearly a straight line in logarithms, carried on beyond them.
 
     Example:
-        >>> np.exp(rarity(np.array([3.6]))).round().tolist()
-        [2778.0]
+        >>> np.exp(rarity(np.array([3.0]))).round().tolist()
+        [2128.0]
     """
     found: Doubles = -np.log(EVIDENCE_RATE) + EVIDENCE_SLOPE * (evidence - EVIDENCE_LEVEL)
     return found
@@ -67,7 +67,7 @@ class BlockMaximaRule:
     """Evidence above `level` is anomalous.
 
     Attributes:
-        level: evidence that a quiet key needs for an alarm: 2.8 sensitive, 3.6 default, 4.4 quiet.
+        level: evidence that a quiet key needs for an alarm: 2.4 sensitive, 3.0 default, 3.8 quiet.
         hold: windows without alarm after which an alarm is over, >= 1; as long as an episode lasts.
         start_windows: scores from which a key without prior makes its first guess.
     """

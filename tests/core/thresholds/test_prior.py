@@ -54,7 +54,7 @@ def test_the_first_scores_of_a_median_are_a_mean() -> None:
 
 def test_blocks_of_other_keys_count_as_two_of_its_own() -> None:
     """The usual worst of a block is (n0 prior + the key's own maxima) / (n0 + blocks), each learnt one block late."""
-    decision = decision_of(BlockMaximaRule(3.6), prior=TRAINING)
+    decision = decision_of(BlockMaximaRule(3.0), prior=TRAINING)
     columns, worth = decision.columns, POOLED_BLOCKS + 1
     prior = columns["worst"][0].copy()
     previous: list[np.ndarray] = []  # type: ignore[type-arg]
