@@ -23,6 +23,7 @@ from streamae.connectors.protocols import Message
 
 SCHEMA_ID = "urn:streamae:schema:anomaly-event:v1"
 EVENT_TYPE = "io.streamae.anomaly.{kind}.v1"
+SHARE_DIGITS = 6  # of what is left by shares in float32: the digits behind are their rounding
 
 _NAMESPACE = uuid.UUID("5f1ec0de-7b5c-5a0e-9d6b-2c1a8e4f9a37")  # of all our identifiers; never changes
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,7 +66,13 @@ class FeaturePart(msgspec.Struct, frozen=True, kw_only=True):
     """One feature's part in the episode, taken at its peak."""
 
     name: Annotated[str, Meta(description="Feature name as in the model bundle.")]
-    share: Annotated[Share, Meta(description="Part of the score due to this feature; over all features they sum to 1.")]
+    share: Annotated[
+        Share,
+        Meta(
+            description="Part of the score due to this feature; over all features, also those that are not listed, they"
+            " sum to 1."
+        ),
+    ]
     actual: Annotated[float, Meta(description="Value of the newest row, in the feature's own unit.")]
     expected: Annotated[float, Meta(description="The model's forecast of it, in the feature's own unit.")]
     direction: Annotated[Literal["above", "below"], Meta(description="Where `actual` lies relative to `expected`.")]
@@ -142,6 +149,15 @@ class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     features: Annotated[list[FeaturePart], Meta(description="Most guilty first, taken at the peak.")]
+    other_features_share: (
+        Annotated[
+            Share,
+            Meta(
+                description="Part of the score due to all features that are not listed; with the listed ones it is 1."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     model_version: Annotated[str, Meta(description="Version of the model bundle.")]
     settings_version: Annotated[str, Meta(description="Fingerprint of the settings.")]
     source: Origin
@@ -206,7 +222,7 @@ class EventWriter:
         return Message(self._topic, key, self._encode(event), headers, partition, change.offset)
 
     def _event(self, change: EpisodeChange, key: bytes, text: str, episode: str, partition: Partition) -> AnomalyEvent:
-        is_learning = not math.isfinite(change.threshold)
+        is_learning, parts = not math.isfinite(change.threshold), self._parts(change)
         return AnomalyEvent(
             episode_id=episode,
             kind=change.kind.value,
@@ -240,7 +256,8 @@ class EventWriter:
             state_progress=min(1.0, change.count / max(change.needed, 1)) if change.needed else 1.0,
             imputed_share=_share(change.imputed_share),
             close_reason=cast(CloseReason | None, change.close_reason),
-            features=self._parts(change),
+            features=parts,
+            other_features_share=round(_share(1.0 - math.fsum(part.share for part in parts)), SHARE_DIGITS),
             model_version=self._bundle_version,
             settings_version=self.settings_version,
             source=Origin(topic=partition.topic, partition=partition.index, offset=change.offset),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from tests.records import PARTITION, STAMP_MS
 
 SCHEMA_FILE = Path(streamae.__file__).parent / "schemas" / "anomaly_event.v1.json"
 FEATURES = ("temp", "load", "flow")
+LATER = ("other_features_share",)  # fields that v1 did not begin with
 VALIDATOR = jsonschema.Draft202012Validator(schema(), format_checker=jsonschema.FormatChecker())
 CHANGE = EpisodeChange(
     kind=ChangeKind.OPENED,
@@ -123,6 +125,7 @@ def test_the_value_holds_everything_a_reader_needs() -> None:
             {"name": "flow", "share": 0.5, "actual": 7.5, "expected": 1.0, "direction": "above"},
             {"name": "temp", "share": 0.375, "actual": -3.0, "expected": 20.5, "direction": "below"},
         ],
+        "other_features_share": 0.125,
         "model_version": "b1",
         "settings_version": "s1",
         "source": {"topic": "sensors", "partition": 3, "offset": 120},
@@ -268,6 +271,44 @@ def test_features_are_named_in_their_order_and_cut() -> None:
     )["features"]
     assert [part["name"] for part in rest] == ["flow", "temp", "load"]
     assert body(writer().message(replace(CHANGE, features=()), b"m1", PARTITION))["features"] == []
+
+
+def total_share(content: dict[str, Any]) -> float:
+    """Return what the listed features and all others add up to."""
+    return math.fsum([content["other_features_share"], *(part["share"] for part in content["features"])])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("features", "is_all"), [(1, True), (3, True), (40, False)])
+def test_listed_shares_and_that_of_the_others_sum_to_one(features: int, is_all: bool, seed: int) -> None:
+    """A reader sees how much is not explained: nothing at all where every feature is listed."""
+    channels = np.sort(np.random.default_rng(seed).exponential(size=features).astype(np.float32))[::-1]
+    parts = [FeatureExplanation(i, float(share), 1.0, 0.0) for i, share in enumerate(channels / channels.sum())]
+    change = replace(CHANGE, features=tuple(parts[:5]))
+    content = body(
+        writer(features=[f"f{i}" for i in range(features)], top_features=5).message(change, b"m1", PARTITION)
+    )
+    assert total_share(content) == pytest.approx(1.0, abs=1e-6)
+    assert (content["other_features_share"] == 0.0) is is_all
+
+
+def test_the_share_of_a_feature_left_out_goes_to_the_others() -> None:
+    """What cannot be shown is not lost: one without a finite value counts as one that is not listed."""
+    broken = (replace(CHANGE.features[0], expected=math.nan), *CHANGE.features[1:])
+    found = [
+        body(writer(top_features=9).message(replace(CHANGE, features=features), b"m1", PARTITION))
+        for features in (broken, ())
+    ]
+    assert [len(content["features"]) for content in found] == [2, 0]
+    assert [content["other_features_share"] for content in found] == [0.5, 1.0]
+
+
+def test_what_was_added_later_is_always_written_and_not_required() -> None:
+    """Events of an earlier release of v1 stay valid under the schema of this one."""
+    content = body(writer().message(CHANGE, b"m1", PARTITION))
+    for name in LATER:
+        del content[name]
+    VALIDATOR.validate(content)
 
 
 anything = st.floats()
