@@ -339,6 +339,7 @@ class EpisodeChange:
         score, threshold, mean, sd, count: newest verdict (statistics before the score was learnt).
         needed: scores of its own with which the key is ready.
         state: how much the key knows of itself.
+        state_reason: why that is not all, a sentence for a person; "" where it is ready.
         peak_score: highest score of the episode.
         severity: 0-100, by how rare the worst score is for the key (core/episodes.py).
         confidence: 0-1, grows with evidence, falls with imputed data.
@@ -366,6 +367,7 @@ class EpisodeChange:
     count: int
     needed: int
     state: KeyState
+    state_reason: str
     peak_score: float
     severity: float
     confidence: float

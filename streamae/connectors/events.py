@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from streamae.batches import EpisodeChange, KeyState, Partition
+from streamae.batches import EpisodeChange, Partition
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS
 from streamae.connectors.protocols import Message
 
@@ -140,6 +140,15 @@ class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     state_progress: Annotated[Share, Meta(description="Scores of its own over those it needs to be ready, at most 1.")]
+    state_reason: (
+        Annotated[
+            str,
+            Meta(
+                description="Why the key is not ready, for a person to read: the words may change. Empty where it is."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     imputed_share: Annotated[Share, Meta(description="Part of this window's values that was missing and filled in.")]
     close_reason: Annotated[
         CloseReason | None,
@@ -222,7 +231,7 @@ class EventWriter:
         return Message(self._topic, key, self._encode(event), headers, partition, change.offset)
 
     def _event(self, change: EpisodeChange, key: bytes, text: str, episode: str, partition: Partition) -> AnomalyEvent:
-        is_learning, parts = not math.isfinite(change.threshold), self._parts(change)
+        parts = self._parts(change)
         return AnomalyEvent(
             episode_id=episode,
             kind=change.kind.value,
@@ -240,7 +249,7 @@ class EventWriter:
             severity=_finite(change.severity),
             confidence=_share(change.confidence),
             score=_finite(change.score),
-            threshold=None if is_learning else change.threshold,
+            threshold=change.threshold if math.isfinite(change.threshold) else None,
             peak_score=_finite(change.peak_score),
             statistics=Statistics(mean=_finite(change.mean), sd=_finite(change.sd), count=change.count),
             window=Window(
@@ -249,11 +258,9 @@ class EventWriter:
                 end_time=_rfc3339(change.window_end_ms),
                 end_time_ms=change.window_end_ms,
             ),
-            state=cast(
-                State,
-                KeyState.LEARNING.name.lower() if is_learning else change.state.name.lower(),
-            ),
+            state=cast(State, change.state.name.lower()),
             state_progress=min(1.0, change.count / max(change.needed, 1)) if change.needed else 1.0,
+            state_reason=change.state_reason,
             imputed_share=_share(change.imputed_share),
             close_reason=cast(CloseReason | None, change.close_reason),
             features=parts,

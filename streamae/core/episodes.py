@@ -30,6 +30,7 @@ from streamae.batches import (
 )
 from streamae.core.columns import Columns, Field
 from streamae.core.segments import waves
+from streamae.core.state_reasons import of_one
 
 SEVERITY_WINDOWS = 2_500.0  # severity 50 is one false alarm in so many windows, about what the default rule allows
 
@@ -250,6 +251,7 @@ class Episodes:
     ) -> EpisodeChange:
         columns, slot = self.columns, int(windows.slots[index])
         count, imputed = int(verdicts.counts[index]), float(windows.imputed_shares[index])
+        state = KeyState(int(verdicts.states[index]))
         return EpisodeChange(
             kind=kind,
             slot=slot,
@@ -268,7 +270,8 @@ class Episodes:
             sd=float(verdicts.sds[index]),
             count=count,
             needed=self.rules.min_windows,
-            state=KeyState(int(verdicts.states[index])),
+            state=state,
+            state_reason=of_one(state, count, self.rules.min_windows),
             peak_score=float(columns["peak_score"][slot]),
             severity=float(columns["peak_severity"][slot]),
             confidence=count / (count + self.rules.min_windows) * (1.0 - imputed),

@@ -12,22 +12,23 @@ from typing import Any
 import numpy as np
 
 from streamae.batches import Doubles, Ints, KeyState, Slots
+from streamae.core.state_reasons import (
+    FIRST,
+    FIRST_OF_PRIOR,
+    LEVEL,
+    PRIOR,
+    READY,
+    REASONS,
+    REFILLING,
+    SCORES,
+    STARVED,
+    of_many,
+)
 from streamae.runtime.key_states import KeyStates
 from streamae.runtime.logs import shown
 from streamae.runtime.stages import Stages
 
 EXAMPLES = 3  # keys named of each kind
-REASONS: tuple[tuple[KeyState, str], ...] = (  # by their number below
-    (KeyState.LEARNING, "their first window is filling"),
-    (KeyState.LEARNING, "their own level is not known yet: features.scaling = key"),
-    (KeyState.LEARNING, "no verdict before threshold.min_windows scores of their own"),
-    (KeyState.PROVISIONAL, "their first window is filling"),
-    (KeyState.PROVISIONAL, "judged by the training keys before threshold.min_windows scores of their own"),
-    (KeyState.READY, ""),
-    (KeyState.RESUMING, "back after a gap: their window is filling anew"),
-    (KeyState.STARVED, "too many values are missing for any window to be scored: window.max_imputed_share"),
-)
-FIRST, LEVEL, SCORES, FIRST_OF_PRIOR, PRIOR, READY, RESUMING, STARVED = range(len(REASONS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,14 @@ def standings(stages: Stages, states: KeyStates) -> list[Standing]:
     slots = states.table.resident()
     kinds, shares = _kinds(stages, slots)
     found = []
-    for number, (state, reason) in enumerate(REASONS):
+    for number, (state, _) in enumerate(REASONS):
         chosen = np.flatnonzero(kinds == number)
         if not len(chosen):
             continue
         least = chosen[np.argsort(shares[chosen], kind="stable")[:EXAMPLES]]
         names = () if number == READY else tuple(shown(states.table.keys[slot]) for slot in slots[least])
         progress = None if number == STARVED else round(float(shares[chosen].mean()), 3)
-        found.append(Standing(state.name.lower(), reason, len(chosen), progress, names))
+        found.append(Standing(state.name.lower(), of_many(number), len(chosen), progress, names))
     return found
 
 
@@ -100,7 +101,7 @@ def _kinds(stages: Stages, slots: Slots) -> tuple[Ints, Doubles]:
         shares[is_young & is_filling] = fill[is_young & is_filling]
     kinds[windows.is_starved(slots)] = STARVED
     refilling = is_filling & is_back
-    kinds[refilling], shares[refilling] = RESUMING, fill[refilling]
+    kinds[refilling], shares[refilling] = REFILLING, fill[refilling]
     if windows.levels is not None:
         unknown = windows.levels.is_learning(windows.columns, slots)
         kinds[unknown] = LEVEL

@@ -25,7 +25,7 @@ from tests.records import PARTITION, STAMP_MS
 
 SCHEMA_FILE = Path(streamae.__file__).parent / "schemas" / "anomaly_event.v1.json"
 FEATURES = ("temp", "load", "flow")
-LATER = ("other_features_share",)  # fields that v1 did not begin with
+LATER = ("state_reason", "other_features_share")  # fields that v1 did not begin with
 VALIDATOR = jsonschema.Draft202012Validator(schema(), format_checker=jsonschema.FormatChecker())
 CHANGE = EpisodeChange(
     kind=ChangeKind.OPENED,
@@ -46,6 +46,7 @@ CHANGE = EpisodeChange(
     count=640,
     needed=64,
     state=KeyState.READY,
+    state_reason="",
     peak_score=12.5,
     severity=81.5,
     confidence=0.875,
@@ -119,6 +120,7 @@ def test_the_value_holds_everything_a_reader_needs() -> None:
         },
         "state": "ready",
         "state_progress": 1.0,
+        "state_reason": "",
         "imputed_share": 0.125,
         "close_reason": None,
         "features": [
@@ -166,8 +168,9 @@ def test_a_closed_episode_says_why(reason: str) -> None:
 
 def test_a_learning_key_has_no_threshold() -> None:
     """An open episode may meet a key that learns again: the infinite threshold is null and the state says so."""
-    content = body(writer().message(replace(CHANGE, threshold=math.inf), b"m1", PARTITION))
-    assert (content["threshold"], content["state"]) == (None, "learning")
+    change = replace(CHANGE, threshold=math.inf, state=KeyState.LEARNING, state_reason="why")
+    content = body(writer().message(change, b"m1", PARTITION))
+    assert (content["threshold"], content["state"], content["state_reason"]) == (None, "learning", "why")
 
 
 @pytest.mark.parametrize("state", [KeyState.PROVISIONAL, KeyState.READY, KeyState.RESUMING])

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamae.batches import ChangeKind, EpisodeChange, ScoreBatch, Status, Suspension, VerdictBatch, WindowBatch
+from streamae.batches import (
+    ChangeKind,
+    EpisodeChange,
+    KeyState,
+    ScoreBatch,
+    Status,
+    Suspension,
+    VerdictBatch,
+    WindowBatch,
+)
 from streamae.core.episodes import EpisodeRules, Episodes, severity
 from tests.core_batches import (
     CUTS,
@@ -473,6 +482,19 @@ def test_a_change_carries_the_statistics_it_was_decided_on() -> None:
     (opened,) = play(LOUD, LOUD)
     assert (opened.score, opened.threshold, opened.mean, opened.sd, opened.count) == (LOUD, THRESHOLD, MEAN, 0.25, 50)
     assert opened.window_start_ms == opened.window_end_ms - STEP_MS
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(KeyState.READY, ""), (KeyState.PROVISIONAL, "60 scores of its own (50 so far)")]
+)
+def test_a_change_says_why_the_key_is_not_ready(state: KeyState, reason: str) -> None:
+    """State and reason are those of the window decided on, the number needed that of the rules."""
+    verdicts, scores, windows = batch_of(steps([LOUD]))
+    verdicts.states[:] = state
+    (opened,) = make(min_duration=1, min_windows=60).advance(verdicts, scores, windows)
+    assert opened.state is state
+    assert opened.state_reason.endswith(reason)
+    assert bool(opened.state_reason) is bool(reason)
 
 
 @pytest.mark.parametrize(("imputed", "confidence"), [(0.0, 0.5), (0.5, 0.25), (1.0, 0.0)])

@@ -12,7 +12,7 @@ from streamae.batches import KeyState
 from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scoring import ScoreHistory
 from streamae.model.bundle import Bundle
-from streamae.runtime.standing import REASONS, Standing, by_state, plain, standings
+from streamae.runtime.standing import Standing, by_state, plain, standings
 from tests.engines import FEATURES, START_MS, STEP_MS, WINDOW, Rig, broker_with, settings, stream, tiny_bundle
 
 NEEDED = 20  # scores, as the rig's settings say
@@ -39,7 +39,7 @@ def with_history() -> Bundle:
         (3, tiny_bundle(), "learning", 3 / WINDOW, "first window"),
         (WINDOW + 4, tiny_bundle(), "learning", 5 / NEEDED, "scores of their own"),
         (3, with_history(), "provisional", 3 / WINDOW, "first window"),
-        (WINDOW + 4, with_history(), "provisional", 5 / NEEDED, "training keys"),
+        (WINDOW + 4, with_history(), "provisional", 5 / NEEDED, "training data"),
         (WINDOW + NEEDED, tiny_bundle(), "ready", 1.0, ""),
         (32, replace(tiny_bundle(), scaled_by="key"), "learning", 32 / MIN_ROWS, "own level"),
         (MIN_ROWS + 5, replace(tiny_bundle(), scaled_by="key"), "learning", 5 / NEEDED, "scores of their own"),
@@ -93,10 +93,15 @@ def test_counts_by_state_are_those_of_the_lines() -> None:
     assert by_state(told([])) == dict.fromkeys(expected, 0)
 
 
-def test_every_state_has_a_reason_and_only_ready_has_none() -> None:
-    """A state without words would be a number that nobody can act on."""
-    assert {state for state, _ in REASONS} == set(KeyState)
-    assert [state for state, reason in REASONS if not reason] == [KeyState.READY]
+def test_an_event_says_the_same_of_its_key_in_numbers() -> None:
+    """An alert of a key that is still new tells whoever is called what it was judged by, and until when."""
+    rig = Rig(broker_with(stream(3, WINDOW + 14, spikes=[(1, WINDOW + 10), (1, WINDOW + 11)])), bundle=with_history())
+    rig.run_dry()
+    (line,) = standings(rig.engine.stages, rig.engine.states)
+    (event,) = [json.loads(record.value or b"") for record in rig.events()]
+    assert (event["state"], line.state) == ("provisional", "provisional")
+    words = line.reason.replace("they have threshold.min_windows", f"it has {NEEDED}").replace("their", "its")
+    assert event["state_reason"] == f"{words} ({event['statistics']['count']} so far)"
 
 
 def test_what_was_counted_is_in_the_summary_from_the_first_report_on() -> None:

@@ -51,6 +51,7 @@ def event(**changes: Any) -> bytes:
         "count": 600,
         "needed": 64,
         "state": KeyState.READY,
+        "state_reason": "",
         "peak_score": 12.0,
         "severity": 78.4,
         "confidence": 0.9,
