@@ -334,7 +334,7 @@ class EpisodeChange:
         opened_offset: offset of the record that opened the episode; with the key it identifies the episode.
         sequence: 0 for opened, then 1, 2, ... per episode.
         start_time_ms, peak_time_ms, end_time_ms: event time of the first, the worst and the newest anomalous window.
-        window_start_ms, window_end_ms: the window this change was decided on.
+        window_start_ms, window_end_ms, window_rows: the window this change was decided on, and how many rows it has.
         windows: anomalous windows so far.
         score, threshold, mean, sd, count: newest verdict (statistics before the score was learnt).
         needed: scores of its own with which the key is ready.
@@ -359,6 +359,7 @@ class EpisodeChange:
     end_time_ms: int
     window_start_ms: int
     window_end_ms: int
+    window_rows: int
     windows: int
     score: float
     threshold: float

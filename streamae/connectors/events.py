@@ -60,6 +60,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     start_time_ms: TimeMs
     end_time: Time
     end_time_ms: TimeMs
+    rows: Annotated[int, Meta(description="Rows of a window; all windows have as many.", ge=1)] | UnsetType = UNSET
 
 
 class FeaturePart(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,6 +258,7 @@ class EventWriter:
                 start_time_ms=change.window_start_ms,
                 end_time=_rfc3339(change.window_end_ms),
                 end_time_ms=change.window_end_ms,
+                rows=change.window_rows,
             ),
             state=cast(State, change.state.name.lower()),
             state_progress=min(1.0, change.count / max(change.needed, 1)) if change.needed else 1.0,

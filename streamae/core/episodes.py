@@ -263,6 +263,7 @@ class Episodes:
             end_time_ms=int(columns["end_ms"][slot]),
             window_start_ms=int(windows.start_times_ms[index]),
             window_end_ms=int(windows.end_times_ms[index]),
+            window_rows=windows.values.shape[1],
             windows=int(columns["windows"][slot]),
             score=float(verdicts.scores[index]),
             threshold=float(verdicts.thresholds[index]),

@@ -38,6 +38,7 @@ CHANGE = EpisodeChange(
     end_time_ms=STAMP_MS + 2_000,
     window_start_ms=STAMP_MS - 30_000,
     window_end_ms=STAMP_MS + 2_500,
+    window_rows=32,
     windows=3,
     score=9.5,
     threshold=4.25,
@@ -117,6 +118,7 @@ def test_the_value_holds_everything_a_reader_needs() -> None:
             "start_time_ms": STAMP_MS - 30_000,
             "end_time": "2023-11-14T22:13:22.500Z",
             "end_time_ms": STAMP_MS + 2_500,
+            "rows": 32,
         },
         "state": "ready",
         "state_progress": 1.0,
@@ -311,6 +313,7 @@ def test_what_was_added_later_is_always_written_and_not_required() -> None:
     content = body(writer().message(CHANGE, b"m1", PARTITION))
     for name in LATER:
         del content[name]
+    del content["window"]["rows"]
     VALIDATOR.validate(content)
 
 
@@ -332,6 +335,7 @@ times = st.integers(min_value=-(2**62), max_value=2**62)
         end_time_ms=times,
         window_start_ms=times,
         window_end_ms=times,
+        window_rows=st.integers(1, 4_096),
         windows=st.integers(0, 100),
         score=anything,
         threshold=anything,

@@ -481,7 +481,7 @@ def test_a_change_carries_the_statistics_it_was_decided_on() -> None:
     """A person can redo the comparison from the event alone."""
     (opened,) = play(LOUD, LOUD)
     assert (opened.score, opened.threshold, opened.mean, opened.sd, opened.count) == (LOUD, THRESHOLD, MEAN, 0.25, 50)
-    assert opened.window_start_ms == opened.window_end_ms - STEP_MS
+    assert (opened.window_start_ms, opened.window_rows) == (opened.window_end_ms - STEP_MS, 2)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def event(**changes: Any) -> bytes:
         "end_time_ms": start + 5 * STEP_MS,
         "window_start_ms": start,
         "window_end_ms": start,
+        "window_rows": 32,
         "windows": 6,
         "score": 9.0,
         "threshold": 4.0,
