@@ -21,15 +21,16 @@ from streamae.config import Settings
 from streamae.connectors.files import read_series
 from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT
+from streamae.core.thresholds.budget import rate_per_week
 from streamae.errors import ConfigError, DataError, ExitCode
-from streamae.evaluation.live_scores import LiveRun, score_live
+from streamae.evaluation.live_scores import LiveRun, RowScores, score_live
 from streamae.evaluation.metrics import EventReport, event_report, pool
 from streamae.evaluation.replay import Episode
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import logs
-from streamae.runtime.assembly import build_decision, build_tuning, with_budget_solved
+from streamae.runtime.assembly import build_decision, build_tuning, window_ms, with_budget_solved
 
-ALERTS_FILE, REPORT_FILE = "alerts.csv", "report.html"
+ALERTS_FILE, KEYS_FILE, REPORT_FILE = "alerts.csv", "keys.csv", "report.html"
 KNOBS = {  # of each rule: its level
     "sigma": "k",
     "mad": "k",
@@ -42,6 +43,7 @@ KNOBS = {  # of each rule: its level
 }
 FACTORS = (0.6, 0.8, 1.0, 1.3, 1.7)  # of the level set
 DAY_MS = 86_400_000
+MOST_KEYS = 10  # in the summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,42 @@ class Level:
     alarm_share: float
 
 
+@dataclass(frozen=True, slots=True)
+class KeyAlerts:
+    """What one key would have brought.
+
+    Attributes:
+        key: of the stream.
+        alerts: episodes opened.
+        per_week: alerts in a week of the key's scored windows, as a budget counts them; 0 without any.
+        starts_ms: event time at which its first and its last alert begin; None without alerts.
+    """
+
+    key: str
+    alerts: int
+    per_week: float
+    starts_ms: tuple[int, int] | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """A finished backtest: all keys, what was thought of them, and what other levels would change."""
+    """A finished backtest: all keys, what was thought of them, and what other levels would change.
+
+    Attributes:
+        series, live: as given to and returned by the engine.
+        keys: one a series, those with most alerts first.
+        per_week: alerts a key and week that were reached, as a budget counts them.
+        budget: alerts a key and week that the settings aim at, if they do.
+        knob: name of the rule's level.
+        levels: what others would bring; empty where the rule has none.
+        truth: alarms against labels, if that was asked for.
+    """
 
     series: Sequence[Series]
     live: LiveRun
+    keys: Sequence[KeyAlerts]
+    per_week: float
+    budget: float | None
     knob: str
     levels: Sequence[Level]
     truth: EventReport | None
@@ -89,7 +121,7 @@ def backtest(
     has_labels: bool = False,
     stream: TextIO | None = None,
 ) -> ExitCode:
-    """Run a history through the engine; print a summary, write `alerts.csv` and `report.html`.
+    """Run a history through the engine; print a summary, write `alerts.csv`, `keys.csv` and `report.html`.
 
     Args:
         settings: the input section says how to read the files; window, threshold and episode how to judge.
@@ -121,14 +153,23 @@ def backtest(
             for one, rows in zip(series, live.rows, strict=True)
             if one.labels is not None
         )
+    step_ms, windows = window_ms(settings, bundle), sum(_windows(rows) for rows in live.rows)
     history = History(
-        series, live, KNOBS.get(settings.threshold.rule, ""), levels(settings, bundle, live, series), truth
+        series,
+        live,
+        by_key(series, live, step_ms),
+        rate_per_week(len(live.episodes), windows, step_ms),
+        settings.threshold.alert_budget_per_week,
+        KNOBS.get(settings.threshold.rule, ""),
+        levels(settings, bundle, live, series),
+        truth,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_alerts(out / ALERTS_FILE, live.episodes)
+    write_keys(out / KEYS_FILE, history.keys)
     write_backtest(out / REPORT_FILE, history, f"bundle {bundle.version}, {settings.threshold.rule} threshold")
     print(text(history), file=stream)
-    print(f"alerts: {out / ALERTS_FILE}\nreport: {out / REPORT_FILE}", file=stream)
+    print(f"alerts: {out / ALERTS_FILE}\nkeys:   {out / KEYS_FILE}\nreport: {out / REPORT_FILE}", file=stream)
     return ExitCode.OK
 
 
@@ -162,6 +203,19 @@ def levels(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[S
     return found
 
 
+def by_key(series: Sequence[Series], live: LiveRun, step_ms: float) -> list[KeyAlerts]:
+    """Return the alerts of every key, those with most first, equal ones as they come; `step_ms` between two windows."""
+    starts: dict[str, list[int]] = {one.key: [] for one in series}
+    for episode in live.episodes:
+        starts[episode.key].append(episode.start_ms)
+    found = []
+    for one, rows in zip(series, live.rows, strict=True):
+        of = starts[one.key]
+        rate = rate_per_week(len(of), _windows(rows), step_ms)
+        found.append(KeyAlerts(one.key, len(of), rate, (min(of), max(of)) if of else None))
+    return sorted(found, key=lambda one: -one.alerts)
+
+
 def write_alerts(path: Path, episodes: Sequence[Episode]) -> None:
     """Write one line an alert: key, start and end in UTC, severity, guilty features, whether it was over at the end."""
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -172,11 +226,23 @@ def write_alerts(path: Path, episodes: Sequence[Episode]) -> None:
             writer.writerow([*cells, int(one.is_closed)])
 
 
+def write_keys(path: Path, keys: Sequence[KeyAlerts]) -> None:
+    """Write one line a key, also those without alerts: alerts, alerts a week, when the first and the last began in UTC."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["key", "alerts", "alerts_per_week", "first", "last"])
+        for one in keys:
+            first, last = ("", "") if one.starts_ms is None else map(moment, one.starts_ms)
+            writer.writerow([one.key, one.alerts, round(one.per_week, 4), first, last])
+
+
 def text(history: History) -> str:
     """Return the summary for a terminal."""
     episodes, rows = history.live.episodes, sum(map(len, history.series))
     span = f"{rows:,} rows of {len(history.series)} keys over {history.days:.1f} days"
     lines = [f"{span}: {len(episodes)} alerts, {len(episodes) / history.days:.2f} a day"]
+    if history.budget is not None:
+        lines.append(f"reached {history.per_week:.3g} alerts a key and week, the budget is {history.budget:.3g}")
     if history.truth is not None:
         found = history.truth
         lines.append(f"{found.found} of {found.events} labelled events found, {found.false_episodes} false alerts")
@@ -187,7 +253,25 @@ def text(history: History) -> str:
         lines.append(
             f"{one.value:<24.3g}{one.alerts:>8}{one.alerts / history.days:>8.2f}{one.keys:>6}{one.alarm_share:>18.2%}{now}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_noisiest(history.keys)])
+
+
+def _noisiest(keys: Sequence[KeyAlerts]) -> list[str]:
+    """Return a table of the first keys with alerts; what a terminal would obey in their names is escaped."""
+    noisy = [one for one in keys if one.alerts]
+    if not noisy:
+        return []
+    lines = [f"{'alerts':>8}{'a week':>10}  key"]
+    for one in noisy[:MOST_KEYS]:
+        name = one.key if one.key.isprintable() else ascii(one.key)
+        lines.append(f"{one.alerts:>8}{one.per_week:>10.3g}  {name}")
+    more = len(noisy) - MOST_KEYS
+    return [*lines, f"and {more} more key{'s' * (more > 1)} with alerts"] if more > 0 else lines
+
+
+def _windows(rows: RowScores) -> int:
+    """Return how many windows of a key were scored."""
+    return int((~np.isnan(rows.scores)).sum())
 
 
 def moment(time_ms: int) -> str:

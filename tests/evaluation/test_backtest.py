@@ -16,7 +16,7 @@ from streamae.config_alerts import AlertSettings
 from streamae.config_decision import ThresholdSettings
 from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import ScoreHistory
-from streamae.core.thresholds.budget import parameters
+from streamae.core.thresholds.budget import WEEK_MS, parameters
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KNOBS, backtest
 from streamae.evaluation.transactions import DAY_MS, generate_transactions
@@ -24,7 +24,7 @@ from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
 from tests.engines import STEP_MS, tiny_bundle
 
-ROWS, SPIKE = 400, 300
+ROWS, SPIKE, WINDOW = 400, 300, tiny_bundle().architecture.window_size
 SETTINGS = Settings(input=InputSettings(key_field="key"), threshold=ThresholdSettings(rule="sigma", min_windows=40))
 
 
@@ -98,6 +98,59 @@ def test_a_budget_is_shown_as_the_level_it_is_solved_for(folder: Path) -> None:
         published = list(csv.DictReader(stream))
     assert {one["key"] for one in published} == {"<b>wild</b>"}
     assert [int(line[1]) for line in table if line[-1] == "set"] == [len(published)]
+
+
+def listed(folder: Path, name: str) -> list[dict[str, str]]:
+    """Return the lines of a table that a run wrote."""
+    with (folder / "out" / name).open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_rate_that_is_reached_stands_beside_the_budget(folder: Path) -> None:
+    """Published episodes a key and week of scored windows, as the budget counts; without a budget there is nothing."""
+    assert "budget" not in run(folder)
+    threshold = ThresholdSettings(rule="sigma", min_windows=40, alert_budget_per_week=200)
+    printed = run(folder, SETTINGS.model_copy(update={"threshold": threshold}))
+    weeks = 2 * (ROWS - WINDOW + 1) * STEP_MS / WEEK_MS
+    reached = len(listed(folder, "alerts.csv")) / weeks
+    assert reached > 0
+    assert f"reached {reached:.3g} alerts a key and week, the budget is 200" in printed
+
+
+def test_every_key_is_listed_with_its_alerts(folder: Path) -> None:
+    """Most alerts first, quiet keys too, each with its rate and when its alerts began: the figures of alerts.csv."""
+    run(folder)
+    alerts, keys = listed(folder, "alerts.csv"), listed(folder, "keys.csv")
+    assert {one["key"] for one in keys} == {"calm", "<b>wild</b>"}
+    assert [int(one["alerts"]) for one in keys] == sorted((int(one["alerts"]) for one in keys), reverse=True)
+    for one in keys:
+        starts = sorted(alert["start"] for alert in alerts if alert["key"] == one["key"])
+        assert int(one["alerts"]) == len(starts)
+        rate = len(starts) / ((ROWS - WINDOW + 1) * STEP_MS / WEEK_MS)
+        assert float(one["alerts_per_week"]) == pytest.approx(rate, abs=1e-4)
+        assert (one["first"], one["last"]) == ((starts[0], starts[-1]) if starts else ("", ""))
+
+
+def test_the_summary_names_the_noisiest_keys(tmp_path: Path, folder: Path) -> None:
+    """Ten of them at most, then how many more; a key in colours cannot paint the terminal."""
+    names = ["calm", *(f"k{number}" for number in range(11)), "z\x1b[31mred"]
+    values = np.random.default_rng(3).standard_normal((len(names), ROWS, 2))
+    values[1:, SPIKE : SPIKE + 5] += 30.0
+    values[-1, SPIKE - 150 : SPIKE - 145] += 30.0  # further away than episodes are merged
+    with (tmp_path / "history.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["key", "timestamp", "load", "temp"])
+        for row in range(ROWS):
+            for number, key in enumerate(names):
+                writer.writerow([key, np.datetime64("2025-01-01T23:56:40") + row, *values[number, row].tolist()])
+    threshold = SETTINGS.threshold.model_copy(update={"k": 20.0})  # nothing but the spikes
+    printed = run(folder, SETTINGS.model_copy(update={"threshold": threshold})).splitlines()
+    table = printed[printed.index("  alerts    a week  key") + 1 :]
+    assert table[0].split() == ["2", f"{2 / ((ROWS - WINDOW + 1) * STEP_MS / WEEK_MS):.3g}", "'z\\x1b[31mred'"]
+    assert [line.split()[0] for line in table[1:10]] == ["1"] * 9
+    assert table[10] == "and 2 more keys with alerts"
+    assert table[11].startswith("alerts: ")
+    assert len(listed(folder, "keys.csv")) == len(names)
 
 
 def test_the_report_escapes_names_and_asks_no_network(folder: Path) -> None:
