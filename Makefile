@@ -3,8 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 READY := .venv/.installed
+SUITE ?= ../shared/data
 
-.PHONY: help setup system demo test test-fast test-gpu services lint fmt type check cov bench guards model-check torture torture-quick constraints clean
+.PHONY: help setup system demo test test-fast test-gpu services lint fmt type check cov bench reach guards model-check torture torture-quick constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ cov: $(READY) system ## branch coverage: the pure core completely, the whole nea
 
 bench: $(READY) ## throughput and latency, with the hardware line
 	$(PY) -m scripts.bench
+
+reach: $(READY) ## targets of detection and what is reached on the series in SUITE, hours, resumable: out/reach
+	$(PY) -m scripts.reach $(SUITE) --out out/reach --seeds 3 --jobs 2
 
 guards: $(READY) system ## take each guard away and see a test go red, about 10 minutes
 	$(PY) -m scripts.guards

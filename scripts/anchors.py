@@ -2,7 +2,8 @@
 
 `ANCHORS_tsb_ad.csv` in the suite names series, the rows of them that were judged, how many of those were trained on,
 and the figures of other detectors. Only series marked `exact` count: there our own PCA gives the published figure.
-As published, all rows of the slice are judged, those that were trained on too. Figures are means over series.
+As published, all rows of the slice are judged, those that were trained on too. Figures are means over series; where
+a training or scoring fails, the series counts zero, is named, and the exit code is 1.
 Must not know: how streamae decides; only scores are looked at.
 """
 
@@ -11,19 +12,21 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import hashlib
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
 
 from streamae.batches import Series
 from streamae.config import Settings
-from streamae.errors import DataError
+from streamae.errors import DataError, ExitCode, FatalError
 from streamae.evaluation.detectors import split
 from streamae.evaluation.jobs import Job
 from streamae.evaluation.live_scores import score_live
@@ -68,22 +71,98 @@ def read_anchors(folder: Path) -> list[Anchor]:
             place = row["dataset"], row["series"]
             if place not in entries:
                 raise DataError(f"{path}: {'/'.join(place)} is not in the manifest")
-            numbers = (int(row[name]) for name in ("start_row", "rows", "tsb_train_rows"))
-            anchor = found.setdefault(place, Anchor(entries[place], *numbers, {}))
+            start, rows, train_rows = (int(row[name]) for name in ("start_row", "rows", "tsb_train_rows"))
+            anchor = found.setdefault(place, Anchor(entries[place], start, rows, train_rows, {}))
             anchor.published[row["method"]] = float(row["vus_pr"])
     return list(found.values())
 
 
-def reached(anchor: Anchor, detector: str, seed: int = 0) -> float:
+@dataclass(frozen=True, slots=True)
+class AnchorJob:
+    """One training and scoring on one anchor.
+
+    Attributes:
+        anchor: where.
+        detector: a network, as for `streamae evaluate`.
+        seed: of the training.
+        settings: that the detector changes.
+    """
+
+    anchor: Anchor
+    detector: str
+    seed: int
+    settings: Settings
+
+    @property
+    def title(self) -> str:
+        """For progress and messages."""
+        return f"{self.anchor.entry.group}/{self.anchor.entry.name} {self.detector} seed {self.seed}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that the figure depends on: settings, data, slice, and the code that makes it."""
+        anchor = self.anchor
+        facts = (self.evaluation.fingerprint(self.detector), anchor.start, anchor.rows, anchor.train_rows)
+        return hashlib.sha256(repr(facts).encode() + Path(__file__).read_bytes()).hexdigest()
+
+    @property
+    def evaluation(self) -> Job:
+        """The job of an evaluation that has the same detector, settings and data, on one core."""
+        model = self.settings.model.model_copy(update={"threads": 1})
+        settings = self.settings.model_copy(update={"model": model})
+        return Job((self.anchor.entry,), (self.detector,), self.seed, settings, Path())
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorResult:
+    """What came of a job: VUS-PR in [0, 1], or zero and the reason if it failed."""
+
+    job: AnchorJob
+    vus_pr: float
+    error: str = ""
+
+
+def perform(jobs: Sequence[AnchorJob], processes: int) -> Iterator[AnchorResult]:
+    """Yield what came of each job as it ends, in this process or in several of one core each.
+
+    Raises:
+        FatalError: a process died.
+    """
+    if processes == 1:
+        yield from map(run, jobs)
+        return
+    executor = ProcessPoolExecutor(processes, get_context("spawn"))
+    try:
+        for future in as_completed([executor.submit(run, job) for job in jobs]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise FatalError("a process died, perhaps for lack of memory: give fewer --jobs and start again") from error
+    except BaseException:  # whoever stops reading ends them at once
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()
+        raise
+    executor.shutdown()
+
+
+def run(job: AnchorJob) -> AnchorResult:
+    """Do a job; what goes wrong is a result too."""
+    try:
+        return AnchorResult(job, reached(job))
+    except Exception as error:  # noqa: BLE001 - one series that cannot be used must not end the others
+        return AnchorResult(job, 0.0, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def reached(job: AnchorJob) -> float:
     """Train on the slice's first rows, score the whole slice live, return VUS-PR."""
     logs.configure("error", stream=sys.stderr)
+    anchor = job.anchor
     loaded = anchor.entry.load()
     rows = slice(anchor.start, anchor.start + anchor.rows)
     labels, whole = loaded.labels[rows].copy(), _rows(loaded.series, rows)
     if anchor.entry.group in LABELLED_A_ROW_EARLIER:
         labels[np.argmax(labels)] = False
-    one_core = Settings().model_copy(update={"model": Settings().model.model_copy(update={"threads": 1})})
-    settings = Job((anchor.entry,), (detector,), seed, one_core, Path()).tuned(detector)
+    settings = job.evaluation.tuned(job.detector)
     bundle = train([_rows(whole, slice(0, anchor.train_rows))], train_options(settings))
     scores = score_live([whole], bundle, settings).rows[0].scores
     known = np.where(np.isnan(scores), np.nanmin(scores), scores)
@@ -126,16 +205,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         split(name)
     chosen = set(options.groups.split(",")) - {""}
     anchors = [anchor for anchor in read_anchors(options.suite) if not chosen or anchor.entry.group in chosen]
-    figures: list[list[float]] = []
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as executor:
-        for name in detectors:
-            found = executor.map(reached, anchors, [name] * len(anchors))
-            figures.append([])
-            for anchor, figure in zip(anchors, found, strict=True):
-                figures[-1].append(figure)
-                print(f"{anchor.entry.group}/{anchor.entry.name} {name} {figure:.3f}", file=sys.stderr)
+    jobs = [AnchorJob(anchor, name, 0, Settings()) for name in detectors for anchor in anchors]
+    found: dict[str, AnchorResult] = {}
+    for one in perform(jobs, options.jobs):
+        found[one.job.title] = one
+        print(f"{one.job.title} {one.error or f'{one.vus_pr:.3f}'}", file=sys.stderr)
+    in_order = [found[job.title].vus_pr for job in jobs]
+    figures = [in_order[place * len(anchors) :][: len(anchors)] for place in range(len(detectors))]
     print(f"VUS-PR on the published slices and splits\n{table(anchors, detectors, figures)}\n{hardware(options.jobs)}")
-    return 0
+    return ExitCode.FAILURE if any(one.error for one in found.values()) else ExitCode.OK
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scripts import anchors
+from streamae.config import Settings
 from streamae.errors import DataError
 from streamae.evaluation.ranking import period, vus_pr
 
@@ -66,7 +69,7 @@ def test_all_rows_of_the_slice_are_judged(tmp_path: Path, monkeypatch: pytest.Mo
         return vus_pr(labels, scores, window)
 
     monkeypatch.setattr(anchors, "vus_pr", watch)
-    figure = anchors.reached(anchor, "zscore")
+    figure = anchors.reached(anchors.AnchorJob(anchor, "zscore", 0, Settings()))
     (scores,) = judged
     assert len(scores) == 480
     assert np.isfinite(scores).all()
@@ -84,3 +87,33 @@ def test_the_table_puts_the_best_published_beside_ours(tmp_path: Path) -> None:
     found = anchors.read_anchors(tmp_path)
     text = anchors.table(found, ["default"], [[0.25, 0.75]])
     assert text == "smd, 2 series: default 0.500; published: PCA 0.375"
+
+
+def test_other_processes_find_the_same(tmp_path: Path) -> None:
+    """Side by side or one after the other, a figure is the same to the last digit; failures come back as results."""
+    write_suite(tmp_path, *LINES)
+    (anchor,) = anchors.read_anchors(tmp_path)
+    good = anchors.AnchorJob(anchor, "zscore", 0, Settings())
+    bad = dataclasses.replace(good, anchor=dataclasses.replace(anchor, train_rows=3))
+    found = {one.job.anchor.train_rows: one for one in anchors.perform([bad, good], 2)}
+    assert found[300].vus_pr == anchors.run(good).vus_pr
+    assert not found[300].error
+    assert found[3].vus_pr == 0.0
+    assert found[3].error.startswith("DataError: ")
+    with pytest.raises(DataError):
+        anchors.reached(bad)
+
+
+def test_the_command_prints_the_table_and_tells_of_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a group and the machine; a series that failed counts zero, is named, and makes the exit code 1."""
+    write_suite(tmp_path, LINES[0])
+    assert anchors.main([str(tmp_path), "--detectors", "zscore,pca_row"]) == 0
+    title, line, machine = capsys.readouterr().out.splitlines()
+    assert title == "VUS-PR on the published slices and splits"
+    assert re.fullmatch(r"smd, 1 series: zscore 0\.\d{3}, pca_row 0\.\d{3}; published: PCA 0\.500", line)
+    assert "cores" in machine
+    write_suite(tmp_path, LINES[0].replace(",300,", ",3,"))
+    assert anchors.main([str(tmp_path), "--detectors", "zscore"]) == 1
+    captured = capsys.readouterr()
+    assert "smd, 1 series: zscore 0.000" in captured.out
+    assert captured.err.startswith("smd/a zscore seed 0 DataError: ")
