@@ -1,7 +1,7 @@
 """`streamae backtest`: a history of one's own through the live engine: which alerts it would have brought, and when.
 
-Then the same scores are judged again with the threshold rule at other levels, so that a level can be chosen before
-anybody is paged. Needs no labels. Must not know how scores come about.
+Then the same scores are judged again with the threshold rule at other levels, and with the other rules, so that a level
+can be chosen before anybody is paged. Needs no labels. Must not know how scores come about.
 """
 
 from __future__ import annotations
@@ -48,16 +48,18 @@ MOST_KEYS = 10  # in the summary
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What would come of another level of the threshold rule.
+    """What would come of a threshold rule at a level.
 
     Attributes:
+        rule: its name.
         value: of the rule's level.
-        is_set: it is the one in the settings.
+        is_set: both are those in the settings.
         alerts: episodes opened.
         keys: with at least one.
         alarm_share: share of windows in alarm, in [0, 1].
     """
 
+    rule: str
     value: float
     is_set: bool
     alerts: int
@@ -93,6 +95,7 @@ class History:
         budget: alerts a key and week that the settings aim at, if they do.
         knob: name of the rule's level.
         levels: what others would bring; empty where the rule has none.
+        rules: what the other rules would bring as they are set.
         truth: alarms against labels, if that was asked for.
     """
 
@@ -103,6 +106,7 @@ class History:
     budget: float | None
     knob: str
     levels: Sequence[Level]
+    rules: Sequence[Level]
     truth: EventReport | None
 
     @property
@@ -162,6 +166,7 @@ def backtest(
         settings.threshold.alert_budget_per_week,
         KNOBS.get(settings.threshold.rule, ""),
         levels(settings, bundle, live, series),
+        other_rules(settings, bundle, live, series),
         truth,
     )
     out.mkdir(parents=True, exist_ok=True)
@@ -176,31 +181,58 @@ def backtest(
 def levels(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> list[Level]:
     """Judge the recorded scores again, as a new key would be, at several levels of the rule that is set."""
     settings = with_budget_solved(settings, bundle)
-    threshold, keys = settings.threshold, max(1, len(live.slots))
-    knob = KNOBS.get(threshold.rule)
+    knob = KNOBS.get(settings.threshold.rule)
     if knob is None:
         return []
+    usual = getattr(settings.threshold, knob)
+    return [
+        _judged_again(_with_threshold(settings, **{knob: usual * factor}), bundle, live, series, is_set=factor == 1.0)
+        for factor in FACTORS
+    ]
+
+
+def other_rules(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> list[Level]:
+    """Judge the recorded scores again by each other rule at the level it has in the settings; one that cannot meet an
+    alert budget is left out.
+    """
     found = []
-    limits = settings.limits.model_copy(update={"max_keys": keys})
-    for factor in FACTORS:
-        value = getattr(threshold, knob) * factor
-        tried = settings.model_copy(update={"threshold": threshold.model_copy(update={knob: value}), "limits": limits})
-        tuning = build_tuning(tried, bundle)
-        decision, merged = build_decision(tried, bundle, tuning), Episodes(keys, len(bundle.features), tuning.episodes)
-        for columns in (decision.columns, merged.columns):
-            columns.reset(np.arange(keys, dtype=np.int32))  # as the engine does for a key that is new
-        for slot, one in zip(live.slots, series, strict=True):
-            if slot != NO_SLOT:
-                decision.key_rules.admit(slot, one.key.encode())
-        opened: Counter[int] = Counter()
-        windows = alarms = 0
-        for batch, scores in zip(live.recording.windows, live.recording.scores, strict=True):
-            verdicts = decision.judge(scores, batch)
-            changes = merged.advance(verdicts, scores, batch)
-            opened.update(change.slot for change in changes if change.kind is ChangeKind.OPENED)
-            windows, alarms = windows + len(batch), alarms + int((verdicts.statuses == Status.ANOMALOUS).sum())
-        found.append(Level(value, factor == 1.0, opened.total(), len(opened), alarms / max(windows, 1)))
+    for rule in KNOBS:
+        if rule == settings.threshold.rule:
+            continue
+        try:
+            tried = with_budget_solved(_with_threshold(settings, rule=rule), bundle)
+        except ConfigError:
+            continue
+        found.append(_judged_again(tried, bundle, live, series, is_set=False))
     return found
+
+
+def _with_threshold(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update={"threshold": settings.threshold.model_copy(update=changes)})
+
+
+def _judged_again(
+    settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series], *, is_set: bool
+) -> Level:
+    """Return what the recorded scores bring under other settings of the threshold."""
+    keys, threshold = max(1, len(live.slots)), settings.threshold
+    settings = settings.model_copy(update={"limits": settings.limits.model_copy(update={"max_keys": keys})})
+    tuning = build_tuning(settings, bundle)
+    decision, merged = build_decision(settings, bundle, tuning), Episodes(keys, len(bundle.features), tuning.episodes)
+    for columns in (decision.columns, merged.columns):
+        columns.reset(np.arange(keys, dtype=np.int32))  # as the engine does for a key that is new
+    for slot, one in zip(live.slots, series, strict=True):
+        if slot != NO_SLOT:
+            decision.key_rules.admit(slot, one.key.encode())
+    opened: Counter[int] = Counter()
+    windows = alarms = 0
+    for batch, scores in zip(live.recording.windows, live.recording.scores, strict=True):
+        verdicts = decision.judge(scores, batch)
+        changes = merged.advance(verdicts, scores, batch)
+        opened.update(change.slot for change in changes if change.kind is ChangeKind.OPENED)
+        windows, alarms = windows + len(batch), alarms + int((verdicts.statuses == Status.ANOMALOUS).sum())
+    value = float(getattr(threshold, KNOBS[threshold.rule]))
+    return Level(threshold.rule, value, is_set, opened.total(), len(opened), alarms / max(windows, 1))
 
 
 def by_key(series: Sequence[Series], live: LiveRun, step_ms: float) -> list[KeyAlerts]:
@@ -247,13 +279,18 @@ def text(history: History) -> str:
         found = history.truth
         lines.append(f"{found.found} of {found.events} labelled events found, {found.false_episodes} false alerts")
     if history.levels:
-        lines.append(f"threshold.{history.knob:14}{'alerts':>8}{'a day':>8}{'keys':>6}{'windows in alarm':>18}")
-    for one in history.levels:
-        now = "  as set" if one.is_set else ""
-        lines.append(
-            f"{one.value:<24.3g}{one.alerts:>8}{one.alerts / history.days:>8.2f}{one.keys:>6}{one.alarm_share:>18.2%}{now}"
-        )
+        lines.append(f"threshold.{history.knob:20}{'alerts':>8}{'a day':>8}{'keys':>6}{'windows in alarm':>18}")
+    lines += [
+        _row(f"{one.value:.3g}", one, history.days) + ("  as set" if one.is_set else "") for one in history.levels
+    ]
+    if history.rules:
+        lines.append("other rules, as they are set")
+    lines += [_row(f"{one.rule}, {KNOBS[one.rule]} {one.value:.3g}", one, history.days) for one in history.rules]
     return "\n".join([*lines, *_noisiest(history.keys)])
+
+
+def _row(title: str, one: Level, days: float) -> str:
+    return f"{title:<30}{one.alerts:>8}{one.alerts / days:>8.2f}{one.keys:>6}{one.alarm_share:>18.2%}"
 
 
 def _noisiest(keys: Sequence[KeyAlerts]) -> list[str]:

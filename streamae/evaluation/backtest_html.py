@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from streamae.batches import Series
-from streamae.evaluation.backtest import DAY_MS, History, moment, text
+from streamae.evaluation.backtest import DAY_MS, KNOBS, History, Level, moment, text
 from streamae.evaluation.curves import bars, score_curve
 from streamae.evaluation.live_scores import RowScores
 from streamae.evaluation.report_html import render
@@ -34,17 +34,8 @@ def write_backtest(path: Path, history: History, subtitle: str) -> None:
         summary=text(history).partition("\n")[0],
         per_day=Markup(_per_day(history)),  # noqa: S704 - numbers and dates, made by us
         knob=history.knob,
-        levels=[
-            {
-                "value": f"{one.value:.3g}",
-                "is_set": one.is_set,
-                "alerts": one.alerts,
-                "rate": f"{one.alerts / history.days:.2f}",
-                "noisy": one.keys,
-                "share": f"{one.alarm_share:.2%}",
-            }
-            for one in history.levels
-        ],
+        levels=[_level(one, history.days) for one in history.levels],
+        rules=[_level(one, history.days) for one in history.rules],
         keys=[_key(history.series[i], history.live.rows[i], by_key) for i in order[:MOST_KEYS]],
         alerts=[
             {
@@ -58,6 +49,20 @@ def write_backtest(path: Path, history: History, subtitle: str) -> None:
         ],
         left_out=max(0, len(episodes) - MOST_ALERTS),
     )
+
+
+def _level(one: Level, days: float) -> dict[str, Any]:
+    """Return the cells of a row of the tables of other thresholds."""
+    return {
+        "rule": one.rule,
+        "knob": KNOBS[one.rule],
+        "value": f"{one.value:.3g}",
+        "is_set": one.is_set,
+        "alerts": one.alerts,
+        "rate": f"{one.alerts / days:.2f}",
+        "noisy": one.keys,
+        "share": f"{one.alarm_share:.2%}",
+    }
 
 
 def _per_day(history: History) -> str:

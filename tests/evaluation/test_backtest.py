@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -79,6 +80,30 @@ def test_other_levels_are_judged_on_the_same_scores(folder: Path) -> None:
     with (folder / "out" / "alerts.csv").open(encoding="utf-8") as stream:
         published = len(list(csv.DictReader(stream)))
     assert [int(line[1]) for line in table if line[-1] == "set"] == [published]
+
+
+def other_rules(printed: str) -> dict[str, list[str]]:
+    """Return the cells behind each other rule in the summary, by name."""
+    rows = re.findall(r"^(\w+), \w+ \S+ +(\d.*)$", printed, re.MULTILINE)
+    return {rule: cells.split() for rule, cells in rows}
+
+
+def test_other_rules_are_judged_on_the_same_scores(folder: Path) -> None:
+    """All but the one that is set, each with what it would have published by itself."""
+    printed = run(folder)
+    assert set(other_rules(printed)) == set(KNOBS) - {"sigma"}
+    assert "With another rule" in (folder / "out" / "report.html").read_text(encoding="utf-8")
+    settings = SETTINGS.model_copy(update={"threshold": SETTINGS.threshold.model_copy(update={"rule": "mad"})})
+    run(folder, settings)
+    assert int(other_rules(printed)["mad"][0]) == len(listed(folder, "alerts.csv"))
+
+
+def test_rules_that_cannot_meet_a_budget_are_left_out(folder: Path) -> None:
+    """A fixed threshold has no rate of alarms; the others are shown at the level that the budget asks for."""
+    threshold = ThresholdSettings(rule="sigma", min_windows=40, alert_budget_per_week=200)
+    assert set(KNOBS) - set(other_rules(run(folder, SETTINGS.model_copy(update={"threshold": threshold})))) >= {
+        "static"
+    }
 
 
 def test_a_budget_is_shown_as_the_level_it_is_solved_for(folder: Path) -> None:

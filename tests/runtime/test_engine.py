@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamae.batches import Partition
@@ -16,6 +18,7 @@ from streamae.runtime.put_off import RETRY_MS
 from streamae.runtime.telemetry import KEY_STATES
 from tests.engines import (
     DEAD,
+    EVENTS,
     FEATURES,
     START_MS,
     STEP_MS,
@@ -85,6 +88,45 @@ def test_order_of_other_keys_changes_nothing() -> None:
         }
 
     assert of_keys(golden) == of_keys(other)
+
+
+def test_an_event_is_the_same_alone_and_among_a_thousand_keys() -> None:
+    """Neither 1,024 other keys in the same batches nor what comes later changes a byte of a key's events."""
+    own = [record for record in stream() if record[0] == b"machine-1"][:90]
+    quiet = [value for key, value in stream() if key == b"machine-0"][:90]
+    crowded = broker_with(own)
+    for value in quiet:
+        for number in range(1_024):
+            crowded.produce(TOPIC, b"crowd-%d" % number, value, timestamp=START_MS, partition=0)
+    sections = settings(model={"max_batch_size": 2_048}, limits={"max_keys": 2_000})
+    among, alone, early = (
+        Rig(broker, settings=sections, max_poll_records=4_100)
+        for broker in (crowded, broker_with(own), broker_with(own[:62]))
+    )
+    for rig in (among, alone, early):
+        rig.run_dry()
+    assert len(among.engine.states.table.resident()) == 1_025
+    values = [record.value for record in alone.events()]
+    assert [record.value for record in among.events()] == values
+    assert [json.loads(value or b"")["kind"] for value in values] == ["opened", "closed"]
+    assert [record.value for record in early.events()] == values[:1]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "null"])
+def test_one_value_that_is_no_number_is_not_remembered(number: str) -> None:
+    """It costs its own record at most: the spike after it is found as ever, and nothing that is stored became NaN."""
+    records = stream()
+    key, value = records[3 * 40 + 1]
+    content = json.loads(value)
+    broken = value.replace(json.dumps(content["temp"]).encode(), number.encode())
+    rig = run([*records[: 3 * 40 + 1], (key, broken), *records[3 * 40 + 2 :]])
+    assert told(rig) == told(run(records))
+    columns = rig.engine.stages.decision.columns
+    slots = rig.engine.states.table.resident()
+    assert len(slots) == 3
+    assert all(np.isfinite(columns[name][slots]).all() for name in columns.fields)
+    reasons = [header(record, "streamae-reason") for record in rig.dead_letters()]
+    assert reasons == ([] if number == "null" else ["not_finite"])
 
 
 def test_bad_records_become_dead_letters_and_harm_nobody() -> None:
@@ -157,6 +199,19 @@ def test_no_event_across_a_gap() -> None:
     assert standing.by_state(standing.standings(half.engine.stages, half.engine.states)) == dict.fromkeys(
         KEY_STATES, 0
     ) | {"resuming": 3}
+
+
+def test_coming_back_from_a_silence_is_no_anomaly() -> None:
+    """Keys that were away for an hour, one of them in the middle of an episode, and go on as before open nothing."""
+    records = stream(rows=160, spikes=[(1, 80)])
+    late = []
+    for key, value in records[3 * 81 :]:
+        content = json.loads(value)
+        late.append((key, json.dumps(content | {"ts": content["ts"] + 3_600_000}).encode()))
+    rig = run(records[: 3 * 81] + late)
+    assert [(key, kind) for key, kind, _ in told(rig)] == [("machine-1", "closed"), ("machine-1", "opened")]
+    ready = standing.by_state(standing.standings(rig.engine.stages, rig.engine.states))
+    assert ready == dict.fromkeys(KEY_STATES, 0) | {"ready": 3}
 
 
 def test_a_failed_commit_is_repeated_with_the_same_outputs() -> None:
@@ -388,6 +443,40 @@ def test_a_second_process_shares_the_work() -> None:
     one.run_dry()
     assert ids(one.events()) == ids(golden.events())
     assert one.state() == golden.state()
+
+
+def test_scaling_out_and_in_while_episodes_are_open() -> None:
+    """One process, three, one again, in the middle of six episodes: each id opens once and closes once."""
+    records = stream(keys=6, rows=130, spikes=[(key, row) for key in range(6) for row in range(40, 90)])
+    broker, store = broker_with(records, 6), MemoryStore()
+
+    def kinds() -> Counter[str]:
+        return Counter(json.loads(record.value or b"")["kind"] for record in broker.records(EVENTS))
+
+    one = Rig(broker, store, max_poll_records=3)
+    while kinds()["opened"] < 6:
+        one.step()
+    two, three = (Rig(broker, store, max_poll_records=3) for _ in range(2))
+    for _ in range(8):
+        for rig in (one, two, three):
+            rig.step()
+    assert [len(rig.engine.partitions) for rig in (one, two, three)] == [2, 2, 2]
+    assert kinds()["closed"] == 0
+    two.engine.drain(two.now_ms + 5)
+    two.engine.close()
+    three.engine.source.close()  # killed: nothing more of it is sent or saved
+    one.step(8)
+    assert len(one.engine.partitions) == 6
+    assert kinds()["closed"] == 0
+    one.run_dry()
+    one.run_dry()
+    assert ids(one.events()) == ids(run(records, partitions=6).events())
+    found = Counter(
+        (event["episode_id"], event["kind"]) for event in (json.loads(each.value or b"") for each in one.events())
+    )
+    episodes = {episode for episode, _ in found}
+    assert len(episodes) == 6
+    assert all(found[episode, kind] == 1 for episode in episodes for kind in ("opened", "closed"))
 
 
 def test_after_a_clean_stop_nothing_is_replayed() -> None:
