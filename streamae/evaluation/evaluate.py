@@ -82,7 +82,8 @@ def evaluate(
     stream, progress = stream or sys.stdout, progress or sys.stderr
     _load_report_extra()
     logs.configure("error", stream=progress)
-    jobs = plan(settings, Suite.open(folder), out, choice)
+    suite = Suite.open(folder)
+    jobs = plan(settings, suite, out, choice)
     out.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     try:
@@ -97,6 +98,9 @@ def evaluate(
         write_corpus_scores(out / CORPUS_FILE, scores)
         print(f"{corpus_text(scores)}\n", file=stream)
     print(hardware, file=stream)
+    for entry in chosen(suite, choice):
+        if not _is_tested(entry):
+            print(f"left out: {entry.group}/{entry.name}: all of its rows are train rows", file=stream)
     for result in results:
         if result.error:
             print(f"failed: {result.group}/{result.series} {result.detector}: {result.error}", file=stream)
@@ -116,9 +120,9 @@ def plan(settings: Settings, suite: Suite, out: Path, choice: Choice) -> list[Jo
     for name in choice.detectors:
         settings_of(name, settings, seed=0)
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"threads": 1})})
-    entries = [entry for entry in suite.select(choice.groups).series if _is_chosen(entry, choice.pattern)]
+    entries = [entry for entry in chosen(suite, choice) if _is_tested(entry)]
     if not entries:
-        raise DataError(f"{suite.folder}: no series is called {choice.pattern}")
+        raise DataError(f"{suite.folder}: none of the series has rows behind its train rows")
     units: list[tuple[SuiteSeries, ...]] = [(entry,) for entry in entries]
     if choice.is_fleet:
         fleets: dict[tuple[str, int], list[SuiteSeries]] = {}
@@ -131,6 +135,18 @@ def plan(settings: Settings, suite: Suite, out: Path, choice: Choice) -> list[Jo
         for unit in units
         for members in networks.values()
     ]
+
+
+def chosen(suite: Suite, choice: Choice) -> list[SuiteSeries]:
+    """Return the series that a choice names.
+
+    Raises:
+        DataError: there is none.
+    """
+    entries = [entry for entry in suite.select(choice.groups).series if _is_chosen(entry, choice.pattern)]
+    if not entries:
+        raise DataError(f"{suite.folder}: no series is called {choice.pattern}")
+    return entries
 
 
 def perform(jobs: Sequence[Job], processes: int, progress: TextIO) -> Iterator[list[Result]]:
@@ -174,6 +190,10 @@ def _begin_process() -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     logs.configure("error", stream=sys.stderr)
+
+
+def _is_tested(entry: SuiteSeries) -> bool:
+    return entry.rows > entry.train_rows
 
 
 def _is_chosen(entry: SuiteSeries, pattern: str | None) -> bool:

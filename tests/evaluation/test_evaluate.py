@@ -90,6 +90,19 @@ def test_every_series_and_detector_has_figures(run: Run) -> None:
     assert max(float(row["ap"]) for row in rows) > 0.3
 
 
+def test_a_series_without_test_rows_is_left_out_and_named(tmp_path: Path) -> None:
+    """There is nothing to find in it: it is no failure, and no line of the table."""
+    folder = write_suite(tmp_path / "suite", groups=("mill",))
+    first, *others = read_manifest(folder)
+    write_manifest(folder, [first | {"train_rows": first["rows"]}, *others])
+    run = evaluated(folder, tmp_path / "out", Choice(detectors=("default",)))
+    assert [row["series"] for row in run.rows()] == ["machine-001"]
+    assert "left out: mill/machine-000: all of its rows are train rows" in run.printed
+    assert "failed" not in run.printed
+    with pytest.raises(DataError, match="rows behind its train rows"):
+        evaluated(folder, tmp_path / "none", Choice(detectors=("default",), pattern="machine-000"))
+
+
 def test_decisions_share_a_network(run: Run) -> None:
     """Another threshold rule costs no training and ranks by the same scores; only what is in alarm may differ."""
     rows = run.rows()

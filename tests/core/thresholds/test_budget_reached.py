@@ -11,46 +11,49 @@ import pytest
 from streamae.batches import Status
 from streamae.core.thresholds.budget import WEEK_MS, parameters
 from streamae.core.thresholds.choice import rule_named
-from tests.score_streams import LEARNING, STEP_MS, Scores, column, decision_of, judged, quiet
+from tests.score_streams import LEARNING, STEP_MS, Scores, column, decision_of, judged
 
 WINDOWS, KEYS = 3_000, 120
-KNOWS_ITSELF = 1_500  # windows after which a key's statistics are its own
+MANY_WINDOWS, FEW_KEYS = 12_000, 30
 
 
 @cache
-def heavy() -> Scores:
+def heavy(windows: int, keys: int) -> Scores:
     """Return scores without memory or events, whose channels have a Pareto tail: every alarm is a false one."""
     random = np.random.default_rng(31)
-    channels = (0.75 * (1.0 + random.pareto(4.0, (WINDOWS, KEYS, 3)))).astype(np.float32)  # about 1, P(x > a) ~ a^-4
-    return Scores(channels, channels.mean(axis=2), quiet(WINDOWS, KEYS).is_first)
+    channels = (0.75 * (1.0 + random.pareto(4.0, (windows, keys, 3)))).astype(np.float32)  # about 1, P(x > a) ~ a^-4
+    is_first = np.zeros((windows, keys), dtype=np.bool_)
+    is_first[0] = True
+    return Scores(channels, channels.mean(axis=2), is_first)
 
 
-def spent(rule: str, share: float, margin: float = 1.0) -> float:
-    """Return the share of windows in alarm over that asked for, of all keys together, once they know themselves."""
+def spent(rule: str, share: float, margin: float = 1.0, windows: int = WINDOWS, keys: int = KEYS) -> float:
+    """Return the share of windows in alarm over that asked for, of all keys together, in the second half."""
     solved = {"k": 8.0, "probability": 1e-4, "block_level": 3.0, "margin": margin}
     solved |= parameters(rule, share * WEEK_MS / STEP_MS, STEP_MS)
     learning = replace(LEARNING, quantile=solved.pop("quantile", LEARNING.quantile))
     chosen = rule_named(rule, learning, value=1.0, hold=64, start_windows=64, **solved)
-    statuses = column(judged(decision_of(chosen, KEYS), heavy()), "statuses", KEYS)[KNOWS_ITSELF:]
+    statuses = column(judged(decision_of(chosen, keys), heavy(windows, keys)), "statuses", keys)[windows // 2 :]
     return float((statuses == Status.ANOMALOUS).mean()) / share
 
 
 @pytest.mark.parametrize(
     ("rule", "share", "least", "most"),
     [
-        ("pot", 1e-3, 1.0, 6.0),  # measured 4.1: excesses that alarm are left out of the tail, which makes it shorter
-        ("pot", 5e-3, 1.0, 4.0),  # 2.4
-        ("quantile", 1e-3, 0.5, 2.5),  # 1.7
+        ("quantile", 1e-3, 0.5, 3.0),  # measured 2.1, and 1.6 once it has had longer
         ("quantile", 5e-3, 0.67, 1.5),  # 1.0
         ("conformal", 4e-3, 0.67, 1.5),  # 1.2
-        ("conformal", 1e-2, 0.67, 1.5),  # 0.8
+        ("conformal", 1e-2, 0.67, 1.5),  # 0.85
     ],
 )
 def test_the_share_asked_for_is_about_the_share_that_alarms(rule: str, share: float, least: float, most: float) -> None:
-    """Rules that take the share itself spend it within a factor: 1.5 for ranks without a margin, 2.5 for a quantile, 6
-    for a Pareto tail, which overspends, and more so the rarer the alarms.
-    """
+    """Ranks without a margin and a quantile spend it within a factor of 1.5, of 3 where a quantile alarms rarely."""
     assert least < spent(rule, share) < most
+
+
+def test_a_pareto_tail_overspends_within_bounds() -> None:
+    """In long use it alarms more often than asked for, but not ten times: alarms are left out of the tail it is fitted to."""
+    assert 1.0 < spent("pot", 1e-3, windows=MANY_WINDOWS, keys=FEW_KEYS) < 10.0  # measured 6 to 7, 3 in its beginning
 
 
 @pytest.mark.parametrize("share", [3e-4, 1e-3])

@@ -16,10 +16,12 @@ TAILS = ("pot", "dspot")
 
 @cache
 def upper_rarities(name: str, features: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return upper quantiles of rarity of 40 keys that score about 1, and of 40 others that score ten times as much."""
-    scores = quiet(WINDOWS, 2 * KEYS, seed=17, channels=features)
-    factors = np.repeat(np.float32([1.0, 10.0]), KEYS)
-    scores = Scores(scores.channels * factors[:, None], scores.forecasts * factors, scores.is_first)
+    """Return upper quantiles of rarity of 40 keys that score about 1, and of 40 whose scores are the same times ten."""
+    once = quiet(WINDOWS, KEYS, seed=17, channels=features)
+    scores = Scores(
+        *(np.concatenate([part, np.float32(10.0) * part], axis=1) for part in (once.channels, once.forecasts)),
+        np.tile(once.is_first, 2),
+    )
     verdicts = judged(decision_of(RULES[name], 2 * KEYS, features=features), scores)
     rarities = column(verdicts, "rarities", 2 * KEYS)[KNOWS_ITSELF:]
     return np.quantile(rarities[:, :KEYS], UPPER), np.quantile(rarities[:, KEYS:], UPPER)
