@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.metrics import average_precision_score
 
 from streamae.batches import Doubles
 from streamae.evaluation.ranking import NO_PERIOD, average_precision, period, recall_at, vus_pr
@@ -113,6 +114,16 @@ def test_average_precision_equals_the_definition(case: tuple[np.ndarray, np.ndar
     labels, scores = case
     if labels.any():
         assert average_precision(labels, scores) == pytest.approx(precision_by_rows(labels.tolist(), plain(scores)))
+
+
+@pytest.mark.parametrize("levels", [2, 7, 1_000_000])
+@pytest.mark.parametrize("share", [0.002, 0.1, 0.9])
+def test_average_precision_is_that_of_the_library(levels: int, share: float) -> None:
+    """On 5,000 rows it equals scikit-learn's, whether nearly all scores are tied or hardly any are."""
+    random = np.random.default_rng(levels)
+    labels = random.random(5_000) < share
+    scores = np.floor((random.random(5_000) + 0.3 * labels) * levels)
+    assert average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores), rel=1e-12)
 
 
 def test_average_precision_of_known_rankings() -> None:
