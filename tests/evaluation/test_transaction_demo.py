@@ -35,6 +35,18 @@ def test_it_finds_fraud_and_prints_what_it_found(ran: tuple[int, str, Path]) -> 
     assert "time since the purchase before" in text
 
 
+def test_most_fraud_is_found_and_most_episodes_are_fraud(tmp_path: Path) -> None:
+    """On a third of the demo's cards, recall and precision are those of a detector worth having: .7 at least each."""
+    text = io.StringIO()
+    assert main(tmp_path, cards=20, seed=29, stream=text) == 0
+    (injected, found), (episodes, true) = (
+        (int(one), int(two)) for one, two in re.findall(r"   all +(\d+) +(\d+)", text.getvalue())
+    )
+    assert injected == 40
+    assert found / injected >= 0.7
+    assert true / episodes >= 0.7
+
+
 def test_the_bundle_knows_the_fields(ran: tuple[int, str, Path]) -> None:
     """It can be served as it is: amounts as logarithms, eight categories, the interval and the hour."""
     bundle = load_bundle(ran[2] / "bundle")
