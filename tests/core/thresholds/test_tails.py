@@ -25,19 +25,25 @@ def test_the_fit_finds_a_thousand_known_tails() -> None:
 
 
 def test_the_fit_agrees_with_maximum_likelihood() -> None:
-    """On 40 samples the quantile of one in 500 excesses agrees with scipy's fit within a fifth for nine of ten.
+    """On 1,000 samples the quantile of one in 500 excesses agrees with scipy's fit within a fifth for nine of ten, and
+    the sample is hardly less likely under our fit: by less than 1 in its logarithm for nine of ten.
 
     Two consistent estimators differ by their own error: 10 % in that quantile at 500 excesses. Moments are 2 to 4 %
     less exact than likelihood there, but never fail to converge.
     """
     random = np.random.default_rng(2)
-    close = []
-    for shape in random.uniform(-0.2, 0.3, 40):
-        excesses = stats.genpareto.rvs(shape, scale=2.0, size=500, random_state=random)
-        likely = stats.genpareto.ppf(1 - 1 / 500, *stats.genpareto.fit(excesses, floc=0))
-        ours = level_of(np.array([1 / 500]), *fit(excesses[None, :], np.array([500])))[0]
-        close.append(abs(ours / likely - 1.0) < 0.2)
-    assert np.mean(close) >= 0.9
+    shapes, scales = random.uniform(-0.2, 0.3, 1_000), random.uniform(0.1, 10.0, 1_000)
+    excesses = stats.genpareto.rvs(shapes[:, None], scale=scales[:, None], size=(1_000, 500), random_state=random)
+    found_shapes, found_scales = fit(excesses, np.full(1_000, 500))
+    likely_shapes, _, likely_scales = np.array([stats.genpareto.fit(row, floc=0) for row in excesses]).T
+    ours = level_of(np.full(1_000, 1 / 500), found_shapes, found_scales)
+    away = np.abs(ours / stats.genpareto.isf(1 / 500, likely_shapes, scale=likely_scales) - 1.0)
+    assert np.mean(away < 0.2) >= 0.9
+    best, own = (
+        stats.genpareto.logpdf(excesses, shape[:, None], scale=scale[:, None]).sum(axis=1)
+        for shape, scale in ((likely_shapes, likely_scales), (found_shapes, found_scales))
+    )
+    assert np.mean(best - own < 1.0) >= 0.9
 
 
 @pytest.mark.parametrize("shape", [-0.4, -0.1, 0.0, 1e-9, 0.3, 0.6])
