@@ -91,11 +91,12 @@ def training_windows(
     _check(series)
     try:
         return _cut(series, options, max_calibration_windows, max_cells_a_push)
-    except _TooFewToCalibrateError:
-        if options.calibration_share >= MOST_SHARE:
-            raise
-        # Gaps have left too little of the newest part: a larger one may hold some windows.
-        return _cut(series, replace(options, calibration_share=MOST_SHARE), max_calibration_windows, max_cells_a_push)
+    except _TooFewToCalibrateError as error:
+        try:  # gaps have left too little of the newest part: a larger one may hold some windows
+            more = replace(options, calibration_share=max(options.calibration_share, MOST_SHARE))
+            return _cut(series, more, max_calibration_windows, max_cells_a_push)
+        except DataError:
+            raise error from None
 
 
 class _TooFewToCalibrateError(DataError):

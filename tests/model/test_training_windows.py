@@ -293,7 +293,7 @@ def test_short_series_beside_long_ones_are_harmless() -> None:
         ([series(np.zeros((100, 0)))], "no features"),
         ([counting(3)], "only 0 windows of 5 rows to train on"),
         ([counting(14)], "only 7 windows of 5 rows to train on"),
-        ([counting(23)], "only 7 windows of 5 rows to train on, at least 8 are needed"),
+        ([counting(23)], "only 1 windows of 5 rows to calibrate on, at least 8 are needed"),
         ([counting(0)], "only 0 rows, 0 records left out"),
         ([sines(features=2), sines("b", features=3)], "'b' and 'a' have different features: x2"),
         (

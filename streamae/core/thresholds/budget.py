@@ -15,13 +15,14 @@ from streamae.core.thresholds.rolling import SIGMA_LEVEL, SIGMA_RATE, SIGMA_SLOP
 
 WEEK_MS = 7 * 24 * 3_600_000
 MAX_QUANTILE = 0.9999  # a tracked quantile beyond it is passed too seldom to be followed
+LEAST_LEVEL, LEAST_K = 1.5, 5.0  # below them nothing was measured: a larger budget is left unspent
 
 
 def parameters(rule: str, per_week: float, window_ms: float) -> dict[str, float]:
     """Return the parameters of `rule`, by their names in the settings, that spend the budget.
 
-    pot, dspot and conformal take the share of windows itself, quantile one minus it without a margin. sigma, mad and
-    block_maxima have a rate of false episodes measured at several thresholds, a straight line in its logarithm
+    pot, dspot and conformal take the share of windows itself, quantile one minus it, the latter two without a margin.
+    sigma, mad and block_maxima have a rate of false episodes measured at several thresholds, a straight line in its logarithm
     (`sigma_rarity`, `rarity`), which is solved for the threshold: right on average over keys, not for each.
 
     Args:
@@ -50,10 +51,12 @@ def parameters(rule: str, per_week: float, window_ms: float) -> dict[str, float]
     if rule == "quantile" and 1.0 - share > MAX_QUANTILE:
         raise ValueError(f"a quantile of {1 - share:.7g} cannot be tracked: use pot")
     if rule == "block_maxima":
-        return {"block_level": max(EVIDENCE_LEVEL + float(np.log(EVIDENCE_RATE / share)) / EVIDENCE_SLOPE, 0.1)}
+        return {"block_level": max(EVIDENCE_LEVEL + float(np.log(EVIDENCE_RATE / share)) / EVIDENCE_SLOPE, LEAST_LEVEL)}
     if rule in {"sigma", "mad"}:
-        return {"k": max(SIGMA_LEVEL + float(np.log(SIGMA_RATE / share)) / SIGMA_SLOPE, 0.5)}
-    return {"quantile": 1.0 - share, "margin": 1.0} if rule == "quantile" else {"probability": share}
+        return {"k": max(SIGMA_LEVEL + float(np.log(SIGMA_RATE / share)) / SIGMA_SLOPE, LEAST_K)}
+    if rule == "quantile":
+        return {"quantile": 1.0 - share, "margin": 1.0}
+    return {"probability": share} | ({"margin": 1.0} if rule == "conformal" else {})
 
 
 def rate_per_week(episodes: float, windows: float, window_ms: float) -> float:

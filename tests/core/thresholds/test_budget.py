@@ -13,7 +13,7 @@ MINUTE_MS = 60_000.0
 WEEK = WEEK_MS / MINUTE_MS  # windows
 
 
-@pytest.mark.parametrize("per_week", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("per_week", [0.5, 2.0, 9.0])
 def test_measured_rates_are_solved_for_the_threshold(per_week: float) -> None:
     """Put back into the measured line, level and k give the budget."""
     level = parameters("block_maxima", per_week, MINUTE_MS)["block_level"]
@@ -35,7 +35,8 @@ def test_tails_take_the_share_of_windows(rule: str) -> None:
 
 
 def test_a_quantile_takes_the_rest() -> None:
-    """Without a margin, which would make alarms rarer than asked for."""
+    """Without a margin, which would make alarms rarer than asked for; ranks do without it too."""
+    assert parameters("conformal", 70.0, MINUTE_MS) == {"probability": pytest.approx(70.0 / WEEK), "margin": 1.0}
     assert parameters("quantile", 7.0, MINUTE_MS) == {"quantile": pytest.approx(1 - 7.0 / WEEK), "margin": 1.0}
 
 
@@ -53,6 +54,12 @@ def test_what_a_rule_cannot_do_is_refused(rule: str, per_week: float, reason: st
     """With a sentence that says what to do instead."""
     with pytest.raises(ValueError, match=reason):
         parameters(rule, per_week, MINUTE_MS)
+
+
+def test_a_budget_beyond_what_was_measured_is_left_unspent() -> None:
+    """An alert a week is one window in 168 on hourly rows: the line says nothing there, and would alarm all the time."""
+    assert parameters("block_maxima", 1.0, 60 * MINUTE_MS) == {"block_level": 1.5}
+    assert parameters("sigma", 1.0, 60 * MINUTE_MS) == parameters("mad", 1.0, 60 * MINUTE_MS) == {"k": 5.0}
 
 
 def test_a_larger_budget_is_never_stricter() -> None:

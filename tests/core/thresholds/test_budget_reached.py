@@ -27,9 +27,9 @@ def heavy(windows: int, keys: int) -> Scores:
     return Scores(channels, channels.mean(axis=2), is_first)
 
 
-def spent(rule: str, share: float, margin: float = 1.0, windows: int = WINDOWS, keys: int = KEYS) -> float:
+def spent(rule: str, share: float, windows: int = WINDOWS, keys: int = KEYS) -> float:
     """Return the share of windows in alarm over that asked for, of all keys together, in the second half."""
-    solved = {"k": 8.0, "probability": 1e-4, "block_level": 3.0, "margin": margin}
+    solved = {"k": 8.0, "probability": 1e-4, "block_level": 3.0, "margin": 1.5}
     solved |= parameters(rule, share * WEEK_MS / STEP_MS, STEP_MS)
     learning = replace(LEARNING, quantile=solved.pop("quantile", LEARNING.quantile))
     chosen = rule_named(rule, learning, value=1.0, hold=64, start_windows=64, **solved)
@@ -56,15 +56,10 @@ def test_a_pareto_tail_overspends_within_bounds() -> None:
     assert 1.0 < spent("pot", 1e-3, windows=MANY_WINDOWS, keys=FEW_KEYS) < 10.0  # measured 6 to 7, 3 in its beginning
 
 
-@pytest.mark.parametrize("share", [3e-4, 1e-3])
+@pytest.mark.parametrize("share", [3e-4, 1e-3, 2e-3, 6e-3])
 @pytest.mark.parametrize("rule", ["sigma", "mad", "block_maxima"])
 def test_a_measured_line_does_not_overspend(rule: str, share: float) -> None:
-    """Rules solved by what real series brought, which are less quiet, stay below 1.5 times the share, up to one window
-    in a thousand.
+    """Rules solved by what real series brought, which are less quiet, stay below 1.5 times the share; where a budget is
+    larger than any rate that was measured, they leave it unspent.
     """
     assert spent(rule, share) < 1.5
-
-
-def test_a_margin_above_the_ranks_only_saves() -> None:
-    """The usual margin of conformal leaves the budget unspent: alarms are rarer than asked for, never more frequent."""
-    assert spent("conformal", 1e-2, margin=1.5) < 0.5
