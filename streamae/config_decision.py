@@ -22,7 +22,9 @@ class ThresholdSettings(Section):
     )
     block_level: float = Field(3.0, gt=0, description="block_maxima: 2.4 sensitive, 3.0 usual, 3.8 quiet.")
     k: float = Field(8.0, gt=0, description="sigma, mad: (robust) standard deviations above the key's usual score.")
-    value: float = Field(10.0, gt=0, description="static: the threshold itself (a quiet key scores about 1).")
+    value: float = Field(
+        10.0, gt=0, description="static: the threshold itself (a quiet key scores about 2, or 1 without memory)."
+    )
     quantile: float = Field(0.999, gt=0.5, lt=1, description="quantile: tail of the key's own scores.")
     margin: float = Field(1.5, ge=1, description="quantile, conformal: factor above the quantile, or that rank.")
     probability: float = Field(1e-4, gt=0, le=0.02, description="pot, dspot, conformal: quiet windows above it.")

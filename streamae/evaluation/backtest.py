@@ -29,6 +29,7 @@ from streamae.evaluation.replay import Episode
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import logs
 from streamae.runtime.assembly import build_decision, build_tuning, window_ms, with_budget_solved
+from streamae.runtime.commands import doubt_single_keys
 
 ALERTS_FILE, KEYS_FILE, REPORT_FILE = "alerts.csv", "keys.csv", "report.html"
 KNOBS = {  # of each rule: its level
@@ -147,16 +148,11 @@ def backtest(
         raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
     bundle = load_bundle(directory)
     series = _series(settings, data, bundle)
+    if settings.input.key_field is None:
+        doubt_single_keys(series, sys.stderr)
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: there is no column is_anomaly in the data")
     live = score_live(series, bundle, settings)
-    truth = None
-    if has_labels:
-        truth = pool(
-            event_report(one.labels, rows.alarms)
-            for one, rows in zip(series, live.rows, strict=True)
-            if one.labels is not None
-        )
     step_ms, windows = window_ms(settings, bundle), sum(_windows(rows) for rows in live.rows)
     history = History(
         series,
@@ -167,7 +163,7 @@ def backtest(
         KNOBS.get(settings.threshold.rule, ""),
         levels(settings, bundle, live, series),
         other_rules(settings, bundle, live, series),
-        truth,
+        _truth(series, live) if has_labels else None,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_alerts(out / ALERTS_FILE, live.episodes)
@@ -176,6 +172,12 @@ def backtest(
     print(text(history), file=stream)
     print(f"alerts: {out / ALERTS_FILE}\nkeys:   {out / KEYS_FILE}\nreport: {out / REPORT_FILE}", file=stream)
     return ExitCode.OK
+
+
+def _truth(series: Sequence[Series], live: LiveRun) -> EventReport:
+    """Hold the alarms of all labelled keys against their labels."""
+    both = zip(series, live.rows, strict=True)
+    return pool(event_report(one.labels, rows.alarms) for one, rows in both if one.labels is not None)
 
 
 def levels(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> list[Level]:
@@ -271,10 +273,13 @@ def write_keys(path: Path, keys: Sequence[KeyAlerts]) -> None:
 def text(history: History) -> str:
     """Return the summary for a terminal."""
     episodes, rows = history.live.episodes, sum(map(len, history.series))
-    span = f"{rows:,} rows of {len(history.series)} keys over {history.days:.1f} days"
+    scored = sum(map(_windows, history.live.rows))
+    span = f"{rows:,} rows of {len(history.series)} keys over {history.days:.1f} days, {scored:,} windows scored"
     lines = [f"{span}: {len(episodes)} alerts, {len(episodes) / history.days:.2f} a day"]
     if history.budget is not None:
-        lines.append(f"reached {history.per_week:.3g} alerts a key and week, the budget is {history.budget:.3g}")
+        lines.append(
+            f"reached {history.per_week:.3g} alerts a key and week, true ones included; the budget is {history.budget:.3g} false ones"
+        )
     if history.truth is not None:
         found = history.truth
         lines.append(f"{found.found} of {found.events} labelled events found, {found.false_episodes} false alerts")

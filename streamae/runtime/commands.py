@@ -69,7 +69,7 @@ def train(
         settings, (*series[0].features, *series[0].categories)
     )  # what `run` would refuse must not cost a training first
     if of.key_field is None:
-        _doubt_single_keys(series, progress)
+        doubt_single_keys(series, progress)
     done = run_training(series, train_options(settings), StreamProgress(progress), begin, tune=tune)
     bundle = done.bundle
     bundle.save(directory)
@@ -83,7 +83,7 @@ def train(
     return ExitCode.OK
 
 
-def _doubt_single_keys(series: Sequence[Series], progress: TextIO) -> None:
+def doubt_single_keys(series: Sequence[Series], progress: TextIO) -> None:
     """Warn of files, taken for one key each, whose times do not go on from row to row: several keys look like that."""
     for one in series:
         times = one.event_times_ms

@@ -139,7 +139,17 @@ def test_the_rate_that_is_reached_stands_beside_the_budget(folder: Path) -> None
     weeks = 2 * (ROWS - WINDOW + 1) * STEP_MS / WEEK_MS
     reached = len(listed(folder, "alerts.csv")) / weeks
     assert reached > 0
-    assert f"reached {reached:.3g} alerts a key and week, the budget is 200" in printed
+    assert f"reached {reached:.3g} alerts a key and week, true ones included; the budget is 200 false ones" in printed
+
+
+def test_several_keys_taken_for_one_are_doubted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of the rows would be left out as late without a word, and the alerts of most keys with them."""
+    printed = run(folder, SETTINGS.model_copy(update={"input": InputSettings(value_fields=("temp", "load"))}))
+    assert "if the file holds several keys, name their column with --input.key_field" in capsys.readouterr().err
+    assert f"{2 * ROWS} rows of 1 keys" in printed
+    assert int(printed.split(" windows scored")[0].split()[-1].replace(",", "")) < 2 * (ROWS - WINDOW + 1)
+    run(folder)
+    assert "key_field" not in capsys.readouterr().err
 
 
 def test_every_key_is_listed_with_its_alerts(folder: Path) -> None:
