@@ -1,7 +1,8 @@
 """`python -m scripts.anchors SUITE`: VUS-PR on the slices and splits of a published benchmark, beside what it published.
 
 `ANCHORS_tsb_ad.csv` in the suite names series, the rows of them that were judged, how many of those were trained on,
-and the figures of other detectors. Only series marked `exact` count: there our own PCA gives the published figure.
+and the figures of other detectors. Only series marked `exact` count: there the published PCA, computed from our rows,
+gives the published figure. Our `pca` is another one: it sees windows, and only the train rows are fitted to.
 As published, all rows of the slice are judged, those that were trained on too. Figures are means over series; where
 a training or scoring fails, the series counts zero, is named, and the exit code is 1.
 Must not know: how streamae decides; only scores are looked at.
