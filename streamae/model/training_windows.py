@@ -96,7 +96,7 @@ def training_windows(
             more = replace(options, calibration_share=max(options.calibration_share, MOST_SHARE))
             return _cut(series, more, max_calibration_windows, max_cells_a_push)
         except DataError:
-            raise error from None
+            raise DataError(str(error)) from None
 
 
 class _TooFewToCalibrateError(DataError):
