@@ -134,7 +134,8 @@ class BlockMaximaRule:
         sds = np.maximum(np.sqrt(states["worst_variance"][slots].astype(np.float64)), floors)
         depths = (logs - states["worst"][slots]) / sds
         above = np.maximum(depths[:, :features] - CHANNEL_DEPTH, 0.0).sum(axis=1) / features**CHANNEL_POWER
-        standout = (smoothed[:, -2] - states["usual"][slots]) / _spreads(states, slots)
+        spreads = _spreads(states, slots)
+        standout = (smoothed[:, -2] - states["usual"][slots]) / spreads
         standing = STANDOUT_GAIN * np.log(np.clip(standout, LEAST_SDS, MOST_SDS))
         high = np.log1p(CHANNEL_GAIN * above) + TOTAL_GAIN * depths[:, -2] + standing
         evidence = np.maximum(high, LOW_GAIN * depths[:, -1])
@@ -150,16 +151,17 @@ class BlockMaximaRule:
             zeros + 1.0,  # and is counted in spreads of that worst
             rarity(evidence),
             counts,
-            (smoothed, logs, rates, thresholds.astype(np.float64)),
+            (smoothed, logs, rates, thresholds.astype(np.float64), spreads),
         )
 
     def learn(self, states: Columns, wave: Wave, judgement: Judgement, alarms: Flags) -> None:
         """Take the wave into the current block; learn the block before it when it is full."""
         slots, fresh = wave.slots, wave.is_fresh
-        smoothed, logs, rates, thresholds = judgement.workings
+        smoothed, logs, rates, thresholds, spreads = judgement.workings
         states["smoothed"][slots] = smoothed
-        _learn_usual(states, slots, smoothed[:, -2], judgement.counts)
-        current = np.where(fresh[:, None], logs, np.maximum(states["current"][slots], logs))
+        _learn_usual(states, slots, smoothed[:, -2], judgement.counts, spreads)
+        current = np.maximum(states["current"][slots], logs)
+        current[fresh] = logs[fresh]
         states["current"][slots] = current
         places = np.where(fresh, 0, states["block_place"][slots]) + 1
         guessing = np.flatnonzero(states["blocks"][slots] < 0)
@@ -222,9 +224,12 @@ def _smooth(states: Columns, wave: Wave, counts: Ints, has_guess: Flags) -> Doub
     After a gap the quick ones start from the new value. The slow one, a mean of 25 windows, goes on: begun with one
     value it would now and then look frozen. A key without a guess starts it as a plain mean.
     """
-    weights = np.repeat(_constants(wave.channels.shape[1])[0][None, :], len(wave.slots), axis=0)
-    weights[wave.is_fresh | (counts == 0), :-1] = 1.0
-    weights[:, -1] = np.where(has_guess, LOW[0], np.maximum(LOW[0], 1.0 / (counts + 1)))
+    weights = _constants(wave.channels.shape[1])[0][None, :]
+    begins = wave.is_fresh | (counts == 0)
+    if begins.any() or not has_guess.all():  # rare, and costs as much as the rest
+        weights = np.repeat(weights, len(wave.slots), axis=0)
+        weights[begins, :-1] = 1.0
+        weights[:, -1] = np.where(has_guess, LOW[0], np.maximum(LOW[0], 1.0 / (counts + 1)))
     last = states["smoothed"][wave.slots].astype(np.float64)
     return last + weights * (_joined(wave.channels, wave.totals, wave.forecasts) - last)
 
@@ -237,7 +242,7 @@ def _spreads(states: Columns, slots: Slots) -> Doubles:
     return found
 
 
-def _learn_usual(states: Columns, slots: Slots, totals: Doubles, counts: Ints) -> None:
+def _learn_usual(states: Columns, slots: Slots, totals: Doubles, counts: Ints, spreads: Doubles) -> None:
     """Move the usual level of the smoothed total, in steps of 3 sd at most: an anomaly hardly counts."""
     weights = np.minimum(np.maximum(LEVEL_FORGETTING, 1.0 / (counts + 1 + PRIOR_COUNT)), MAX_WEIGHT)
     states["usual"][slots], states["usual_variance"][slots] = learn(
@@ -245,7 +250,7 @@ def _learn_usual(states: Columns, slots: Slots, totals: Doubles, counts: Ints) -
         states["usual_variance"][slots].astype(np.float64),
         totals,
         weights,
-        CAP_SDS * _spreads(states, slots),
+        CAP_SDS * spreads,
     )
 
 
