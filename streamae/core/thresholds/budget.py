@@ -15,7 +15,7 @@ from streamae.core.thresholds.rolling import SIGMA_LEVEL, SIGMA_RATE, SIGMA_SLOP
 
 WEEK_MS = 7 * 24 * 3_600_000
 MAX_QUANTILE = 0.9999  # a tracked quantile beyond it is passed too seldom to be followed
-LEAST_LEVEL, LEAST_K = 1.5, 5.0  # below them nothing was measured: a larger budget is left unspent
+LEAST_LEVEL, LEAST_K = 1.5, 5.0  # lines are measured from 2.2 and 8 on; no further: a larger budget is left unspent
 
 
 def parameters(rule: str, per_week: float, window_ms: float) -> dict[str, float]:
