@@ -7,6 +7,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -123,6 +125,15 @@ class Daemon:
             return all(committed_offset(servers, group, topic, index) == end for index, end in ends.items() if end)
 
         wait_until(is_done, f"{topic} to be committed up to {ends}", timeout_s, interval_s=0.3)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the process standing where it is meanwhile (SIGSTOP), so that what it has not done cannot get done."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """Ask the process to end and return its exit code."""

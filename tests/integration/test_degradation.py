@@ -247,7 +247,9 @@ def test_without_kafka_the_process_waits(
         with pumps.daemon() as daemon:
             Pumps.wait(daemon, lambda: pumps.committed(0) > 300, "some work to be done")
             resident = psutil.Process(daemon.process.pid).memory_info().rss
-            own_kafka.pause() if fault == "frozen" else own_kafka.kill()
+            with daemon.held():
+                pumps.write(KNOWN, range(600, 700))  # however fast it is, these wait for the broker to come back
+                own_kafka.pause() if fault == "frozen" else own_kafka.kill()
             Pumps.wait(daemon, lambda: "retrying" in reasons(daemon), "readiness to end")
             tries = daemon.metric("retries_total")
             pings()  # what was sent so far
@@ -256,7 +258,6 @@ def test_without_kafka_the_process_waits(
             assert daemon.get("/livez")[0] == 200
             assert psutil.Process(daemon.process.pid).memory_info().rss - resident < GROWTH_MB * 2**20
             own_kafka.resume() if fault == "frozen" else own_kafka.start()
-            assert pumps.committed(0) < len(pumps.written[0]), "the outage came too late to prove anything"
             Pumps.wait(daemon, lambda: not reasons(daemon), "readiness to come back")
             pumps.wait_until_saved(daemon)
             assert len(daemon.logged("started")) == 1
