@@ -93,6 +93,9 @@ def waves(slots: Slots) -> Iterator[Ints]:
     if not len(slots):
         return
     segments = Segments.of(slots)
+    if len(segments.starts) == len(slots):  # every key once: the usual micro-batch
+        yield np.arange(len(slots))
+        return
     by_rank = np.argsort(segments.ranks, kind="stable")
     bounds = np.cumsum(np.bincount(segments.ranks))
     for start, stop in zip(np.append(0, bounds[:-1]), bounds, strict=True):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamae.batches import Doubles, Flags, Ints, Slots
+from streamae.batches import Doubles, Flags, Floats, Ints, Slots
 from streamae.core.columns import Columns, Field
 from streamae.core.moments import MAX_WEIGHT, PRIOR_COUNT, learn
 from streamae.core.scoring import ScoreHistory
@@ -102,7 +102,7 @@ class BlockMaximaRule:
 
     def begin(self, states: Columns, history: ScoreHistory) -> None:
         """Guess the usual worst of each training key from all its scores: mean + 2 sd of the logarithms."""
-        weights, offsets, signs, floors = _constants(history.channels.shape[2])
+        weights, offsets, floors = _constants(history.channels.shape[2])
         for key, length in enumerate(history.lengths.tolist()):
             scores = history.of(key)
             values = _joined(scores.channels, scores.totals.astype(np.float64), scores.forecasts.astype(np.float64))
@@ -112,7 +112,7 @@ class BlockMaximaRule:
             states["smoothed"][key] = last
             for number in range(length):  # an exponential mean has no closed form; ten numbers each
                 smoothed[number] = last = last + weights * (values[number] - last)
-            logs = signs * np.log(smoothed + offsets)
+            logs = _logarithms(smoothed, offsets)
             states["worst"][key] = logs.mean(axis=0) + START_SDS * logs.std(axis=0)
             totals = np.expm1(logs[:, -2])
             states["usual"][key], states["usual_variance"][key] = totals.mean(), totals.var()
@@ -126,14 +126,17 @@ class BlockMaximaRule:
         E = max(log(1 + 4 S) + 0.8 z_total + 0.5 log(sds that the total stands out, 0.5 to 64), 1.6 z_low).
         """
         slots, features = wave.slots, wave.channels.shape[1]
-        _, offsets, signs, floors = _constants(features)
+        _, offsets, floors = _constants(features)
         counts, blocks = states["count"][slots].astype(np.int64), states["blocks"][slots]
         has_guess = blocks >= 0
         smoothed = _smooth(states, wave, counts, has_guess)
-        logs = signs * np.log(smoothed + offsets)
-        sds = np.maximum(np.sqrt(states["worst_variance"][slots].astype(np.float64)), floors)
-        depths = (logs - states["worst"][slots]) / sds
-        above = np.maximum(depths[:, :features] - CHANNEL_DEPTH, 0.0).sum(axis=1) / features**CHANNEL_POWER
+        logs = _logarithms(smoothed, offsets)
+        depths = _depths(
+            logs, states["worst"].take(slots, axis=0), states["worst_variance"].take(slots, axis=0), floors
+        )
+        excess = depths[:, :features] - CHANNEL_DEPTH
+        np.maximum(excess, 0.0, out=excess)
+        above = np.einsum("kf->k", excess) / features**CHANNEL_POWER
         spreads = _spreads(states, slots)
         standout = (smoothed[:, -2] - states["usual"][slots]) / spreads
         standing = STANDOUT_GAIN * np.log(np.clip(standout, LEAST_SDS, MOST_SDS))
@@ -160,7 +163,7 @@ class BlockMaximaRule:
         smoothed, logs, rates, thresholds, spreads = judgement.workings
         states["smoothed"][slots] = smoothed
         _learn_usual(states, slots, smoothed[:, -2], judgement.counts, spreads)
-        current = np.maximum(states["current"][slots], logs)
+        current = np.maximum(states["current"].take(slots, axis=0), logs)
         current[fresh] = logs[fresh]
         states["current"][slots] = current
         places = np.where(fresh, 0, states["block_place"][slots]) + 1
@@ -193,7 +196,7 @@ class BlockMaximaRule:
         steps = logs - means
         means, variances = means + weights * steps, (1.0 - weights) * (variances + weights * steps**2)
         is_due = counts + 1 >= max(self.start_windows, MIN_START_WINDOWS)
-        floors = _constants(logs.shape[1] - TRACKED)[3]
+        floors = _constants(logs.shape[1] - TRACKED)[2]
         guesses = means + START_SDS * np.sqrt(variances)
         states["worst"][slots] = np.where(is_due[:, None], guesses, means)
         states["worst_variance"][slots] = np.where(is_due[:, None], floors**2, variances)
@@ -201,14 +204,12 @@ class BlockMaximaRule:
 
 
 @cache
-def _constants(features: int) -> tuple[Doubles, Doubles, Doubles, Doubles]:
-    """Return weights, offsets, signs and floors of all tracked scores, (F + 2,) each."""
+def _constants(features: int) -> tuple[Doubles, Doubles, Doubles]:
+    """Return weights, offsets and floors of all tracked scores, (F + 2,) each."""
     weights, offsets, floors = (np.array([a] * features + [b, c]) for a, b, c in zip(CHANNEL, TOTAL, LOW, strict=True))
-    signs = np.ones(features + TRACKED)
-    signs[-1] = -1.0  # a forecast that is too good: a sensor that froze
-    for array in (weights, offsets, signs, floors):
+    for array in (weights, offsets, floors):
         array.setflags(write=False)  # they are shared
-    return weights, offsets, signs, floors
+    return weights, offsets, floors
 
 
 def _joined(channels: NDArray[Any], totals: Doubles, forecasts: Doubles) -> Doubles:
@@ -216,6 +217,27 @@ def _joined(channels: NDArray[Any], totals: Doubles, forecasts: Doubles) -> Doub
     values = np.empty((len(totals), channels.shape[1] + TRACKED))
     values[:, :-2], values[:, -2], values[:, -1] = channels, totals, forecasts
     return values
+
+
+def _logarithms(smoothed: Doubles, offsets: Doubles) -> Doubles:
+    """Return what is compared, (n, F + 2): logarithms, that of the forecast negated, since it must not be too good.
+
+    Here and below in place: with many features every copy is memory that the system has to hand out anew.
+    """
+    found = smoothed + offsets
+    np.log(found, out=found)
+    np.negative(found[:, -1], out=found[:, -1])  # a sensor that froze is forecast well
+    return found
+
+
+def _depths(logs: Doubles, worst: Floats, variances: Floats, floors: Doubles) -> Doubles:
+    """Return how many spreads, not below their floor, each logarithm lies above the usual worst, (n, F + 2)."""
+    spreads = variances.astype(np.float64)
+    np.sqrt(spreads, out=spreads)
+    np.maximum(spreads, floors, out=spreads)
+    found: Doubles = logs - worst
+    found /= spreads
+    return found
 
 
 def _smooth(states: Columns, wave: Wave, counts: Ints, has_guess: Flags) -> Doubles:
@@ -230,8 +252,12 @@ def _smooth(states: Columns, wave: Wave, counts: Ints, has_guess: Flags) -> Doub
         weights = np.repeat(weights, len(wave.slots), axis=0)
         weights[begins, :-1] = 1.0
         weights[:, -1] = np.where(has_guess, LOW[0], np.maximum(LOW[0], 1.0 / (counts + 1)))
-    last = states["smoothed"][wave.slots].astype(np.float64)
-    return last + weights * (_joined(wave.channels, wave.totals, wave.forecasts) - last)
+    last = states["smoothed"].take(wave.slots, axis=0)
+    found = _joined(wave.channels, wave.totals, wave.forecasts)
+    found -= last
+    found *= weights
+    found += last
+    return found
 
 
 def _spreads(states: Columns, slots: Slots) -> Doubles:
@@ -264,7 +290,7 @@ def _learn_block(states: Columns, slots: Slots) -> None:
     blocks = states["blocks"][known] + 1
     weights = np.maximum(FORGETTING, 1.0 / (blocks + 1))[:, None]
     means, variances = states["worst"][known].astype(np.float64), states["worst_variance"][known].astype(np.float64)
-    floors = _constants(means.shape[1] - TRACKED)[3]
+    floors = _constants(means.shape[1] - TRACKED)[2]
     caps = np.where((blocks > FREE_BLOCKS)[:, None], CAP_SDS * np.maximum(np.sqrt(variances), floors), np.inf)
     steps = np.clip(states["previous"][known] - means, -caps, caps)
     states["worst"][known] = means + weights * steps

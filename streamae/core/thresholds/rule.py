@@ -40,7 +40,7 @@ class Wave:
 
     def take(self, rows: Ints) -> Wave:
         """Return the scores at `rows`."""
-        return Wave(*(getattr(self, name)[rows] for name in self.__slots__))
+        return Wave(*(getattr(self, name).take(rows, axis=0) for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
