@@ -57,6 +57,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--tune", action="store_true", help="look for the size of the bottleneck first")
 
+    bootstrap = _command(
+        commands,
+        "bootstrap",
+        _bootstrap,
+        "let keys learn from files, before `run` meets them",
+        "bootstrap history/*.csv --out learnt-keys --config streamae.toml",
+    )
+    bootstrap.add_argument(
+        "data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders"
+    )
+    bootstrap.add_argument("--out", type=Path, required=True, metavar="FILE", help="for state.bootstrap_file")
+
     _command(commands, "run", _run, "run the daemon", "run --config streamae.toml --service.log_level debug")
 
     status = _command(
@@ -282,6 +294,13 @@ def _training_report(asked: Path | None, bundle: Path) -> Callable[[Training], N
         print(f"{path}: report", file=sys.stderr)
 
     return write
+
+
+def _bootstrap(invocation: Invocation) -> int:
+    loaded = _load(invocation)
+    from streamae.evaluation.bootstrap import bootstrap
+
+    return bootstrap(loaded.settings, invocation.options.data, invocation.options.out)
 
 
 def _run(invocation: Invocation) -> int:

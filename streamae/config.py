@@ -236,6 +236,9 @@ class StateSettings(Section):
     rebuild_max_records: Annotated[int, Field(ge=0)] = Field(
         100_000, description="Records before the committed offset replayed silently when stored state is lost."
     )
+    bootstrap_file: Path | None = Field(
+        None, description="Written by `streamae bootstrap`: what keys begin with of which nothing is stored."
+    )
 
 
 class LimitSettings(Section):

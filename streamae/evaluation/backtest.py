@@ -10,7 +10,7 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -18,14 +18,15 @@ import numpy as np
 
 from streamae.batches import ChangeKind, Series, Status
 from streamae.config import Settings
-from streamae.connectors.files import read_series
 from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT
 from streamae.core.thresholds.budget import rate_per_week
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.live_scores import LiveRun, RowScores, score_live
 from streamae.evaluation.metrics import EventReport, event_report, pool
+from streamae.evaluation.own_history import read_history
 from streamae.evaluation.replay import Episode
+from streamae.evaluation.replay_progress import ReplayProgress
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import logs
 from streamae.runtime.assembly import build_decision, build_tuning, window_ms, with_budget_solved
@@ -147,12 +148,12 @@ def backtest(
     except ModuleNotFoundError as error:
         raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
     bundle = load_bundle(directory)
-    series = _series(settings, data, bundle)
+    series = read_history(settings, data, bundle)
     if settings.input.key_field is None:
         doubt_single_keys(series, sys.stderr)
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: there is no column is_anomaly in the data")
-    live = score_live(series, bundle, settings)
+    live = score_live(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))
     step_ms, windows = window_ms(settings, bundle), sum(_windows(rows) for rows in live.rows)
     history = History(
         series,
@@ -319,24 +320,3 @@ def _windows(rows: RowScores) -> int:
 def moment(time_ms: int) -> str:
     """Return event time as text, UTC."""
     return f"{np.datetime_as_string(np.datetime64(time_ms, 'ms'), unit='s')}Z"
-
-
-def _series(settings: Settings, data: Sequence[Path], bundle: Bundle) -> list[Series]:
-    """Read the inputs of the bundle under its own names, whatever the files call them."""
-    of, encoding = settings.input, bundle.encoding
-    numeric = bundle.features if encoding is None else encoding.fields
-    words = () if encoding is None else tuple(vocabulary.field for vocabulary in encoding.categories)
-    for name, given, wanted in (
-        ("input.value_fields", of.value_fields, numeric),
-        ("features.category_fields", settings.features.category_fields, words),
-    ):
-        if given and len(given) != len(wanted):
-            raise ConfigError([f"{name}: {len(given)} names, the bundle has {len(wanted)}"])
-    fields, texts = (
-        given or [name.replace(".", "\\.") for name in names]
-        for given, names in ((of.value_fields, numeric), (settings.features.category_fields, words))
-    )
-    found = read_series(data, of.key_field, of.time_field, fields, texts)
-    if any(len(one.categories) != len(words) for one in found):
-        raise DataError(f"a category field is missing in the data: the bundle has {', '.join(words)}")
-    return [replace(one, features=numeric, categories=words) for one in found]

@@ -17,6 +17,7 @@ import numpy as np
 from streamae.batches import Doubles, Flags, Ints, ScoreBatch, Series, Status, VerdictBatch, WindowBatch
 from streamae.config import InputSettings, OutputSettings, Settings, StateSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
+from streamae.connectors.protocols import StateStore
 from streamae.core.key_table import KeyTable
 from streamae.errors import FatalError
 from streamae.evaluation.replay import (
@@ -31,6 +32,8 @@ from streamae.evaluation.replay import (
 )
 from streamae.model.bundle import Bundle
 from streamae.runtime.assembly import Parts, build_engine
+from streamae.runtime.engine import Engine
+from streamae.runtime.stages import Observer
 from streamae.runtime.telemetry import Telemetry
 
 SMOOTHING = 0.3  # of the score that rows are ranked by: weight of the newest window
@@ -123,19 +126,35 @@ def score_live(
         ConfigError: settings do not fit the bundle.
         FatalError: a window belongs to another row than its offset says: scores would not align with rows.
     """
-    settings = _embedded(settings, len(series), len(bundle.features))
-    topic = settings.input.topics[0]
-    broker, recording = MemoryBroker(partitions=1), Recording()
-    produce(broker, topic, series)
-    source = MemorySource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
-    parts = Parts(source=source, sink=MemorySink(broker), store=MemoryStore(), bundle=bundle, observer=recording)
+    recording = Recording()
+    engine, broker = prepare(series, bundle, settings, MemoryStore(), recording)
     started = time.perf_counter()
-    engine = build_engine(settings, Telemetry(), parts)
     consume_all(engine, on_turn)
     seconds = time.perf_counter() - started
     slots = _slots(engine.states.table, series)
     rows = _by_row(series, recording, slots, has_own_times=settings.window.grid_ms is None)
-    return LiveRun(rows, read_episodes(broker, settings.output.topic), recording, slots, seconds)
+    return LiveRun(rows, read_episodes(broker, OutputSettings().topic), recording, slots, seconds)
+
+
+def prepare(
+    series: Sequence[Series], bundle: Bundle, settings: Settings, store: StateStore, observer: Observer | None = None
+) -> tuple[Engine, MemoryBroker]:
+    """Return an engine before its first turn, and the broker that holds all rows of all series as its input.
+
+    Args:
+        series, bundle, settings: as for `score_live`.
+        store: where the engine saves what keys know.
+        observer: told of every scored batch.
+
+    Raises:
+        ConfigError: settings do not fit the bundle.
+    """
+    settings = _embedded(settings, len(series), len(bundle.features))
+    broker = MemoryBroker(partitions=1)
+    produce(broker, settings.input.topics[0], series)
+    source = MemorySource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
+    parts = Parts(source=source, sink=MemorySink(broker), store=store, bundle=bundle, observer=observer)
+    return build_engine(settings, Telemetry(), parts), broker
 
 
 def _embedded(settings: Settings, keys: int, features: int) -> Settings:

@@ -37,7 +37,7 @@ from streamae.runtime.alerting import build_alert_rules
 from streamae.runtime.checkpoint import Checkpointer
 from streamae.runtime.devices import build_runner
 from streamae.runtime.engine import Engine
-from streamae.runtime.key_states import KeyStates
+from streamae.runtime.key_states import KeyStates, layout_of
 from streamae.runtime.logs import get_logger, shown
 from streamae.runtime.partitions import Partitions, Policy
 from streamae.runtime.publisher import Publisher, RunAside
@@ -73,13 +73,13 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
 
     Raises:
         BundleError: the model cannot be used with these settings.
-        ConfigError: settings do not fit the bundle.
+        ConfigError: settings do not fit the bundle, or the file of a bootstrap does not fit them.
         RetryableError: a service does not answer.
     """
     parts = parts or Parts()
     bundle = parts.bundle or load_bundle(settings.model.bundle)
     stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, telemetry))
-    log = get_logger()
+    log, state = get_logger(), state_fingerprint(settings, bundle, layout_of(stages.state))
     states = KeyStates(
         KeyTable(
             settings.limits.max_keys,
@@ -91,11 +91,11 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
         parts.store or edges.build_store(settings),
         telemetry.evicted,
         SplitKeyWarning(telemetry),
+        edges.read_learnt_keys(settings, state),
     )
     watch = StoreWatch(states.store, telemetry)
     watch()
     source = parts.source or edges.build_source(settings)
-    state = state_fingerprint(settings, bundle, states.layout)
     partitions = Partitions()
     telemetry.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
     telemetry.alert_budget(settings.threshold.alert_budget_per_week)

@@ -10,10 +10,12 @@ from streamae.config import Settings
 from streamae.connectors.codec import Codec
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.core.categories import Vocabulary
-from streamae.errors import ConfigError
+from streamae.errors import ConfigError, DataError
+from streamae.runtime.logs import get_logger
 
 if TYPE_CHECKING:
     from streamae.connectors.kafka import KafkaOptions
+    from streamae.connectors.learnt_keys import LearntKeys
 
 
 def policies_by_input(settings: Settings, inputs: tuple[str, ...]) -> list[str]:
@@ -123,6 +125,32 @@ def build_store(settings: Settings) -> StateStore:
         prefix=of.key_prefix,
         group=settings.kafka.group_id,
     )
+
+
+def read_learnt_keys(settings: Settings, fingerprint: str) -> LearntKeys | None:
+    """Read what a bootstrap has learnt; None where there is none.
+
+    Args:
+        settings: validated settings.
+        fingerprint: what key state depends on.
+
+    Raises:
+        ConfigError: the file cannot be used, or its state depends on other things.
+    """
+    path = settings.state.bootstrap_file
+    if path is None:
+        return None
+    from streamae.connectors.learnt_keys import LearntKeys
+
+    try:
+        found = LearntKeys.read(path)
+    except DataError as error:
+        raise ConfigError([f"state.bootstrap_file: {error}"]) from None
+    if found.fingerprint != fingerprint:
+        problem = "keys learnt with another bundle, window setting or kind of threshold rule"
+        raise ConfigError([f"state.bootstrap_file: {path}: {problem}: run `streamae bootstrap` with these settings"])
+    get_logger().info("bootstrap_read", keys=len(found), file=str(path))
+    return found
 
 
 def _kafka_options(settings: Settings) -> KafkaOptions:

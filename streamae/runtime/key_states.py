@@ -1,13 +1,14 @@
 """Key state between memory and store: who is resident, loading on first sight, packing for the checkpoint.
 
 State of a key is loaded when its first record since assignment arrives, for all new keys of a poll in few calls,
-so that taking a partition over costs nothing up front. Each load is checked against the manifest the engine
+so that taking a partition over costs nothing up front. A key of which nothing is stored begins with what a bootstrap
+has learnt of it, if there was one. Each load is checked against the manifest the engine
 relies on; once every stored key was loaded, the store is not asked any more. Knows neither records' values nor offsets' meaning beyond handing them to the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,11 @@ class Admission:
     lost: frozenset[Partition]
 
 
+def layout_of(parts: Sequence[Columns]) -> str:
+    """Return text that changes whenever the packed state of these parts changes its form."""
+    return "|".join(part.layout for part in parts)
+
+
 class KeyStates:
     """All per-key state of this process. Mutated by the engine's thread only."""
 
@@ -47,6 +53,7 @@ class KeyStates:
         store: StateStore,
         on_evicted: Callable[[int], None],
         on_split: Callable[[bytes, Partition], None],
+        learnt: Mapping[bytes, bytes] | None = None,
     ) -> None:
         """Join the parts of a key's state.
 
@@ -56,14 +63,16 @@ class KeyStates:
             store: where state survives.
             on_evicted: called with the number of idle keys given up.
             on_split: called with a key seen in a second partition.
+            learnt: packed state by key, for keys that are new.
         """
+        self._learnt = learnt or {}
         self.table, self.parts, self.store = table, tuple(parts), store
         self._on_evicted, self._on_split = on_evicted, on_split
 
     @property
     def layout(self) -> str:
         """Text that changes whenever packed state changes its form."""
-        return "|".join(part.layout for part in self.parts)
+        return layout_of(self.parts)
 
     def admit(self, records: RecordBatch, partitions: Partitions) -> Admission:
         """Find or make the slot of each record's key, loading stored state of keys seen for the first time.
@@ -121,7 +130,7 @@ class KeyStates:
             slots, evicted = self.table.admit(partition, chunk, now_event_ms)
             if len(evicted):
                 self._on_evicted(len(evicted))
-            self._fill(slots, found)
+            self._fill(slots, [packed or self._learnt.get(key) for key, packed in zip(chunk, found, strict=True)])
             progress.unread -= sum(
                 state is not None and slot != NO_SLOT for state, slot in zip(found, slots, strict=True)
             )
@@ -137,7 +146,7 @@ class KeyStates:
         return [None if key in gone else packed for key, packed in zip(keys, found, strict=True)]
 
     def _fill(self, slots: Slots, found: Sequence[bytes | None]) -> None:
-        """Give admitted slots their stored state, or that of a new key."""
+        """Give admitted slots the packed state found, or that of a key nothing is known of."""
         taken = slots[slots != NO_SLOT]
         for part in self.parts:
             part.reset(taken)

@@ -1,0 +1,44 @@
+"""A user's own history, read as the bundle sees it. Must not know what is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from streamae.batches import Series
+from streamae.config import Settings
+from streamae.connectors.files import read_series
+from streamae.errors import ConfigError, DataError
+from streamae.model.bundle import Bundle
+
+
+def read_history(settings: Settings, data: Sequence[Path], bundle: Bundle) -> list[Series]:
+    """Read the inputs of the bundle under its own names, whatever the files call them.
+
+    Args:
+        settings: the input section says how to read the files.
+        data: CSV or Parquet files, or folders of them.
+        bundle: whose features are wanted.
+
+    Raises:
+        ConfigError: other numbers of fields are named than the bundle has.
+        DataError: the files cannot be used.
+    """
+    of, encoding = settings.input, bundle.encoding
+    numeric = bundle.features if encoding is None else encoding.fields
+    words = () if encoding is None else tuple(vocabulary.field for vocabulary in encoding.categories)
+    for name, given, wanted in (
+        ("input.value_fields", of.value_fields, numeric),
+        ("features.category_fields", settings.features.category_fields, words),
+    ):
+        if given and len(given) != len(wanted):
+            raise ConfigError([f"{name}: {len(given)} names, the bundle has {len(wanted)}"])
+    fields, texts = (
+        given or [name.replace(".", "\\.") for name in names]
+        for given, names in ((of.value_fields, numeric), (settings.features.category_fields, words))
+    )
+    found = read_series(data, of.key_field, of.time_field, fields, texts)
+    if any(len(one.categories) != len(words) for one in found):
+        raise DataError(f"a category field is missing in the data: the bundle has {', '.join(words)}")
+    return [replace(one, features=numeric, categories=words) for one in found]
