@@ -15,8 +15,22 @@ Deviation = Annotated[float, Field(ge=0)]
 TimeOfDay = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
 
 
-class OverrideSettings(Section):
-    """Thresholds of some keys."""
+class DeviationSettings(Section):
+    """Which deviations matter."""
+
+    direction: dict[str, Literal["above", "below", "both"]] = Field(
+        default_factory=dict, description="By feature: side of the expected value on which it must lie to alert."
+    )
+    min_deviation: dict[str, Deviation] = Field(
+        default_factory=dict, description="By feature: least |actual - expected| that may alert, in its own unit."
+    )
+    min_relative_deviation: dict[str, Deviation] = Field(
+        default_factory=dict, description="By feature: least |actual - expected| / |expected| that may alert."
+    )
+
+
+class OverrideSettings(DeviationSettings):
+    """What is different for some keys; by feature, what is not said here is as for all."""
 
     keys: Name = Field(description="Pattern of the keys: * = any text, ? = a character, [ab] = one of them.")
     level_factor: float = Field(1.0, gt=0, description="Distance of the threshold from the usual score, times this.")
@@ -51,20 +65,13 @@ class MaintenanceSettings(Section):
         return self
 
 
-class AlertSettings(Section):
+class AlertSettings(DeviationSettings):
     """Which anomalies are to be heard. What is not heard is learnt like any other score."""
 
-    direction: dict[str, Literal["above", "below", "both"]] = Field(
-        default_factory=dict, description="By feature: side of the expected value on which it must lie to alert."
-    )
-    min_deviation: dict[str, Deviation] = Field(
-        default_factory=dict, description="By feature: least |actual - expected| that may alert, in its own unit."
-    )
-    min_relative_deviation: dict[str, Deviation] = Field(
-        default_factory=dict, description="By feature: least |actual - expected| / |expected| that may alert."
-    )
     overrides: tuple[OverrideSettings, ...] = Field(
-        (), description="Tables of `keys`, `level_factor`, `mute`; the first whose pattern matches a key counts."
+        (),
+        description="Tables of `keys`, `level_factor`, `mute`, `direction`, `min_deviation`, `min_relative_deviation`; the"
+        " first whose pattern matches a key counts.",
     )
     maintenance: tuple[MaintenanceSettings, ...] = Field(
         (),

@@ -7,11 +7,12 @@ last scores of a feature for its guilt. Both fade by a tenth with every window. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.batches import Doubles, Flags, Floats
+from streamae.batches import Doubles, Flags, Floats, Ints, Slots
 
 GUILTY_SHARE = 0.5  # of the largest feature's score: features above it are guilty too
 FADING = 0.9  # a window: half after 7, as long as the newest rows are looked at
@@ -38,17 +39,26 @@ def largest(last: Floats, values: Floats, is_fresh: Flags) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deviations:
-    """What a feature must do to be worth an alarm.
+    """What a feature must do to be worth an alarm: one rule for all windows, or a row for each.
 
     Attributes:
-        signs: (F,) float64, 1 = above what was expected, -1 = below it, 0 = either.
-        least: (F,) float64 smallest |actual - expected|, >= 0.
-        least_relative: (F,) float64 smallest |actual - expected| / |expected|, >= 0.
+        signs: (F,) or (n, F) float64, 1 = above what was expected, -1 = below it, 0 = either.
+        least: likewise, smallest |actual - expected|, >= 0.
+        least_relative: likewise, smallest |actual - expected| / |expected|, >= 0.
     """
 
     signs: Doubles
     least: Doubles
     least_relative: Doubles
+
+    @classmethod
+    def rows(cls, of: Sequence[Deviations]) -> Deviations:
+        """Return rules (F,) below each other, (n, F)."""
+        return cls(*(np.array([getattr(one, name) for one in of]) for name in cls.__slots__))
+
+    def take(self, rows: Ints | Slots) -> Deviations:
+        """Return some of the rows, also one of them again and again."""
+        return Deviations(*(getattr(self, name)[rows] for name in self.__slots__))
 
     def matters(self, channels: Floats, deviations: Floats, expected: Floats) -> Flags:
         """Tell in which windows at least one guilty feature deviates as it must.

@@ -33,17 +33,19 @@ def fields(features: int) -> dict[str, Field]:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Thresholds of some keys.
+    """What is different for some keys.
 
     Attributes:
         pattern: of the keys; `*` stands for any text, `?` for a character.
         level_factor: by which the threshold is further from the key's usual score, > 0.
         is_muted: they never alarm.
+        deviations: that matter; None = as for all other keys.
     """
 
     pattern: str
     level_factor: float = 1.0
     is_muted: bool = False
+    deviations: Deviations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class AlertRules:
     Attributes:
         overrides: the first one that matches a key counts.
         maintenance: all that match a key count.
-        deviations: None = each one matters.
+        deviations: None = each one matters, for every key.
     """
 
     overrides: tuple[Override, ...] = ()
@@ -69,7 +71,8 @@ class Advice:
         factors: (B,) float64 level factors.
         suspensions: (B,) int8 `Suspension`.
         is_learnt: (B,) bool, whether the key may learn the score.
-        deviations, scores, windows: to look at those that alarm.
+        deviations: what matters, a row for each; None = everything.
+        scores, windows: to look at those that alarm.
     """
 
     factors: Doubles
@@ -107,7 +110,8 @@ class Advice:
             learnt, chosen = self.is_learnt[rows], np.flatnonzero(heard)
             for name, values in found.items():
                 states[name][slots[learnt]] = values[learnt]
-            heard[chosen] = self.deviations.matters(found[CHANNELS][chosen], found[OFF][chosen], expected[chosen])
+            asked = self.deviations.take(rows[chosen])
+            heard[chosen] = asked.matters(found[CHANNELS][chosen], found[OFF][chosen], expected[chosen])
         return heard
 
 
@@ -157,7 +161,8 @@ class KeyRules:
                     suspensions[concerned] = Suspension.MAINTENANCE
                 if each.is_unlearnt:
                     is_learnt &= ~concerned
-        return Advice(self._factors[profiles], suspensions, is_learnt, rules.deviations, scores, windows)
+        deviations = None if self._deviations is None else self._deviations.take(profiles)
+        return Advice(self._factors[profiles], suspensions, is_learnt, deviations, scores, windows)
 
     def _number(self, override: int, concerns: tuple[bool, ...]) -> int:
         """Return the number of a profile; a new one gets a row in the tables."""
@@ -166,6 +171,8 @@ class KeyRules:
             chosen = [Override("") if each < 0 else self.rules.overrides[each] for each, _ in self._numbers]
             self._factors = np.array([each.level_factor for each in chosen])
             self._muted = np.array([each.is_muted for each in chosen])
+            usual = self.rules.deviations
+            self._deviations = None if usual is None else Deviations.rows([each.deviations or usual for each in chosen])
             table = np.array([each for _, each in self._numbers], dtype=np.bool_)
             self._concerned = table.reshape(len(self._numbers), len(self._maintenance))
         return found

@@ -5,14 +5,14 @@ This module must not know threshold rules or episodes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from streamae.batches import Doubles
 from streamae.config import Settings
-from streamae.config_alerts import AlertSettings, MaintenanceSettings
+from streamae.config_alerts import DeviationSettings, MaintenanceSettings
 from streamae.core.deviations import Deviations
 from streamae.core.key_rules import AlertRules, Override
 from streamae.core.maintenance import MINUTE_MS, Interval, Maintenance, Weekly
@@ -34,29 +34,54 @@ def build_alert_rules(settings: Settings, features: tuple[str, ...]) -> AlertRul
         ConfigError: with every name that is no feature.
     """
     alerts = settings.alerts
+    asked: list[DeviationSettings] = [alerts, *alerts.overrides]
+    names = ("alerts", *(f"alerts.overrides.{number}" for number in range(len(alerts.overrides))))
+    if problems := [line for name, each in zip(names, asked, strict=True) for line in _unknown(name, each, features)]:
+        raise ConfigError(problems)
+    usual = _deviations([alerts], features) if any(map(_is_given, asked)) else None
     return AlertRules(
-        overrides=tuple(Override(each.keys, each.level_factor, each.mute) for each in alerts.overrides),
+        overrides=tuple(
+            Override(
+                each.keys,
+                each.level_factor,
+                each.mute,
+                _deviations([alerts, each], features) if _is_given(each) else None,
+            )
+            for each in alerts.overrides
+        ),
         maintenance=tuple(_maintenance(each) for each in alerts.maintenance),
-        deviations=_deviations(alerts, features),
+        deviations=usual,
     )
 
 
-def _deviations(alerts: AlertSettings, features: tuple[str, ...]) -> Deviations | None:
-    by_setting: dict[str, Mapping[str, float]] = {
-        "direction": {name: SIGNS[side] for name, side in alerts.direction.items()},
-        "min_deviation": alerts.min_deviation,
-        "min_relative_deviation": alerts.min_relative_deviation,
+def _by_setting(of: DeviationSettings) -> dict[str, Mapping[str, float]]:
+    return {
+        "direction": {name: SIGNS[side] for name, side in of.direction.items()},
+        "min_deviation": of.min_deviation,
+        "min_relative_deviation": of.min_relative_deviation,
     }
-    problems = [
-        f"alerts.{setting}: {name!r} is no feature of the bundle: {', '.join(features)}"
-        for setting, given in by_setting.items()
+
+
+def _is_given(of: DeviationSettings) -> bool:
+    return any(_by_setting(of).values())
+
+
+def _unknown(section: str, of: DeviationSettings, features: tuple[str, ...]) -> list[str]:
+    """Return a line for each name that is no feature."""
+    return [
+        f"{section}.{setting}: {name!r} is no feature of the bundle: {', '.join(features)}"
+        for setting, given in _by_setting(of).items()
         for name in sorted(set(given) - set(features))
     ]
-    if problems:
-        raise ConfigError(problems)
-    if not any(by_setting.values()):
-        return None
-    signs, least, relative = (_by_feature(given, features) for given in by_setting.values())
+
+
+def _deviations(of: Sequence[DeviationSettings], features: tuple[str, ...]) -> Deviations:
+    """Return what matters; later ones overrule earlier ones feature by feature."""
+    merged: dict[str, dict[str, float]] = {}
+    for each in of:
+        for setting, given in _by_setting(each).items():
+            merged.setdefault(setting, {}).update(given)
+    signs, least, relative = (_by_feature(given, features) for given in merged.values())
     return Deviations(signs, least, relative)
 
 

@@ -127,6 +127,39 @@ def test_direction_and_size_decide_what_is_heard() -> None:
     assert opened(ruled(min_deviation={"temp": 50})) == []
 
 
+def test_a_pattern_has_deviations_of_its_own() -> None:
+    """What an override says of a feature counts for its keys only, stricter or looser; of the rest it says nothing."""
+    fussy = {"keys": "*-1", "min_deviation": {"temp": 50}}
+    assert opened(ruled(overrides=[fussy])) == ["machine-2"]
+    lifted = {"keys": "*-1", "direction": {"temp": "both"}}
+    assert opened(ruled(direction={"temp": "below"}, overrides=[lifted])) == ["machine-1"]
+    assert opened(ruled(direction={"temp": "below"}, overrides=[{"keys": "*-1", "min_deviation": {"temp": 1}}])) == []
+    first = [{"keys": "machine-1"}, fussy]
+    assert opened(ruled(overrides=first)) == ["machine-1", "machine-2"]
+
+
+def test_deviations_of_a_pattern_are_merged_feature_by_feature() -> None:
+    """An override changes what it names and nothing else."""
+    of = {"direction": {"load": "below"}, "min_deviation": {"temp": 2.0}}
+    rules = build_alert_rules(
+        settings(
+            alerts=of | {"overrides": [{"keys": "a", "min_deviation": {"load": 3.0}}, {"keys": "b", "mute": True}]}
+        ),
+        FEATURES,
+    )
+    one, other = (each.deviations for each in rules.overrides)
+    assert one is not None
+    assert (one.signs.tolist(), one.least.tolist()) == ([0.0, -1.0], [2.0, 3.0])
+    assert other is None
+
+
+def test_unknown_features_of_a_pattern_are_named_with_their_place() -> None:
+    """Among many tables one has to know which."""
+    alerts = {"overrides": [{"keys": "a"}, {"keys": "b", "direction": {"tmep": "above"}}]}
+    with pytest.raises(ConfigError, match=r"^alerts.overrides.1.direction: 'tmep' is no feature of the bundle"):
+        build_alert_rules(settings(alerts=alerts), FEATURES)
+
+
 def test_rules_hold_after_a_restart() -> None:
     """Keys that come back from the store are matched again, and an evicted key's slot forgets whose it was."""
     alerts = {"overrides": [{"keys": "machine-2", "mute": True}]}
