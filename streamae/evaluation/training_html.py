@@ -20,6 +20,7 @@ from streamae.model.injection import FORMS
 from streamae.model.portrait import Example, LatentMap, Portrait, portray
 from streamae.model.search import Candidate
 from streamae.model.training import Training
+from streamae.model.training_checks import RIVALS
 
 MOST_FEATURES = 60  # in the table of errors, worst first
 SMALL_WIDTH, SMALL_HEIGHT = 320, 120
@@ -75,7 +76,7 @@ def _losses(training: Training) -> str:
 def _rivals(kind: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return the network's error beside that of the closed form, for each head that both were measured on."""
     rows = []
-    for head, rival in (("reconstruction", "pca"), ("forecast", "ridge")):
+    for rival, head in RIVALS:
         ours, theirs = metrics.get(f"{head}_error"), metrics.get(f"{rival}_{head}_error")
         if ours is not None and theirs is not None:
             better = kind if ours <= theirs else rival

@@ -16,9 +16,14 @@ from streamae.batches import Floats
 from streamae.model.architecture import BASELINES, Architecture, Kind
 from streamae.model.baselines import baseline, usual_components
 
+RIVALS: tuple[tuple[Kind, str], ...] = (  # and the head that they are compared by
+    ("pca", "reconstruction"),
+    ("nearest_windows", "reconstruction"),
+    ("ridge", "forecast"),
+)
 CHECKED_WINDOWS = 256
 COMPARED_WINDOWS = 2_048  # that closed forms are fitted to
-MAX_INPUTS = 1_536  # of a closed form; more take longer than the comparison is worth
+MAX_INPUTS = 1_536  # of a system of equations; more take longer than the comparison is worth
 SPIKE, SHIFT = 4.0, 3.0  # in standard deviations
 COPIES = 0.5  # share of an injected change in the reconstruction; below, the network has a mind of its own
 AS_WELL = 0.9  # of the share of normal variation in the reconstruction
@@ -47,7 +52,7 @@ def check_network(network: nn.Module, of: Architecture, fit: Floats, validation:
     found = [check_copying(network, z, of.recent_steps)]
     if of.kind not in BASELINES:
         learnt = torch.from_numpy(_thinned(fit, COMPARED_WINDOWS))
-        found += [_compare(network, of, kind, learnt, z) for kind in ("pca", "ridge")]
+        found += [_compare(network, of, kind, head, learnt, z) for kind, head in RIVALS]
     metrics = {name: value for one in found for name, value in one.metrics.items()}
     return Findings(metrics, tuple(warning for one in found for warning in one.warnings))
 
@@ -115,14 +120,16 @@ def _heads(network: nn.Module, z: Tensor, recent_steps: int) -> tuple[Tensor | N
     return found
 
 
-def _compare(network: nn.Module, of: Architecture, kind: Kind, fit: Tensor, z: Tensor) -> Findings:
+def _compare(network: nn.Module, of: Architecture, kind: Kind, what: str, fit: Tensor, z: Tensor) -> Findings:
     """Fit a closed form and compare its error on the rows that are scored with that of the network's same head."""
     components = usual_components(kind, 0, len(fit), of.window_size, of.features)
-    if of.features * (components if kind == "ridge" else of.window_size) > MAX_INPUTS:
-        return Findings()
+    inputs = of.features * {"pca": of.window_size, "ridge": components, "nearest_windows": 0}[kind]
+    if inputs > MAX_INPUTS:
+        text = f"not compared with {kind}, which would have {inputs:,} inputs, more than {MAX_INPUTS:,}"
+        return Findings(warnings=(text,))
     other = baseline(Architecture(kind, of.window_size, of.features, 1, 1, of.recent_steps, 0, components))
     other.fit(fit)
-    which, what = (1, "forecast") if kind == "ridge" else (0, "reconstruction")
+    which = ("reconstruction", "forecast").index(what)
     ours, theirs = (_heads(one, z, of.recent_steps)[which] for one in (network, other))
     assert ours is not None
     assert theirs is not None

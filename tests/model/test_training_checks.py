@@ -94,15 +94,27 @@ def test_principal_components_that_are_better_are_named() -> None:
     assert found.metrics["pca_reconstruction_error"] < found.metrics["reconstruction_error"]
 
 
+def test_training_windows_that_are_better_are_named() -> None:
+    """Of few shapes that come again and again a memory knows more than a network that says the mean."""
+    shapes = np.random.default_rng(5).normal(size=(6, 12, 3)).astype(np.float32)
+    again = shapes[np.random.default_rng(6).integers(6, size=400)]
+    found = check_network(Copy(0.0), architecture(), again, again[:100])
+    assert any("reconstruction of nearest_windows" in text for text in found.warnings)
+    assert found.metrics["nearest_windows_reconstruction_error"] == 0.0
+
+
 def test_time_is_bounded() -> None:
-    """Neither many windows nor wide ones make the checks long: they look at few, and skip closed forms that are slow."""
+    """Neither many windows nor wide ones make the checks long: they look at few, and say which closed forms are too slow."""
     network = Copy(1.0)
     many = np.resize(windows(), (3 * COMPARED_WINDOWS, 12, 3))
     check_network(network, architecture(), many, many)
     assert max(shape[0] for shape in network.shapes) <= 256
     wide = np.zeros((9, 100, 300), dtype=np.float32)
     of = architecture(window_size=100, features=300)
-    assert "pca_reconstruction_error" not in check_network(network, of, wide, wide).metrics
+    found = check_network(network, of, wide, wide)
+    assert "pca_reconstruction_error" not in found.metrics
+    assert "not compared with pca, which would have 30,000 inputs, more than 1,536" in found.warnings
+    assert "nearest_windows_reconstruction_error" in found.metrics
 
 
 def test_a_training_that_learns_to_copy_says_so() -> None:
