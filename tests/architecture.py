@@ -66,7 +66,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "streamae.evaluation.live_scores": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # same
     "streamae.evaluation.detectors": (*FOUNDATION, "streamae.config"),  # they are changes to settings
     "streamae.evaluation.jobs": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # trains and scores
-    "streamae.evaluation.backtest": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
+    "streamae.evaluation.backtest": (
+        *EVERYTHING_BELOW,
+        "streamae.evaluation",
+        "streamae.config",
+        "streamae.config_alerts",
+    ),
     "streamae.evaluation.bootstrap": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
     "streamae.evaluation.own_history": (*EVERYTHING_BELOW, "streamae.config"),  # settings say how files are read
     "streamae.evaluation.evaluate": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),

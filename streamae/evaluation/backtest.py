@@ -18,6 +18,7 @@ import numpy as np
 
 from streamae.batches import ChangeKind, Series, Status
 from streamae.config import Settings
+from streamae.config_alerts import AlertSettings
 from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT
 from streamae.core.thresholds.budget import rate_per_week
@@ -98,6 +99,7 @@ class History:
         knob: name of the rule's level.
         levels: what others would bring; empty where the rule has none.
         rules: what the other rules would bring as they are set.
+        unruled: what would come without the operator's rules of [alerts], where there are any.
         truth: alarms against labels, if that was asked for.
     """
 
@@ -109,6 +111,7 @@ class History:
     knob: str
     levels: Sequence[Level]
     rules: Sequence[Level]
+    unruled: Level | None
     truth: EventReport | None
 
     @property
@@ -164,6 +167,7 @@ def backtest(
         KNOBS.get(settings.threshold.rule, ""),
         levels(settings, bundle, live, series),
         other_rules(settings, bundle, live, series),
+        without_alert_rules(settings, bundle, live, series),
         _truth(series, live) if has_labels else None,
     )
     out.mkdir(parents=True, exist_ok=True)
@@ -208,6 +212,14 @@ def other_rules(settings: Settings, bundle: Bundle, live: LiveRun, series: Seque
             continue
         found.append(_judged_again(tried, bundle, live, series, is_set=False))
     return found
+
+
+def without_alert_rules(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> Level | None:
+    """Judge the recorded scores again without [alerts]: what is muted, in maintenance or too small would be heard."""
+    if settings.alerts == AlertSettings():
+        return None
+    unruled = with_budget_solved(settings, bundle).model_copy(update={"alerts": AlertSettings()})
+    return _judged_again(unruled, bundle, live, series, is_set=False)
 
 
 def _with_threshold(settings: Settings, **changes: object) -> Settings:
@@ -289,6 +301,8 @@ def text(history: History) -> str:
     lines += [
         _row(f"{one.value:.3g}", one, history.days) + ("  as set" if one.is_set else "") for one in history.levels
     ]
+    if history.unruled is not None:
+        lines.append(_row("without the rules of [alerts]", history.unruled, history.days))
     if history.rules:
         lines.append("other rules, as they are set")
     lines += [_row(f"{one.rule}, {KNOBS[one.rule]} {one.value:.3g}", one, history.days) for one in history.rules]

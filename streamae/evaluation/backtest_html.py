@@ -36,6 +36,7 @@ def write_backtest(path: Path, history: History, subtitle: str) -> None:
         knob=history.knob,
         levels=[_level(one, history.days) for one in history.levels],
         rules=[_level(one, history.days) for one in history.rules],
+        unruled=_level(history.unruled, history.days) if history.unruled else None,
         keys=[_key(history.series[i], history.live.rows[i], by_key) for i in order[:MOST_KEYS]],
         alerts=[
             {

@@ -82,6 +82,20 @@ def test_other_levels_are_judged_on_the_same_scores(folder: Path) -> None:
     assert [int(line[1]) for line in table if line[-1] == "set"] == [published]
 
 
+def test_what_rules_of_the_operator_keep_quiet_is_told(folder: Path) -> None:
+    """Muting all keys leaves no alert, and says how many there would be; without such rules there is nothing to say."""
+    plain = run(folder)
+    assert "[alerts]" not in plain
+    published = len(listed(folder, "alerts.csv"))
+    muted = AlertSettings.model_validate({"overrides": [{"keys": "*", "mute": True}]})
+    printed = run(folder, SETTINGS.model_copy(update={"alerts": muted}))
+    assert listed(folder, "alerts.csv") == []
+    (line,) = (line for line in printed.splitlines() if line.startswith("without the rules of [alerts]"))
+    assert int(line.split()[5]) == published > 0
+    report = (folder / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"it would be {published} alerts" in report
+
+
 def other_rules(printed: str) -> dict[str, list[str]]:
     """Return the cells behind each other rule in the summary, by name."""
     rows = re.findall(r"^(\w+), \w+ \S+ +(\d.*)$", printed, re.MULTILINE)
