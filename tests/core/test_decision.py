@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamae.batches import ScoreBatch, Status, VerdictBatch, WindowBatch
 from streamae.core.decision import Decision
 from streamae.core.moments import MAX_WEIGHT, PRIOR_COUNT
 from streamae.core.thresholds.rolling import (
+    EARLY_SCORES,
     SD_FLOOR,
     Learning,
     Limit,
@@ -165,8 +166,10 @@ class Key:
         forgetting = 1.0 - 2.0 ** (-elapsed_ms / LEARNING.half_life_ms)
         weight = min(max(forgetting, 1.0 / (self.count + 1 + PRIOR_COUNT)), MAX_WEIGHT)
         step = max(-3.0 * sd, min(3.0 * sd, self.smoothed - self.mean))
-        self.mean += weight * step
+        offset, self.mean = self.quantile - self.mean, self.mean + weight * step
         self.variance = (1.0 - weight) * (self.variance + weight * step**2)
+        if self.count < EARLY_SCORES:  # the tail keeps its place in sd of the key
+            self.quantile = self.mean + offset / sd * max(math.sqrt(self.variance), SD_FLOOR * max(self.mean, 1.0))
         self.quantile += 0.25 * sd * (0.95 if self.smoothed > self.quantile else -0.05)
         self.count, self.newest_ms = self.count + 1, end_ms
 
@@ -177,6 +180,7 @@ LIMITS: dict[str, Limit] = {"sigma": LIMIT, "static": StaticLimit(2.0), "quantil
 @pytest.mark.parametrize("name", LIMITS)
 @quick
 @given(judged_streams(), CUTS)
+@example([Judged(0, START_MS + i * MINUTE_MS, 1.0 + i % 7, i == 0) for i in range(99)], [50])  # beyond its warm-up
 def test_verdicts_equal_a_loop_over_scores(name: str, stream: list[Judged], cuts: list[int]) -> None:
     """Smoothing, thresholds, warm-up and learning agree with one key and one score at a time."""
     found = judge_cut(make(LIMITS[name]), stream, cuts)
