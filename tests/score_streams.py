@@ -14,7 +14,7 @@ from streamae.core.thresholds.block_maxima import BlockMaximaRule
 from streamae.core.thresholds.conformal import ConformalRule
 from streamae.core.thresholds.peaks import PeaksRule
 from streamae.core.thresholds.robust import MadRule
-from streamae.core.thresholds.rolling import Learning, QuantileLimit, RollingRule, SigmaLimit
+from streamae.core.thresholds.rolling import Learning, QuantileLimit, RollingRule, SigmaLimit, StaticLimit
 from streamae.core.thresholds.rule import ThresholdRule
 from tests.core_batches import START_MS, cleared, window_batch
 
@@ -26,12 +26,16 @@ LEARNING = Learning(
 RULES: dict[str, ThresholdRule] = {
     "sigma": RollingRule(SigmaLimit(8.0), LEARNING),
     "quantile": RollingRule(QuantileLimit(1.5), LEARNING),
+    "static": RollingRule(StaticLimit(3.0), LEARNING),
     "block_maxima": BlockMaximaRule(3.0),
     "mad": MadRule(8.0, LEARNING),
     "pot": PeaksRule(1e-4, LEARNING),
     "dspot": PeaksRule(1e-4, LEARNING, is_drifting=True),
     "conformal": ConformalRule(1e-3, 1.5, LEARNING),
 }
+# Not `static`: its one number for all keys follows no level, so where a test is about keys of another or of a moving
+# level it is left out.
+FOLLOWING: dict[str, ThresholdRule] = {name: rule for name, rule in RULES.items() if name != "static"}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from streamae.core.decision import Decision
 from streamae.core.thresholds.prior import initial_state
 from streamae.core.thresholds.rule import ThresholdRule, Wave
 from tests.core_batches import every_slot, quick, state_of
-from tests.score_streams import RULES, STEP_MS, Scores, column, decision_of, history, judged, quiet
+from tests.score_streams import FOLLOWING, RULES, STEP_MS, Scores, column, decision_of, history, judged, quiet
 
 each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+each_following_rule = pytest.mark.parametrize("rule", FOLLOWING.values(), ids=FOLLOWING)  # `static` knows one level
 COLUMNS = VerdictBatch.__slots__
 F32 = np.float32
 
@@ -90,6 +91,23 @@ def test_a_key_is_the_same_alone_and_in_company(rule: ThresholdRule) -> None:
 
 
 @each_rule
+@pytest.mark.parametrize("rows", [[0], [5, 300], list(range(250, 260))], ids=["first", "twice", "ten"])
+def test_a_score_out_of_all_bounds_stays_with_its_key_and_finite(rule: ThresholdRule, rows: list[int]) -> None:
+    """A score of 1e30 leaves every figure of its key finite, then and later, and those of other keys as they were."""
+    scores = lively(600, 3, 16)
+    wild = Scores(scores.channels.copy(), scores.forecasts.copy(), scores.is_first)
+    wild.channels[rows, 1], wild.forecasts[rows, 1] = 1e30, 1e30
+    expected, decision = exact(judged(decision_of(rule, 3), scores), 3), decision_of(rule, 3)
+    found = exact(judged(decision, wild), 3)
+    for name in COLUMNS:
+        assert np.array_equal(found[name][:, [0, 2]], expected[name][:, [0, 2]]), name
+        assert np.isfinite(found[name][64:]).all(), name
+    for name, field in decision.columns.fields.items():
+        if np.isfinite(field.initial).all():  # empty places are infinite
+            assert np.isfinite(decision.columns[name]).all(), name
+
+
+@each_rule
 def test_judging_changes_nothing(rule: ThresholdRule) -> None:
     """Only learning touches the state."""
     decision = decision_of(rule)
@@ -114,7 +132,7 @@ def same_judgement(rule: ThresholdRule, decision: Decision, wave: Wave) -> bool:
     return bool((first.scores == second.scores).all() and (first.thresholds == second.thresholds).all())
 
 
-@each_rule
+@each_following_rule
 @pytest.mark.parametrize("level", [0.0, 1.0, 1e4])
 def test_constant_scores_are_quiet(rule: ThresholdRule, level: float) -> None:
     """A key whose score never moves is never anomalous, and stays finite."""
@@ -164,7 +182,7 @@ ADOPTED_WITHIN = {
     "pot": 3_000,
     "dspot": 3_000,
     "conformal": 1_000,
-}  # windows, at a half-life of 500
+}  # windows, at a half-life of 500; `static` never does
 
 
 @pytest.mark.parametrize("name", ADOPTED_WITHIN)

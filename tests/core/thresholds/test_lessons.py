@@ -8,14 +8,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from streamae.batches import KeyState, Status
 from streamae.core.thresholds.rule import ThresholdRule
-from tests.score_streams import CHANNELS, RULES, Scores, column, decision_of, history, judged, quiet
+from tests.score_streams import CHANNELS, FOLLOWING, RULES, Scores, column, decision_of, history, judged, quiet
 
 each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+each_following_rule = pytest.mark.parametrize("rule", FOLLOWING.values(), ids=FOLLOWING)  # `static` knows one level
 KEYS = 8
 IDLE = slice(200, 800)
 MOVED = {  # of the logarithm of the threshold, by an anomaly of a hundred times: most in one window, most in all
     "sigma": (0.01, 0.2),
     "quantile": (0.05, 0.5),
+    "static": (1e-9, 1e-9),  # never moves
     "block_maxima": (0.35, 0.5),  # an alarm that is over raises it, once
     "mad": (0.01, 0.2),
     "pot": (0.35, 0.6),  # a tail of few excesses moves as much without any anomaly
@@ -25,6 +27,7 @@ MOVED = {  # of the logarithm of the threshold, by an anomaly of a hundred times
 DAYS, DAY, HOUR = 5, 1_440, 60  # windows
 TOLD_AFTER_TWO_DAYS = {  # least and most share of the daily peaks of one hour, at five times the usual
     "sigma": (0.9, 1.0),
+    "static": (1.0, 1.0),
     "quantile": (0.0, 0.05),  # an hour of a day is far more than its tail of one in a thousand
     "block_maxima": (0.9, 1.0),
     "mad": (0.9, 1.0),
@@ -64,7 +67,7 @@ def test_a_second_anomaly_soon_after_the_first_is_seen(rule: ThresholdRule, late
     assert found[second]
 
 
-@each_rule
+@each_following_rule
 def test_the_first_exceedance_does_not_freeze_the_threshold(rule: ThresholdRule) -> None:
     """After an anomaly the key goes on to learn, and a slow change of its level never alarms."""
     scores = quiet(4_000, 1, seed=6).loud([500], 100.0)
@@ -101,7 +104,7 @@ def test_a_daily_peak_is_told_first_and_then_as_often_as_is_stated(name: str) ->
     assert least <= told[2:].mean() <= most
 
 
-@each_rule
+@each_following_rule
 @pytest.mark.parametrize("high", [1.0, 1_000.0])
 def test_a_score_of_two_values_is_usual(rule: ThresholdRule, high: float) -> None:
     """A score that is zero or one value is finite and quiet, and thirty times the value is found."""
@@ -129,7 +132,7 @@ def test_features_without_a_spread_neither_alarm_nor_hide(rule: ThresholdRule) -
     assert found[1_500:1_505].any(axis=0).all()
 
 
-@each_rule
+@each_following_rule
 @pytest.mark.parametrize("rows", [8, 64])
 def test_the_worst_of_many_rows_is_held_against_the_worst_of_as_many(rule: ThresholdRule, rows: int) -> None:
     """Longer windows whose worst row counts have higher scores, not more alarms, for old keys and for new ones."""

@@ -74,6 +74,15 @@ def test_the_documentation_says_the_same() -> None:
         assert f"| `{name}` | {small:,} | {large:,} |" in text
 
 
+def test_a_fixed_threshold_adopts_nothing() -> None:
+    """`static` tells a new level for as long as it lasts, as docs/detection.md warns, and no quiet key beside it."""
+    scores = quiet(AT + 3_000, 2, 17).loud(slice(AT, None), FACTORS[0])
+    alarms = decision_of(RULES["static"], 2).judge(*batch(scores)).statuses.reshape(-1, 2) == Status.ANOMALOUS
+    assert alarms[-1_000:, 0].mean() > 0.98
+    assert not alarms[:AT].any()
+    assert not alarms[:, 1].any()
+
+
 @pytest.mark.parametrize("name", ["sigma", "mad", "block_maxima"])
 def test_a_shift_that_is_taken_back_is_over(name: str) -> None:
     """A key that returns to its old level is quiet: what was usual before is nowhere near the new threshold."""
