@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamae.batches import Series
+from streamae.batches import Doubles, Series
 from streamae.config import Settings
 from streamae.errors import DataError, ExitCode, FatalError
 from streamae.evaluation.detectors import split
@@ -87,12 +87,14 @@ class AnchorJob:
         detector: a network, as for `streamae evaluate`.
         seed: of the training.
         settings: that the detector changes.
+        is_centred: lay each score on the middle row of its window, which no live detector can.
     """
 
     anchor: Anchor
     detector: str
     seed: int
     settings: Settings
+    is_centred: bool = False
 
     @property
     def title(self) -> str:
@@ -103,7 +105,8 @@ class AnchorJob:
     def fingerprint(self) -> str:
         """Digest of all that the figure depends on: settings, data, slice, and the code that makes it."""
         anchor = self.anchor
-        facts = (self.evaluation.fingerprint(self.detector), anchor.start, anchor.rows, anchor.train_rows)
+        place = (anchor.start, anchor.rows, anchor.train_rows, self.is_centred)
+        facts = (self.evaluation.fingerprint(self.detector), *place)
         return hashlib.sha256(repr(facts).encode() + Path(__file__).read_bytes()).hexdigest()
 
     @property
@@ -167,7 +170,20 @@ def reached(job: AnchorJob) -> float:
     bundle = train([_rows(whole, slice(0, anchor.train_rows))], train_options(settings))
     scores = score_live([whole], bundle, settings).rows[0].scores
     known = np.where(np.isnan(scores), np.nanmin(scores), scores)
+    if job.is_centred:
+        known = centred(known, bundle.architecture.window_size)
     return vus_pr(labels, known, period(whole.values[:, 0]))
+
+
+def centred(scores: Doubles, window_size: int) -> Doubles:
+    """Return scores (N,) of windows that end at each row, moved to the middle of them; the last rows get the lowest.
+
+    Example:
+        >>> centred(np.array([0.0, 0.0, 0.0, 7.0, 1.0]), 3).tolist()
+        [0.0, 0.0, 7.0, 1.0, 0.0]
+    """
+    ahead = window_size // 2
+    return np.concatenate([scores[ahead:], np.full(ahead, scores.min())])[: len(scores)]
 
 
 def _rows(series: Series, rows: slice) -> Series:
@@ -199,6 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("suite", type=Path, help=f"folder with MANIFEST.csv and {ANCHORS}")
     parser.add_argument("--detectors", default="default,pca", help="networks, as for `streamae evaluate` (%(default)s)")
     parser.add_argument("--groups", default="", help="only these (all)")
+    parser.add_argument(
+        "--centred",
+        action="store_true",
+        help="lay scores on the middle of their windows, as published methods do that see a window whole: what it costs to be live",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes of one core (%(default)s)")
     options = parser.parse_args(arguments)
     detectors = options.detectors.split(",")
@@ -206,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         split(name)
     chosen = set(options.groups.split(",")) - {""}
     anchors = [anchor for anchor in read_anchors(options.suite) if not chosen or anchor.entry.group in chosen]
-    jobs = [AnchorJob(anchor, name, 0, Settings()) for name in detectors for anchor in anchors]
+    jobs = [AnchorJob(anchor, name, 0, Settings(), options.centred) for name in detectors for anchor in anchors]
     found: dict[str, AnchorResult] = {}
     for one in perform(jobs, options.jobs):
         found[one.job.title] = one

@@ -31,6 +31,14 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
     "pca_row": {"kind": "pca_row"},
     "ridge": {"kind": "ridge"},
     "nearest_windows": {"kind": "nearest_windows"},
+    # The same as it is usually published: distance of whole windows, long enough for most periods.
+    "knn": {
+        "kind": "nearest_windows",
+        "window_size": 64,
+        "recent_steps": 64,
+        "whitening": "overall",
+        "memory_windows": 0,
+    },
     "zscore": {"kind": "zscore"},
     # The textbook's too: rows by themselves, the forest's own score and nothing beside.
     "iforest": {"kind": "iforest", "recent_steps": 1, "whitening": "overall", "memory_windows": 0},

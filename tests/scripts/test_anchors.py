@@ -81,6 +81,17 @@ def test_all_rows_of_the_slice_are_judged(tmp_path: Path, monkeypatch: pytest.Mo
     assert figure == pytest.approx(vus_pr(labels, scores, period(values[:, 0])))
 
 
+def test_scores_may_be_laid_where_only_hindsight_can(tmp_path: Path) -> None:
+    """On the middle row of their windows, half a window earlier; it is another figure, and kept as another one."""
+    write_suite(tmp_path, *LINES)
+    (anchor,) = anchors.read_anchors(tmp_path)
+    live = anchors.AnchorJob(anchor, "zscore", 0, Settings())
+    ahead = dataclasses.replace(live, is_centred=True)
+    assert anchors.centred(np.arange(10.0), 4).tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 0, 0]
+    assert anchors.reached(ahead) < anchors.reached(live)  # a score of single rows comes too early then
+    assert ahead.fingerprint != live.fingerprint
+
+
 def test_the_table_puts_the_best_published_beside_ours(tmp_path: Path) -> None:
     """Means over the group's series; methods that are not published for all of them are left out."""
     write_suite(tmp_path, *LINES, "smd,b,y,0,500,300,exact,PCA,0.25")

@@ -54,7 +54,7 @@ class PeaksRule:
         return "dspot" if self.is_drifting else "pot"
 
     def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
-        """Return six numbers and the ring; a new key starts at the level of the calibration."""
+        """Return seven numbers and the ring; a new key starts at the level of the calibration."""
         mean, sd = self.learning.prior_mean, max(self.learning.prior_sd, SD_FLOOR)
         moving = "drift_" if self.is_drifting else ""
         return {

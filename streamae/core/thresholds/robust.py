@@ -22,15 +22,16 @@ from streamae.core.thresholds.rule import Judgement, Wave, mean_state
 
 CONSISTENCY = 1.4826  # sigma of a normal distribution over its MAD
 FREE_SCORES = 8  # the first ones of a key count in full: it may be far from where new keys start
-GAIN = 2.0  # step in MADs: for normal scores 1 / density at the median is 1.86 MAD
+GAIN = 2.0  # MADs a comparison, up or down: of normal scores half of 1 / density at the median is 1.86 MAD
 
 
 @dataclass(frozen=True, slots=True)
 class MadRule:
     """threshold = median + k 1.4826 MAD of the smoothed score.
 
-    Each score moves the median by +-w 2 MAD, and the MAD by +-w 2 MAD towards |score - median|, w as in
-    `core.moments.weight`: large while a key is new, then forgetting with the half-life.
+    Each score moves the median by +-w 2 MAD, and the MAD by +-w MAD towards |score - median|, w as in
+    `core.moments.weight`: large while a key is new, then forgetting with the half-life. The first 8 scores of a key
+    move both by w times the whole difference.
 
     Reference:
         Robbins & Monro 1951, "A stochastic approximation method", for the root of P(x <= m) = 1/2; Rousseeuw & Croux
