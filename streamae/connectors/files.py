@@ -40,13 +40,18 @@ class DataFile:
         key_field: str | None = None,
         time_field: str | None = None,
         category_fields: Sequence[str] = (),
+        time_unit: str = "auto",
     ) -> None:
         """Read `path`; the fields are literal column names (a backslash before a dot is ignored, as in the codec).
+
+        Args:
+            path, key_field, time_field, category_fields: as for `read_series`, one file.
+            time_unit: of times that are numbers, see `read_times`.
 
         Raises:
             DataError: not readable as the table its suffix promises, or a column is missing or stands twice.
         """
-        self.path = path
+        self.path, self._time_unit = path, time_unit
         texts = [field.replace("\\.", ".") for field in (key_field, *category_fields) if field is not None]
         self._table = _read_csv(path, texts) if _suffix(path) != ".parquet" else _read_parquet(path)
         self.names: tuple[str, ...] = tuple(self._table.column_names)
@@ -61,6 +66,11 @@ class DataFile:
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether a column holds the event time."""
+        return self._time_field is not None
 
     def value_names(self, fields: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the value columns: `fields`, or all numeric ones but key, time, label and categories, as in the file."""
@@ -110,7 +120,7 @@ class DataFile:
             cells = column.to_pylist()
             if not all(type(cell) in {int, float, str} for cell in cells):
                 raise DataError(f"{self.path}: column {name!r} is {column.type}, not a time")
-            times = read_times(cells, "auto")
+            times = read_times(cells, self._time_unit)
         bad = np.flatnonzero((times < EARLIEST_MS) | (times > LATEST_MS))
         if len(bad):
             raise DataError(f"{self.path}: column {name!r}, row {bad[0] + 1}: not a time (ISO 8601, or s, ms, us, ns)")
@@ -208,8 +218,13 @@ def read_series(
     value_fields: Sequence[str] = (),
     category_fields: Sequence[str] = (),
     tell: Callable[[str], None] | None = None,
+    *,
+    time_unit: str = "auto",
+    needs_times: bool = False,
 ) -> list[Series]:
-    """Read files and folders as one series a key, keys in order of appearance, rows in the order of the files.
+    """Read files and folders as one series a key, keys in order of appearance, rows in the order of the file.
+
+    A key's rows from several files follow each other by the first time of each.
 
     Args:
         paths: CSV, CSV.gz or Parquet files, or folders that are searched for them.
@@ -219,6 +234,8 @@ def read_series(
         value_fields: columns of the features, in order; empty = all numeric ones but key, time, label and categories.
         category_fields: columns read as text, see `Series.words`.
         tell: hears of columns that are left out although they look like numbers.
+        time_unit: of times that are numbers, see `read_times`.
+        needs_times: refuse files without a time column.
 
     Raises:
         DataError: nothing found, a file or column cannot be used, or files differ in their value columns.
@@ -229,7 +246,10 @@ def read_series(
     parts: dict[str, list[Series]] = {}
     names: tuple[str, ...] | None = None
     for file_name, path in files:
-        file = DataFile(path, key_field, time_field, category_fields)
+        file = DataFile(path, key_field, time_field, category_fields, time_unit)
+        if needs_times and not file.has_times:
+            there = ", ".join(file.names)
+            raise DataError(f"{path}: no time column: name it with input.time_field; there are {there}")
         if tell is not None and not value_fields:
             for doubt in file.doubts():
                 tell(doubt)
@@ -276,6 +296,7 @@ def _by_key(whole: Series, keys: list[str] | None) -> Iterator[Series]:
 def _joined(parts: list[Series]) -> Series:
     if len(parts) == 1:
         return parts[0]
+    parts = sorted(parts, key=lambda part: int(part.event_times_ms[0]))
     labels = [np.zeros(len(part), dtype=np.bool_) if part.labels is None else part.labels for part in parts]
     has_labels = any(part.labels is not None for part in parts)
     words = [part.words for part in parts if part.words is not None]

@@ -23,11 +23,11 @@ class _Content(msgspec.Struct, frozen=True, array_like=True):
     fingerprint: str
     size: int
     keys: list[bytes]
-    packed: bytes
+    packed: memoryview
 
 
 class LearntKeys(Mapping[bytes, bytes]):
-    """Packed state by key, read-only.
+    """Packed state by key, read-only; takes about as much memory as the file.
 
     Attributes:
         fingerprint: what the state depends on; that of a daemon which is to take it must be equal.
@@ -43,13 +43,13 @@ class LearntKeys(Mapping[bytes, bytes]):
         if len(sizes) > 1:
             raise ValueError(f"states of several sizes: {sorted(sizes)}")
         self.fingerprint = fingerprint
-        self._size, self._packed = sizes.pop(), b"".join(states.values())
+        self._size, self._packed = sizes.pop(), memoryview(b"".join(states.values()))
         self._places = {key: number for number, key in enumerate(states)}
 
     def __getitem__(self, key: bytes) -> bytes:
         """Return the state of a key."""
         start = self._places[key] * self._size
-        return self._packed[start : start + self._size]
+        return bytes(self._packed[start : start + self._size])
 
     def __iter__(self) -> Iterator[bytes]:
         """Keys, in the order they were given."""
@@ -66,6 +66,7 @@ class LearntKeys(Mapping[bytes, bytes]):
             DataError: it cannot be written.
         """
         content = msgspec.msgpack.encode(_Content(self.fingerprint, self._size, list(self), self._packed))
+        check_place(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -80,7 +81,7 @@ class LearntKeys(Mapping[bytes, bytes]):
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise DataError(f"{path}: cannot be written: {error}") from error
+            raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
     @classmethod
     def read(cls, path: Path) -> LearntKeys:
@@ -95,9 +96,25 @@ class LearntKeys(Mapping[bytes, bytes]):
             raise DataError(f"{path}: cannot be read: {error.strerror}") from error
         if not data.startswith(MAGIC):
             raise DataError(f"{path}: was not written by this version of streamae bootstrap: write it again")
-        digest, content = data[len(MAGIC) : len(MAGIC) + DIGEST_BYTES], data[len(MAGIC) + DIGEST_BYTES :]
+        view = memoryview(data)[len(MAGIC) :]
+        digest, content = view[:DIGEST_BYTES], view[DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest:
             raise DataError(f"{path}: is damaged (checksum differs): write it again")
         found = msgspec.msgpack.decode(content, type=_Content)
-        rows = [found.packed[start : start + found.size] for start in range(0, len(found.packed), max(found.size, 1))]
-        return cls(found.fingerprint, dict(zip(found.keys, rows, strict=True)))
+        learnt = cls(found.fingerprint, {})
+        learnt._size, learnt._packed = found.size, found.packed  # a view into `data`: nothing is held twice
+        learnt._places = {key: number for number, key in enumerate(found.keys)}
+        return learnt
+
+
+def check_place(path: Path) -> None:
+    """Tell before the work whether a file can be written there.
+
+    Raises:
+        DataError: a folder stands there, or what should be its folder is none.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder: name a file")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise DataError(f"{path}: cannot be written: {parent} is no folder")

@@ -139,6 +139,12 @@ class RowGrid:
         self.columns["counts"][slots] = 0
         return rows
 
+    def forget_open(self, slots: Slots) -> None:
+        """Let the open bucket of each slot hold nothing: what is known of these keys goes on without their last rows."""
+        if self.grid_ms is not None:
+            self.columns["sums"][slots] = 0.0
+            self.columns["counts"][slots] = 0
+
     @staticmethod
     def _strays(order: Ints, late: Flags, duplicate: Flags) -> Strays:
         found = late | duplicate

@@ -166,8 +166,9 @@ class KeyRules:
 
     def _number(self, override: int, concerns: tuple[bool, ...]) -> int:
         """Return the number of a profile; a new one gets a row in the tables."""
-        found = self._numbers.setdefault((override, concerns), len(self._numbers))
-        if found == len(self._numbers) - 1:
+        count = len(self._numbers)
+        found = self._numbers.setdefault((override, concerns), count)
+        if found == count:
             chosen = [Override("") if each < 0 else self.rules.overrides[each] for each, _ in self._numbers]
             self._factors = np.array([each.level_factor for each in chosen])
             self._muted = np.array([each.is_muted for each in chosen])

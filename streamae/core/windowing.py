@@ -105,6 +105,12 @@ class KeyWindows:
             found.append(self._push_few(rows, chosen, Segments.of(rows.slots[chosen]), found_levels))
         return join(found)
 
+    def restart(self, slots: Slots) -> None:
+        """Begin the window of each slot anew with its next row, as after a gap; levels stay."""
+        self.columns["filled"][slots] = 0
+        self.columns["generation"][slots] += 1
+        self.columns["carried"][slots] = np.nan
+
     def is_starved(self, slots: Slots) -> Flags:
         """Tell which of `slots` (n,) have a full window that is withheld: too much of it was filled in."""
         columns = self.columns

@@ -31,7 +31,7 @@ from streamae.evaluation.replay_progress import ReplayProgress
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import logs
 from streamae.runtime.assembly import build_decision, build_tuning, window_ms, with_budget_solved
-from streamae.runtime.commands import doubt_single_keys
+from streamae.runtime.commands import doubt_order
 
 ALERTS_FILE, KEYS_FILE, REPORT_FILE = "alerts.csv", "keys.csv", "report.html"
 KNOBS = {  # of each rule: its level
@@ -152,8 +152,7 @@ def backtest(
         raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
     bundle = load_bundle(directory)
     series = read_history(settings, data, bundle)
-    if settings.input.key_field is None:
-        doubt_single_keys(series, sys.stderr)
+    doubt_order(series, sys.stderr, has_key_field=settings.input.key_field is not None)
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: there is no column is_anomaly in the data")
     live = score_live(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))

@@ -6,7 +6,9 @@ file, which a daemon gives to keys that it has no state of (`state.bootstrap_fil
 
 from __future__ import annotations
 
+import itertools
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -15,18 +17,22 @@ import numpy as np
 
 from streamae.batches import Series
 from streamae.config import Settings
-from streamae.connectors.learnt_keys import LearntKeys
+from streamae.connectors.learnt_keys import LearntKeys, check_place
 from streamae.connectors.memory_store import MemoryStore
-from streamae.errors import ExitCode
+from streamae.errors import DataError, ExitCode
+from streamae.evaluation.backtest import moment
 from streamae.evaluation.live_scores import prepare
 from streamae.evaluation.own_history import read_history
 from streamae.evaluation.replay import consume_all
 from streamae.evaluation.replay_progress import ReplayProgress
 from streamae.model.bundle import load_bundle
 from streamae.runtime import logs
-from streamae.runtime.commands import doubt_single_keys
+from streamae.runtime.commands import doubt_order
 from streamae.runtime.engine import Engine
+from streamae.runtime.logs import shown
 from streamae.runtime.standing import by_state, standings
+
+NAMED_KEYS = 3  # in the summary, so that one sees whether they are called as in the stream
 
 
 def bootstrap(
@@ -35,6 +41,7 @@ def bootstrap(
     out: Path,
     stream: TextIO | None = None,
     progress: TextIO | None = None,
+    now_ms: int | None = None,
 ) -> ExitCode:
     """Let the keys of a history learn, and write what they know.
 
@@ -44,6 +51,7 @@ def bootstrap(
         out: file to write.
         stream: gets one line about the result; standard output by default.
         progress: standard error by default.
+        now_ms: wall clock, by which rows of the future are refused; None = that of the machine.
 
     Raises:
         BundleError, DataError: the bundle or the data cannot be used, or the file not be written.
@@ -51,36 +59,48 @@ def bootstrap(
     """
     stream, progress = stream or sys.stdout, progress or sys.stderr
     logs.configure("error", stream=progress)
+    check_place(out)
     bundle = load_bundle(settings.model.bundle)
-    series = read_history(settings, data, bundle)
-    if settings.input.key_field is None:
-        doubt_single_keys(series, progress)
-    store = MemoryStore()
-    engine, _ = prepare(series, bundle, settings, store)
+    series = read_history(settings, data, bundle, needs_times=True)
+    _refuse_future(series, settings.input.max_future_ms, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+    doubt_order(series, progress, has_key_field=settings.input.key_field is not None)
+    engine, _ = prepare(series, bundle, settings, MemoryStore())
     consume_all(engine, ReplayProgress(progress, sum(map(len, series))))
-    learnt = LearntKeys(engine.recovery.fingerprint, _states(engine, store))
+    learnt = LearntKeys(engine.recovery.fingerprint, _known(engine))
     learnt.write(out)
     print(f"{out}: {_summary(engine, learnt, series)}, bundle {bundle.version}", file=stream)
     return ExitCode.OK
 
 
-def _states(engine: Engine, store: MemoryStore) -> dict[bytes, bytes]:
-    """Return the packed state of all keys, as if no episode were open: nobody was told of it."""
-    episodes = engine.stages.episodes.columns
-    assert engine.stages.state[-1] is episodes  # so that their part comes last
-    episodes.reset(np.zeros(1, dtype=np.int32))
-    none_open = episodes.export(np.zeros(1, dtype=np.int32))[0].tobytes()
-    return {
-        key: packed[: len(packed) - len(none_open)] + none_open
-        for stored in store.snapshot().values()
-        for bucket in stored.buckets
-        for key, packed in bucket.items()
-    }
+def _refuse_future(series: Sequence[Series], max_future_ms: int, now_ms: int) -> None:
+    """Raise where a row is further ahead than the daemon would let pass: all its live records would be late."""
+    for one in series:
+        row = int(np.argmax(one.event_times_ms))
+        if one.event_times_ms[row] > now_ms + max_future_ms:
+            when = moment(int(one.event_times_ms[row]))
+            raise DataError(
+                f"key {one.key!r}, row {row + 1}: {when} lies in the future: correct the row or leave it out"
+            )
+
+
+def _known(engine: Engine) -> dict[bytes, bytes]:
+    """Return the packed state of all keys, without what the daemon would still have to tell of the history.
+
+    That is an open episode, of which nobody was told; and with a grid the bucket that is not over: its row would be
+    judged when the first live record completes it, and so the window begins anew.
+    """
+    slots, stages = engine.states.table.resident(), engine.stages
+    stages.episodes.columns.reset(slots)
+    if stages.grid.grid_ms is not None:
+        stages.grid.forget_open(slots)
+        stages.windows.restart(slots)
+    return dict(engine.states.pack(slots))
 
 
 def _summary(engine: Engine, learnt: LearntKeys, series: Sequence[Series]) -> str:
     counts = by_state(standings(engine.stages, engine.states))
     kinds = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    last = np.datetime64(max(int(one.event_times_ms.max()) for one in series), "ms")
-    until = f"{np.datetime_as_string(last, unit='s')}Z"
-    return f"{len(learnt)} keys from {sum(map(len, series))} rows until {until} ({kinds})"
+    names = [shown(key) for key in itertools.islice(learnt, NAMED_KEYS)]
+    some = ", ".join([*names, "..."] if len(learnt) > NAMED_KEYS else names)
+    until = moment(max(int(one.event_times_ms.max()) for one in series))
+    return f"{len(learnt)} keys ({some}) from {sum(map(len, series))} rows until {until} ({kinds})"

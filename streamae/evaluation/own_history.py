@@ -13,13 +13,16 @@ from streamae.errors import ConfigError, DataError
 from streamae.model.bundle import Bundle
 
 
-def read_history(settings: Settings, data: Sequence[Path], bundle: Bundle) -> list[Series]:
+def read_history(
+    settings: Settings, data: Sequence[Path], bundle: Bundle, *, needs_times: bool = False
+) -> list[Series]:
     """Read the inputs of the bundle under its own names, whatever the files call them.
 
     Args:
         settings: the input section says how to read the files.
         data: CSV or Parquet files, or folders of them.
         bundle: whose features are wanted.
+        needs_times: refuse files without a time column.
 
     Raises:
         ConfigError: other numbers of fields are named than the bundle has.
@@ -38,7 +41,9 @@ def read_history(settings: Settings, data: Sequence[Path], bundle: Bundle) -> li
         given or [name.replace(".", "\\.") for name in names]
         for given, names in ((of.value_fields, numeric), (settings.features.category_fields, words))
     )
-    found = read_series(data, of.key_field, of.time_field, fields, texts)
+    found = read_series(
+        data, of.key_field, of.time_field, fields, texts, time_unit=of.time_unit, needs_times=needs_times
+    )
     if any(len(one.categories) != len(words) for one in found):
         raise DataError(f"a category field is missing in the data: the bundle has {', '.join(words)}")
     return [replace(one, features=numeric, categories=words) for one in found]

@@ -1,4 +1,4 @@
-"""The report of a training: did it learn, does it know better than closed forms, what does it make of windows.
+"""The report of a training: did it learn, does it know better than simple methods, what does it make of windows.
 
 It takes a finished training and must not know how it was made.
 """
@@ -20,7 +20,7 @@ from streamae.model.injection import FORMS
 from streamae.model.portrait import Example, LatentMap, Portrait, portray
 from streamae.model.search import Candidate
 from streamae.model.training import Training
-from streamae.model.training_checks import RIVALS
+from streamae.model.training_checks import MAX_INPUTS, RIVALS
 
 MOST_FEATURES = 60  # in the table of errors, worst first
 SMALL_WIDTH, SMALL_HEIGHT = 320, 120
@@ -42,6 +42,7 @@ def write_training(path: Path, training: Training) -> None:
         warnings=training.warnings,
         losses=_safe(_losses(training)) if len(training.checks) > 1 else "",
         rivals=_rivals(of.kind, metrics),
+        most_inputs=f"{MAX_INPUTS:,}",
         copied=_copied(metrics),
         compared=WHAT[training.compared],
         forms=[form for form in FORMS if any(form in one.separation for one in training.candidates)],
@@ -74,7 +75,7 @@ def _losses(training: Training) -> str:
 
 
 def _rivals(kind: str, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return the network's error beside that of the closed form, for each head that both were measured on."""
+    """Return the network's error beside that of each simple method, for each head that both were measured on."""
     rows = []
     for rival, head in RIVALS:
         ours, theirs = metrics.get(f"{head}_error"), metrics.get(f"{rival}_{head}_error")

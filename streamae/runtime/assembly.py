@@ -92,6 +92,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
         telemetry.evicted,
         SplitKeyWarning(telemetry),
         edges.read_learnt_keys(settings, state),
+        telemetry.bootstrapped,
     )
     watch = StoreWatch(states.store, telemetry)
     watch()

@@ -64,12 +64,12 @@ def train(
         of.value_fields,
         settings.features.category_fields,
         tell=partial(print, file=progress),
+        time_unit=of.time_unit,
     )
     edges.policies_by_input(
         settings, (*series[0].features, *series[0].categories)
     )  # what `run` would refuse must not cost a training first
-    if of.key_field is None:
-        doubt_single_keys(series, progress)
+    doubt_order(series, progress, has_key_field=of.key_field is not None)
     done = run_training(series, train_options(settings), StreamProgress(progress), begin, tune=tune)
     bundle = done.bundle
     bundle.save(directory)
@@ -83,14 +83,26 @@ def train(
     return ExitCode.OK
 
 
-def doubt_single_keys(series: Sequence[Series], progress: TextIO) -> None:
-    """Warn of files, taken for one key each, whose times do not go on from row to row: several keys look like that."""
+def doubt_order(series: Sequence[Series], progress: TextIO, *, has_key_field: bool) -> None:
+    """Warn of rows that are left out because they are not newer than an earlier row of their key.
+
+    Of files that are taken for one key each, that is what several keys in one look like: each is named.
+    """
+    stale = {}
     for one in series:
         times = one.event_times_ms
-        stale = np.count_nonzero(times[1:] <= np.maximum.accumulate(times)[:-1])
-        if stale:
+        stale[one.key] = int(np.count_nonzero(times[1:] <= np.maximum.accumulate(times)[:-1]))
+    if has_key_field and any(stale.values()):
+        worst = max(stale, key=lambda key: stale[key])
+        rows = (
+            f"{sum(stale.values()):,} of {sum(map(len, series)):,} rows are not newer than an earlier row of their key"
+        )
+        print(f"{rows} and are left out, most of {worst!r}; sort each key's rows by time", file=progress)
+        return
+    for one in series:
+        if stale[one.key]:
             print(
-                f"{one.key}: {stale} of {len(times)} rows are not newer than an earlier row and are left out; "
+                f"{one.key}: {stale[one.key]} of {len(one)} rows are not newer than an earlier row and are left out; "
                 "if the file holds several keys, name their column with --input.key_field",
                 file=progress,
             )

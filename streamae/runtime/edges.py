@@ -147,7 +147,7 @@ def read_learnt_keys(settings: Settings, fingerprint: str) -> LearntKeys | None:
     except DataError as error:
         raise ConfigError([f"state.bootstrap_file: {error}"]) from None
     if found.fingerprint != fingerprint:
-        problem = "keys learnt with another bundle, window setting or kind of threshold rule"
+        problem = "learnt with another bundle, stride, grid, missing-value policy or family of threshold rules"
         raise ConfigError([f"state.bootstrap_file: {path}: {problem}: run `streamae bootstrap` with these settings"])
     get_logger().info("bootstrap_read", keys=len(found), file=str(path))
     return found

@@ -54,6 +54,7 @@ class KeyStates:
         on_evicted: Callable[[int], None],
         on_split: Callable[[bytes, Partition], None],
         learnt: Mapping[bytes, bytes] | None = None,
+        on_learnt: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Join the parts of a key's state.
 
@@ -64,8 +65,9 @@ class KeyStates:
             on_evicted: called with the number of idle keys given up.
             on_split: called with a key seen in a second partition.
             learnt: packed state by key, for keys that are new.
+            on_learnt: called with the number of keys that began with it.
         """
-        self._learnt = learnt or {}
+        self._learnt, self._on_learnt = learnt or {}, on_learnt
         self.table, self.parts, self.store = table, tuple(parts), store
         self._on_evicted, self._on_split = on_evicted, on_split
 
@@ -130,7 +132,7 @@ class KeyStates:
             slots, evicted = self.table.admit(partition, chunk, now_event_ms)
             if len(evicted):
                 self._on_evicted(len(evicted))
-            self._fill(slots, [packed or self._learnt.get(key) for key, packed in zip(chunk, found, strict=True)])
+            self._fill(slots, self._or_learnt(chunk, slots, found))
             progress.unread -= sum(
                 state is not None and slot != NO_SLOT for state, slot in zip(found, slots, strict=True)
             )
@@ -144,6 +146,17 @@ class KeyStates:
             return None
         gone = set(self.table.deleted(partition))  # evicted, but not yet deleted in the store
         return [None if key in gone else packed for key, packed in zip(keys, found, strict=True)]
+
+    def _or_learnt(self, keys: list[bytes], slots: Slots, found: list[bytes | None]) -> list[bytes | None]:
+        """Put what a bootstrap has learnt in the place of what the store does not hold."""
+        if not self._learnt:
+            return found
+        joined = [packed or self._learnt.get(key) for key, packed in zip(keys, found, strict=True)]
+        new = [
+            slot != NO_SLOT and packed is not stored for slot, packed, stored in zip(slots, joined, found, strict=True)
+        ]
+        self._on_learnt(sum(new))
+        return joined
 
     def _fill(self, slots: Slots, found: Sequence[bytes | None]) -> None:
         """Give admitted slots the packed state found, or that of a key nothing is known of."""

@@ -60,5 +60,7 @@ def test_what_is_no_such_file_is_named(tmp_path: Path) -> None:
         LearntKeys.read(tmp_path / "none")
     with pytest.raises(DataError, match=r"cannot be read: Is a directory"):
         LearntKeys.read(tmp_path)
-    with pytest.raises(DataError, match=r"x: cannot be written"):
+    with pytest.raises(DataError, match=r"x: cannot be written: .*table.csv is no folder"):
         LearntKeys("f1", STATES).write(tmp_path / "table.csv" / "x")
+    with pytest.raises(DataError, match=r": is a folder: name a file"):
+        LearntKeys("f1", STATES).write(tmp_path)

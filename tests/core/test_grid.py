@@ -367,6 +367,22 @@ def test_flush_twice_gives_nothing_more(merge: Merge) -> None:
     assert len(grid.flush(every_slot())) == 0
 
 
+@merges
+def test_what_is_forgotten_of_a_bucket_does_not_count(merge: Merge) -> None:
+    """Records that still come into it make its row by themselves; older ones are late all the same."""
+    grid = make(merge=merge)
+    push(grid, [Arrival(0, START_MS, (8.0, 1.0)), Arrival(1, START_MS, (8.0, 1.0))])
+    grid.forget_open(slots_of(0))
+    later = [Arrival(key, START_MS + at, (2.0, NAN)) for at in (1, GRID_MS) for key in (0, 1)]
+    rows, strays = push(grid, [Arrival(0, START_MS - 1, (1.0, 1.0)), *later])
+    found = {int(slot): row for slot, row in zip(rows.slots, rows.values.tolist(), strict=True)}
+    assert found[0][0] == 2.0
+    assert np.isnan(found[0][1])
+    assert found[1] == [5.0 if merge == "mean" else 2.0, 1.0]
+    assert strays.reasons == [Reason.LATE]
+    make(None).forget_open(every_slot())
+
+
 def test_flush_without_a_grid_is_empty() -> None:
     """Without a grid nothing is ever held back."""
     grid = make(None)

@@ -18,7 +18,7 @@ from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.bootstrap import bootstrap
 from streamae.runtime.standing import by_state, standings
-from tests.engines import FEATURES, START_MS, Rig, broker_with, ids, settings, stream, tiny_bundle
+from tests.engines import FEATURES, START_MS, STEP_MS, WINDOW, Rig, broker_with, ids, settings, stream, tiny_bundle
 from tests.runtime.test_crash_resume import Crash, Fuse
 
 KEYS, BEFORE, ROWS = 4, 80, 130
@@ -107,9 +107,13 @@ def test_keys_go_on_as_if_the_daemon_had_read_the_history(place: Place) -> None:
 
 def test_it_says_how_far_keys_are(place: Place) -> None:
     """Before the daemon relies on it, and in the daemon from the first record on."""
-    assert f"4 keys from {KEYS * BEFORE} rows until 2023-11-14T22:14:39Z (4 ready), bundle " in place.learn()
+    assert (
+        f"4 keys (machine-0, machine-1, machine-2, ...) from {KEYS * BEFORE} rows until 2023-11-14T22:14:39Z (4 ready),"
+        in place.learn()
+    )
     process = place.daemon(NEWER[:KEYS])
     process.run_dry()
+    assert "streamae_bootstrapped_keys_total 4.0" in process.telemetry.render()[0].decode()
     assert by_state(standings(process.engine.stages, process.engine.states))["ready"] == KEYS
 
 
@@ -150,6 +154,100 @@ def test_an_episode_that_nobody_was_told_of_is_not_reported_as_over(place: Place
     assert [(one[0], one[1]) for one in in_short(whole)] == [("machine-1", "closed"), ("machine-1", "opened")]
     assert known(process) == known(whole)
     assert [json.loads(one.value or b"")["window"]["end_time_ms"] >= live_ms for one in whole.events()] == [False, True]
+
+
+GRID = {"grid_ms": 2 * STEP_MS, "grid_merge": "mean"}
+
+
+@pytest.mark.parametrize("missed", [0, 25, 70])
+def test_with_a_grid_the_daemon_judges_no_row_of_the_history(place: Place, missed: int) -> None:
+    """The last bucket is not over when the files end, and holds a spike: nobody is told of it, soon or late, even when
+    the key has idled out and comes back."""
+    spiked = stream(KEYS, 230, spikes=[(key, BEFORE - 1) for key in range(KEYS)])
+    place.learn(write(place.history.with_name("spiked.csv"), spiked[: KEYS * BEFORE]), window=GRID)
+    live = spiked[KEYS * (BEFORE + missed) :]
+    tight = {"max_keys": 3, "key_idle_ms": 1}
+    for limits in ({}, tight):
+        process = place.daemon(live, window=GRID, limits=limits)
+        process.run_dry()
+        assert in_short(process) == []
+        counts = process.engine.stages.decision.columns["count"][process.engine.states.table.resident()]
+        assert counts.max() > (BEFORE - 2 * WINDOW) // 2  # it goes on from what the file knows
+    assert "streamae_evicted_keys_total 0.0" not in process.telemetry.render()[0].decode()
+
+
+def test_with_a_grid_windows_hold_no_row_of_the_history(place: Place) -> None:
+    """They fill anew, and the bucket in which the files end is a missing row, not what the files say of it."""
+    spiked = stream(KEYS, 230, spikes=[(key, BEFORE - 1) for key in range(KEYS)])
+    place.learn(write(place.history.with_name("spiked.csv"), spiked[: KEYS * BEFORE]), window=GRID)
+    process = place.daemon(spiked[KEYS * BEFORE : KEYS * (BEFORE + 1)], window=GRID)
+    process.run_dry()
+    windows, slots = process.engine.stages.windows.columns, process.engine.states.table.resident()
+    assert windows["filled"][slots].tolist() == [1] * KEYS
+    newest = windows["ring"][slots, (windows["written"][slots] - 1) % windows["ring"].shape[1]]
+    assert newest.tolist() == [[0.0, 0.0]] * KEYS
+
+
+def test_a_key_that_idled_out_begins_with_the_file_again(place: Place) -> None:
+    """What it learnt since is gone with it, as for any evicted key; the file is not."""
+    away = [one for one in NEWER if one[0] == b"machine-0"]
+    others = [one for one in NEWER[KEYS * 10 : KEYS * 20] if one[0] != b"machine-0"]
+    process = place.daemon([*away[:10], *others, *away[20:]], limits={"max_keys": 3, "key_idle_ms": 1})
+    process.run_dry()
+    alone = place.daemon(away[20:])
+    alone.run_dry()
+    assert known(process)[b"machine-0"] == known(alone)[b"machine-0"]
+
+
+def test_a_row_of_the_future_is_refused(place: Place) -> None:
+    """One wrong year would make all live records of its key late, for good."""
+    rows = place.history.read_text(encoding="utf-8")
+    place.history.write_text(f"{rows}machine-1,4070908800000,0.0,0.0\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"key 'machine-1', row 81: 2099-01-01T00:00:00Z lies in the future"):
+        place.learn()
+
+
+def test_files_of_a_key_are_read_in_order_of_time(place: Place) -> None:
+    """Shells put day-10 before day-2."""
+    late = write(place.history.with_name("day-10.csv"), HISTORY[KEYS * 40 :])
+    early = write(place.history.with_name("day-2.csv"), HISTORY[: KEYS * 40])
+    learnt = dict(LearntKeys.read(place.file))
+    reads = {"key_field": "machine", "time_field": "ts"}
+    told = io.StringIO()
+    assert bootstrap(place.settings(input=reads), [late, early], place.file, io.StringIO(), told) == ExitCode.OK
+    assert dict(LearntKeys.read(place.file)) == learnt
+    assert told.getvalue() == ""
+
+
+def test_rows_out_of_order_are_told(place: Place) -> None:
+    """Newest first, nearly all of them are left out: that must not look like success."""
+    told = io.StringIO()
+    upside_down = write(place.history.with_name("down.csv"), HISTORY[::-1])
+    reads = {"key_field": "machine", "time_field": "ts"}
+    bootstrap(place.settings(input=reads), [upside_down], place.file, io.StringIO(), told)
+    assert "316 of 320 rows are not newer than an earlier row of their key and are left out" in told.getvalue()
+
+
+def test_times_are_those_of_the_daemon(place: Place) -> None:
+    """In its unit; and never made up where there is no column for them."""
+    small = [
+        (key, value.replace(b'"ts": 17000', b'"ts": 1')) for key, value in HISTORY
+    ]  # in ms a day after the epoch, in s a year of 1973
+    file = write(place.history.with_name("small.csv"), small)
+    reads = {"key_field": "machine", "time_field": "ts", "time_unit": "ms"}
+    told = io.StringIO()
+    bootstrap(place.settings(input=reads), [file], place.file, told, io.StringIO())
+    assert "until 1970-01-02T03:47:59Z" in told.getvalue()
+    with pytest.raises(DataError, match=r"small.csv: no time column: name it with input.time_field"):
+        bootstrap(place.settings(input={"key_field": "machine"} | {"time_field": None}), [file], place.file, told)
+
+
+def test_the_place_of_the_file_is_looked_at_first(place: Place) -> None:
+    """Not after an hour of replay."""
+    place.file.unlink()
+    place.file.mkdir()
+    with pytest.raises(DataError, match=r"learnt: is a folder: name a file"):
+        place.learn(place.history.with_name("none.csv"))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.85])
@@ -198,7 +296,7 @@ def test_the_command_line_writes_it(place: Place, capsys: pytest.CaptureFixture[
     given = ["--model.bundle", str(place.bundle), "--input.key_field", "machine", "--input.time_field", "ts"]
     out = place.file.with_name("again")
     assert main(["bootstrap", str(place.history), "--out", str(out), *given]) == ExitCode.OK
-    assert f"{out}: 4 keys from" in capsys.readouterr().out
+    assert f"{out}: 4 keys (machine-0" in capsys.readouterr().out
     assert set(LearntKeys.read(out)) == {key for key, _ in HISTORY}
     assert main(["bootstrap", str(out), "--out", str(out), *given]) == ExitCode.FAILURE
 

@@ -63,7 +63,7 @@ def page(tmp_path: Path, options: TrainOptions, one: Series | None = None, *, tu
 def test_a_network_is_shown_from_all_sides(tmp_path: Path) -> None:
     """Loss, rivals, copying, features, codes and windows: nothing that training measured is missing."""
     read = page(tmp_path, SHORT)
-    for heading in ("Loss by step", "Beside closed forms", "Error by feature", "Codes of windows", "best: score"):
+    for heading in ("Loss by step", "Beside simple methods", "Error by feature", "Codes of windows", "best: score"):
         assert heading in read.text
     assert re.search(r"reconstruction [\d.]+ [\d.]+ \(pca\)", read.text)
     assert re.search(r"forecast [\d.]+ [\d.]+ \(ridge\)", read.text)
@@ -83,15 +83,15 @@ def test_warnings_come_first(tmp_path: Path) -> None:
     values = sines(rows=400).values.copy()
     values[:, 1] = 3.0
     read = page(tmp_path, replace(SHORT, max_steps=1), replace(sines(rows=400), values=values))
-    assert read.text.index("feature 'x1': one value only") < read.text.index("Beside closed forms")
-    assert "closed form, is better" in read.text
+    assert read.text.index("feature 'x1': one value only") < read.text.index("Beside simple methods")
+    assert "which needs no training steps, is better" in read.text
 
 
 @pytest.mark.parametrize("kind", ["pca", "ridge", "zscore", "nearest_windows"])
 def test_baselines_have_a_report(kind: str, tmp_path: Path) -> None:
     """Without what they do not have."""
     read = page(tmp_path, replace(SHORT, kind=kind))  # type: ignore[arg-type]  # of the parameters
-    assert "It is a closed form itself" in read.text
+    assert "It is a simple method itself" in read.text
     assert "Codes of windows" not in read.text
     assert ("Windows and their reconstruction" in read.text) == (kind != "ridge")
 
