@@ -152,7 +152,7 @@ def backtest(
         raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
     bundle = load_bundle(directory)
     series = read_history(settings, data, bundle)
-    doubt_order(series, sys.stderr, has_key_field=settings.input.key_field is not None)
+    doubt_order(series, sys.stderr, settings)
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: there is no column is_anomaly in the data")
     live = score_live(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))

@@ -63,7 +63,7 @@ def bootstrap(
     bundle = load_bundle(settings.model.bundle)
     series = read_history(settings, data, bundle, needs_times=True)
     _refuse_future(series, settings.input.max_future_ms, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
-    doubt_order(series, progress, has_key_field=settings.input.key_field is not None)
+    doubt_order(series, progress, settings)
     engine, _ = prepare(series, bundle, settings, MemoryStore())
     consume_all(engine, ReplayProgress(progress, sum(map(len, series))))
     learnt = LearntKeys(engine.recovery.fingerprint, _known(engine))

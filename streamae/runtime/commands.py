@@ -69,7 +69,7 @@ def train(
     edges.policies_by_input(
         settings, (*series[0].features, *series[0].categories)
     )  # what `run` would refuse must not cost a training first
-    doubt_order(series, progress, has_key_field=of.key_field is not None)
+    doubt_order(series, progress, settings)
     done = run_training(series, train_options(settings), StreamProgress(progress), begin, tune=tune)
     bundle = done.bundle
     bundle.save(directory)
@@ -83,16 +83,18 @@ def train(
     return ExitCode.OK
 
 
-def doubt_order(series: Sequence[Series], progress: TextIO, *, has_key_field: bool) -> None:
+def doubt_order(series: Sequence[Series], progress: TextIO, settings: Settings) -> None:
     """Warn of rows that are left out because they are not newer than an earlier row of their key.
 
+    With a grid rows of one bucket are merged: only those of an older bucket are left out.
     Of files that are taken for one key each, that is what several keys in one look like: each is named.
     """
-    stale = {}
+    stale, grid_ms = {}, settings.window.grid_ms
     for one in series:
-        times = one.event_times_ms
-        stale[one.key] = int(np.count_nonzero(times[1:] <= np.maximum.accumulate(times)[:-1]))
-    if has_key_field and any(stale.values()):
+        times = one.event_times_ms // (grid_ms or 1)
+        newest = np.maximum.accumulate(times)[:-1] + (grid_ms is None)
+        stale[one.key] = int(np.count_nonzero(times[1:] < newest))
+    if settings.input.key_field is not None and any(stale.values()):
         worst = max(stale, key=lambda key: stale[key])
         rows = (
             f"{sum(stale.values()):,} of {sum(map(len, series)):,} rows are not newer than an earlier row of their key"

@@ -228,6 +228,18 @@ def test_rows_out_of_order_are_told(place: Place) -> None:
     assert "316 of 320 rows are not newer than an earlier row of their key and are left out" in told.getvalue()
 
 
+def test_rows_of_a_bucket_are_no_rows_out_of_order(place: Place) -> None:
+    """A grid merges them, in whatever order they come; only an older bucket is left out."""
+    two_rows = 2 * KEYS
+    swapped = [HISTORY[start + at] for start in range(0, len(HISTORY), two_rows) for at in reversed(range(two_rows))]
+    file = write(place.history.with_name("swapped.csv"), swapped)
+    reads, told = {"key_field": "machine", "time_field": "ts"}, io.StringIO()
+    bootstrap(place.settings(input=reads, window=GRID), [file], place.file, io.StringIO(), told)
+    assert told.getvalue() == ""
+    bootstrap(place.settings(input=reads), [file], place.file, io.StringIO(), told)
+    assert "160 of 320 rows are not newer" in told.getvalue()
+
+
 def test_times_are_those_of_the_daemon(place: Place) -> None:
     """In its unit; and never made up where there is no column for them."""
     small = [
