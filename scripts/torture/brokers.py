@@ -81,7 +81,7 @@ def one_broker(context: Context) -> Result:
         replaced == context.faults, f"only {replaced} of {context.faults} times the broker was another process"
     )
     # The client rides out a short absence by itself, without a step that fails.
-    result.require(noticed > context.faults / 2, f"only {noticed} of {context.faults} faults made a step fail")
+    result.expect(noticed > context.faults / 2, f"only {noticed} of {context.faults} faults made a step fail")
     result.require(growth_bytes < MAX_RSS_GROWTH_BYTES, f"a worker grew by {growth_bytes / 1e6:.0f} MB")
     return result
 
@@ -110,7 +110,7 @@ def leaders(context: Context) -> Result:
             trial.finish()
             result = trial.judge()
     result.figures |= {"kills": killed.total(), "nodes": len(killed), "moved": moved} | gap_figures(gaps_s)
-    result.require(moved == context.faults, f"only {moved} of {context.faults} roles moved: the others were not hit")
+    result.expect(moved == context.faults, f"only {moved} of {context.faults} roles moved: the others were not hit")
     result.require(result.figures["gap_p95_s"] < GAP_LIMIT_S, f"gap p95 is not below {GAP_LIMIT_S} s")
     return result
 

@@ -17,7 +17,7 @@ from scripts.torture import oracle, outputs
 from scripts.torture.bad_input import Writer
 from scripts.torture.checkers import compare
 from scripts.torture.context import Context
-from scripts.torture.memory import Memory
+from scripts.torture.memory import GIVE_BACK, Memory
 from scripts.torture.report import Result
 from scripts.torture.trial import Trial
 from scripts.torture.workers import wait_until
@@ -97,7 +97,7 @@ def _run(context: Context, *, restarts: bool) -> Result:
     ):
         trial.create_topics()
         trial.watch.start()
-        worker = trial.workers.start(0)
+        worker = trial.workers.start(0, env=GIVE_BACK)
         writer = Writer(trial.setup.checked_servers, trial.setup.name)
         memory = Memory(worker, server)
         peaks_bytes: list[int] = []  # of each part: what is in use at one moment goes up and down with the batches
@@ -111,7 +111,7 @@ def _run(context: Context, *, restarts: bool) -> Result:
                 if restarts and part < RESTARTS:
                     evicted += int(worker.metric("evicted_keys_total"))
                     trial.exit_codes += trial.workers.stop()
-                    memory.worker = worker = trial.workers.start(0)
+                    memory.worker = worker = trial.workers.start(0, env=GIVE_BACK)
         finally:
             memory.close()
         wait_until(lambda: trial.state.offsets() == crowd.ends, "everything to be stored", 60)

@@ -246,9 +246,9 @@ def redis_faults(context: Context) -> Result:
     result.require(sum(faults.done.values()) == context.faults, "not every fault was carried out")
     result.require(set(faults.done) == set(SHARES), f"faults that never happened: {set(SHARES) - set(faults.done)}")
     result.require(faults.lost == faults.noticed, "losses in the store were not noticed, or invented")
-    result.require(failed, "no checkpoint ever failed: the workers never met a store that was away")
-    result.require(faults.worker_kills, "no worker was killed with a flush")
-    result.require(rebuilt, "nothing was rebuilt from records")
+    result.expect(failed, "no checkpoint ever failed: the workers never met a store that was away")
+    result.expect(faults.worker_kills, "no worker was killed with a flush")
+    result.expect(rebuilt, "nothing was rebuilt from records")
     return result
 
 

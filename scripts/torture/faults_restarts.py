@@ -54,7 +54,7 @@ def restarts(context: Context) -> Result:
         "replayed_records": replayed,
     }
     unclean = [line for line in taken_over if line["reason"] != "clean"]
-    result.require(len(taken_over) >= len(stops), "hardly a stopped worker had a partition to leave")
+    result.expect(len(taken_over) >= len(stops), "hardly a stopped worker had a partition to leave")
     result.require(not unclean, f"{len(unclean)} partitions were not left clean, e.g. {unclean[:2]}")
     result.require(result.figures["drain_p99_s"] < DRAIN_LIMIT_S, f"drain p99 is not below {DRAIN_LIMIT_S} s")
     return result

@@ -11,6 +11,9 @@ from scripts.services import RedisServer
 from scripts.torture.workers import Worker
 
 SAMPLE_INTERVAL_S = 0.25
+# For a worker's environment: glibc gives freed blocks of this size and more back at once. By default it raises that
+# limit with each large block that is freed, up to 32 MB, and how much it then keeps depends on timing.
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(256 * 1024)}
 
 
 class Memory:

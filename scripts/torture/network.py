@@ -156,5 +156,5 @@ def network(context: Context) -> Result:
     result.figures["swallowed_bytes"] = to_kafka.counts["swallowed_bytes"] + to_redis.counts["swallowed_bytes"]
     result.complaints += links.complaints
     result.require(len(links.played) == min(context.faults, len(FAULTS)), f"some kinds did not happen: {links.played}")
-    result.require(links.lost > 0, "no answer to a commit was lost")
+    result.expect(links.lost > 0, "no answer to a commit was lost")
     return result

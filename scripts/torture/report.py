@@ -18,25 +18,37 @@ Figure = int | float | str
 
 @dataclass
 class Result:
-    """What one test found. It passes when nobody complained.
+    """What one test found. It passes when nobody complained and nothing is in doubt.
 
     Attributes:
         figures: measured numbers by name, in order of importance; names say their unit.
-        complaints: what is wrong, one sentence each; empty = passed.
+        complaints: what is wrong, one sentence each.
+        doubts: faults that met nothing, one sentence each: what they were to show is not shown.
     """
 
     figures: dict[str, Figure] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def is_passed(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.complaints
+        """Whether nothing is wrong and everything was put to the test."""
+        return not self.complaints and not self.doubts
+
+    @property
+    def is_unproven(self) -> bool:
+        """Whether nothing is wrong, but not everything was put to the test."""
+        return not self.complaints and bool(self.doubts)
 
     def require(self, condition: object, otherwise: str) -> None:
-        """Complain when something that must hold, or a fault that must have happened, did not."""
+        """Complain when something that must hold, or a fault that must have been done, was not."""
         if not condition:
             self.complaints.append(otherwise)
+
+    def expect(self, condition: object, otherwise: str) -> None:
+        """Doubt the result when a fault was done and, by chance, met nothing that it could have harmed."""
+        if not condition:
+            self.doubts.append(otherwise)
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,10 @@ class Entry:
         seed: everything random of the test follows from it.
         commit: of the code under test; a leading part of its hash, with "+" when files were changed.
         seconds: how long it took.
-        verdict: passed, failed, caught (a negative control that was found out) or missed (one that was not).
-        figures, complaints: see `Result`.
+        verdict: passed, failed, unproven (nothing wrong, but a fault met nothing, twice), caught (a negative control
+            that was found out) or missed (one that was not).
+        figures: see `Result`.
+        complaints: of the result, then its doubts.
     """
 
     id: str

@@ -110,6 +110,33 @@ def test_a_test_that_breaks_is_a_failed_test(tmp_path: Path, capsys: pytest.Capt
     assert "X    failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("found", "verdict", "runs"),
+    [
+        ([Result(doubts=["hit nothing"]), Result({"kills": 3})], "passed", 2),
+        ([Result(doubts=["hit nothing"]), Result(doubts=["hit nothing again"])], "unproven", 2),
+        ([Result(doubts=["hit nothing"]), Result(complaints=["1 lost"])], "failed", 2),
+        ([Result(complaints=["1 lost"], doubts=["hit nothing"])], "failed", 1),
+    ],
+)
+def test_a_run_that_shows_too_little_is_repeated_once_and_a_fault_found_never_is(
+    tmp_path: Path, found: list[Result], verdict: str, runs: int
+) -> None:
+    """Chance may spare the workers once; what is wrong stays wrong however the next run would end."""
+    seeds: list[int] = []
+
+    def runs_again(context: Context) -> Result:
+        seeds.append(context.seed)
+        return found[len(seeds) - 1]
+
+    report = Report(tmp_path / "torture.json", "a machine")
+    with Shared(tmp_path) as shared:
+        torture.Session(report, shared, seed=5).play([plan.Test("X", "x", runs_again, 1, 1)])
+    (entry,) = report.entries
+    assert (entry.verdict, entry.is_good, len(set(seeds))) == (verdict, verdict == "passed", runs)
+    assert entry.complaints == found[runs - 1].complaints + found[runs - 1].doubts
+
+
 def test_tests_run_side_by_side_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two jobs are two tests at a time, each with a line of its own; what is no part of a quick run is left out."""
     both = Barrier(2, timeout=30)
