@@ -27,7 +27,7 @@ class ThresholdSettings(Section):
     )
     quantile: float = Field(0.999, gt=0.5, lt=1, description="quantile: tail of the key's own scores.")
     margin: float = Field(1.5, ge=1, description="quantile, conformal: factor above the quantile, or that rank.")
-    probability: float = Field(1e-4, gt=0, le=0.02, description="pot, dspot, conformal: quiet windows above it.")
+    probability: float = Field(5e-4, gt=0, le=0.02, description="pot, dspot, conformal: quiet windows above it.")
     half_life_ms: Millis | None = Field(
         None,
         description="Event time after which old scores count half; unset = 500 typical steps of the training data.",

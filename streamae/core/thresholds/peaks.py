@@ -35,8 +35,11 @@ class PeaksRule:
     Reference:
         Siffer et al. 2017, "Anomaly detection in streams with extreme value theory", eq. 1, algorithms 1 (SPOT) and 2
         (DSPOT). We differ: the level follows a tracked quantile, the newest excesses count, the fit is in closed form
-        (`core.thresholds.tails`), a new normal is adopted because the level goes on through alarms, which the tail
-        leaves out, and the moving level is an exponential mean in capped steps.
+        (`core.thresholds.tails`), a new normal is adopted because the level goes on through alarms, and the moving
+        level is an exponential mean in capped steps. Without any alarm the tail would be cut off where the threshold
+        stands, and each fit bring it lower: of each run of alarms the first counts, as in the declustering of Coles
+        2001, "An introduction to statistical modeling of extreme values", section 5.3.2, but for no more than the
+        threshold, so that no anomaly hides the next one.
 
     Attributes:
         probability: of a window of a quiet key above the threshold, in (0, 0.02].
@@ -86,11 +89,13 @@ class PeaksRule:
         return Judgement(smoothed, thresholds, means, sds, -survival, states["count"][slots], (levels,))
 
     def learn(self, states: Columns, wave: Wave, judgement: Judgement, alarms: Flags) -> None:  # noqa: ARG002 - also while mute
-        """Keep an excess that is no alarm; move mean, variance and level in capped steps."""
+        """Keep an excess that is no alarm or the first of its run; move mean, variance and level in capped steps."""
         slots, counts, sds = wave.slots, judgement.counts, judgement.sds
         levels, scores = judgement.workings[0], judgement.scores
-        above = np.flatnonzero((scores > levels) & (scores <= judgement.thresholds))
-        _keep(states, slots[above], scores[above] - levels[above])
+        thresholds = judgement.thresholds
+        is_onset = (scores > thresholds) & (states["smoothed"][slots] <= thresholds)
+        kept = np.flatnonzero((scores > levels) & ((scores <= thresholds) | is_onset))
+        _keep(states, slots[kept], (np.minimum(scores, thresholds) - levels)[kept])
         elapsed = np.where(counts > 0, np.maximum(wave.end_times_ms - states["newest"][slots], 0), 0)
         weights = weight(counts, elapsed, self.learning.half_life_ms)
         states[self._mean][slots], states["variance"][slots] = learn_moments(

@@ -51,9 +51,10 @@ def test_the_share_asked_for_is_about_the_share_that_alarms(rule: str, share: fl
     assert least < spent(rule, share) < most
 
 
-def test_a_pareto_tail_overspends_within_bounds() -> None:
-    """In long use it alarms more often than asked for, but not ten times: alarms are left out of the tail it is fitted to."""
-    assert 1.0 < spent("pot", 1e-3, windows=MANY_WINDOWS, keys=FEW_KEYS) < 10.0  # measured 6 to 7, 3 in its beginning
+@pytest.mark.parametrize("rule", ["pot", "dspot"])
+def test_a_pareto_tail_overspends_within_bounds(rule: str) -> None:
+    """In long use it alarms more often than asked for, but not four times: an alarm counts for the threshold, no more."""
+    assert 1.0 < spent(rule, 1e-3, windows=MANY_WINDOWS, keys=FEW_KEYS) < 4.0  # measured 2.5, 2 in its beginning
 
 
 @pytest.mark.parametrize("share", [3e-4, 1e-3, 2e-3, 6e-3])

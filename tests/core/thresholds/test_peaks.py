@@ -28,9 +28,22 @@ def test_a_moving_level_follows_drift() -> None:
     assert (verdicts.statuses[500:] == Status.ANOMALOUS).sum() <= 15
 
 
-def test_alarms_are_no_excesses_and_the_oldest_leave() -> None:
-    """The ring holds the newest, none above the threshold of its time."""
+def test_no_excess_is_higher_than_the_threshold_of_its_time_and_the_oldest_leave() -> None:
+    """However large an anomaly is, the ring of the newest holds no more of it than an alarm needed."""
     decision = decision_of(PeaksRule(1e-3, LEARNING))
     verdicts = judged(decision, quiet(3_000, 1, 3).loud([2_500], 1e6))
     assert decision.columns["excess_count"][0] > RING
     assert decision.columns["excesses"][0].max() <= verdicts.thresholds[64:].max()
+
+
+@pytest.mark.parametrize("is_drifting", [False, True])
+def test_of_a_run_of_alarms_the_first_is_kept(is_drifting: bool) -> None:
+    """An anomaly is one rare event however long it lasts: without it the tail would be cut off, with all of it poisoned."""
+    decision, start, length = decision_of(PeaksRule(1e-4, LEARNING, is_drifting)), 1_000, 40
+    scores = quiet(start + length, 1, 3).loud(slice(start, None), 100.0)
+    kept = []
+    for first, end in ((0, start), (start, start + 1), (start + 1, start + length)):
+        verdicts = judged(decision, scores.part(first, end), first)
+        assert (verdicts.statuses == Status.ANOMALOUS).all() == (first >= start)
+        kept.append(int(decision.columns["excess_count"][0]))
+    assert kept == [kept[0], kept[0] + 1, kept[0] + 1]

@@ -150,7 +150,7 @@ class PeaksKey(Memory):
         return shape, max(first * (1.0 - shape), 0.1 * sd)
 
     def judge(self, total: float, end_ms: int, is_fresh: bool) -> Figures:
-        score, mean, count = self.smooth(total, is_fresh), self.mean, self.count
+        last, score, mean, count = self.smoothed, self.smooth(total, is_fresh), self.mean, self.count
         sd = max(math.sqrt(self.variance), 0.1 * max(mean, 1.0))
         base = mean if self.is_drifting else 0.0
         level, (c, b) = base + self.level, self.tail(sd)
@@ -162,8 +162,10 @@ class PeaksKey(Memory):
             inside = 1.0 + c * beyond / b
             log_survival = -math.log(inside) / c if inside > 0.0 else -50.0  # past the end of a short tail
         rarity = -(max(log_survival, -50.0) + math.log(0.02))
-        if level < score <= threshold:
-            self.excesses.append(score - level)
+        if level < score and (
+            score <= threshold or last <= threshold
+        ):  # of a run of alarms the first, as the threshold
+            self.excesses.append(min(score, threshold) - level)
         self.mean, self.variance = moved(mean, self.variance, score, self.weight(end_ms), sd)
         self.level += 0.25 * sd * (0.98 if score - base > self.level else -0.02)
         return Figures(score, threshold, mean, sd, rarity, count)
