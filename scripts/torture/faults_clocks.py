@@ -59,7 +59,7 @@ def clocks(context: Context) -> Result:
         trial.finish()
         judged = trial.judge()
     judged.figures |= {"jumps": context.faults, "jumps_seen": seen} | result.figures
-    judged.complaints += result.complaints
+    judged.take_findings(result, "the workers")
     judged.require(seen == context.faults, f"only {seen} of {context.faults} jumps reached the worker")
     return judged
 

@@ -92,7 +92,7 @@ def rebalances(context: Context) -> Result:
         result = _rebalances(context, group, faults, done)
         done += faults
         kind = f"{group.assignor}, {'static' if group.is_static else 'dynamic'}"
-        total.complaints += [f"{kind}: {complaint}" for complaint in result.complaints]
+        total.take_findings(result, kind)
         for name, value in result.figures.items():
             assert not isinstance(value, str)
             former = total.figures.get(name, 0)

@@ -50,6 +50,11 @@ class Result:
         if not condition:
             self.doubts.append(otherwise)
 
+    def take_findings(self, part: Result, name: str) -> None:
+        """Take over what is wrong or in doubt in a part of the test, under the name of the part."""
+        self.complaints += [f"{name}: {finding}" for finding in part.complaints]
+        self.doubts += [f"{name}: {finding}" for finding in part.doubts]
+
 
 @dataclass(frozen=True)
 class Entry:

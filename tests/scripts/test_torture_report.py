@@ -84,6 +84,17 @@ def test_a_requirement_that_is_not_met_fails_the_test() -> None:
     assert not result.is_passed
 
 
+def test_a_test_of_several_parts_keeps_what_each_of_them_found() -> None:
+    """Neither what is wrong nor what was not shown is lost when parts become one result."""
+    total, part = Result(), Result()
+    part.expect(0, "nothing moved")
+    total.take_findings(part, "range")
+    assert (total.is_unproven, total.doubts) == (True, ["range: nothing moved"])
+    part.require(0, "1 lost")
+    total.take_findings(part, "sticky")
+    assert (total.is_unproven, total.complaints) == (False, ["sticky: 1 lost"])
+
+
 @pytest.mark.parametrize(
     ("is_control", "complaints", "verdict"),
     [(False, [], "passed"), (False, ["x"], "failed"), (True, [], "caught"), (True, ["x"], "missed")],
