@@ -103,6 +103,8 @@ class Session:
         seeds = (self.seed, self.seed + SECOND_CHANCE)
         for seed in seeds:  # complaints are final; a run that shows too little is repeated once, at other moments
             result = run(test, Context(test.id, faults, seed, is_quick=self.is_quick, shared=self.shared))
+            if seed != self.seed:
+                result.figures["second_seed"] = seed
             if not result.is_unproven:
                 break
             print(

@@ -146,6 +146,7 @@ def test_a_run_that_shows_too_little_is_repeated_once_and_a_fault_found_never_is
     (entry,) = report.entries
     assert (entry.verdict, entry.is_good, len(set(seeds))) == (verdict, verdict == "passed", runs)
     assert entry.complaints == found[runs - 1].complaints + found[runs - 1].doubts
+    assert entry.figures.get("second_seed") == (seeds[1] if runs == 2 else None)  # who repeats it must know
 
 
 def test_tests_run_side_by_side_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,10 +51,11 @@ def test_the_share_asked_for_is_about_the_share_that_alarms(rule: str, share: fl
     assert least < spent(rule, share) < most
 
 
+@pytest.mark.parametrize("share", [3e-4, 1e-3, 4e-3])
 @pytest.mark.parametrize("rule", ["pot", "dspot"])
-def test_a_pareto_tail_overspends_within_bounds(rule: str) -> None:
+def test_a_pareto_tail_overspends_within_bounds(rule: str, share: float) -> None:
     """In long use it alarms more often than asked for, but not four times: an alarm counts for the threshold, no more."""
-    assert 1.0 < spent(rule, 1e-3, windows=MANY_WINDOWS, keys=FEW_KEYS) < 4.0  # measured 2.5, 2 in its beginning
+    assert 1.0 < spent(rule, share, windows=MANY_WINDOWS, keys=FEW_KEYS) < 4.0  # measured 2.7 to 3.0, 2.5 and 2.0
 
 
 @pytest.mark.parametrize("share", [3e-4, 1e-3, 2e-3, 6e-3])

@@ -162,9 +162,8 @@ class PeaksKey(Memory):
             inside = 1.0 + c * beyond / b
             log_survival = -math.log(inside) / c if inside > 0.0 else -50.0  # past the end of a short tail
         rarity = -(max(log_survival, -50.0) + math.log(0.02))
-        if level < score and (
-            score <= threshold or last <= threshold
-        ):  # of a run of alarms the first, as the threshold
+        is_onset = last <= threshold < score
+        if level < score <= threshold or is_onset:  # of a run of alarms the first, as high as the threshold
             self.excesses.append(min(score, threshold) - level)
         self.mean, self.variance = moved(mean, self.variance, score, self.weight(end_ms), sd)
         self.level += 0.25 * sd * (0.98 if score - base > self.level else -0.02)
