@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.admin import NewTopic
+from kafka.admin import NewPartitions, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 from kafka.structs import TopicPartition
 
@@ -23,6 +23,15 @@ def create_topics(servers: str, *names: str, partitions: int = 1, configs: dict[
         admin.create_topics(
             [NewTopic(name, num_partitions=partitions, replication_factor=-1, topic_configs=configs) for name in names]
         )
+    finally:
+        admin.close()
+
+
+def add_partitions(servers: str, name: str, count: int) -> None:
+    """Let a topic have `count` partitions."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        admin.create_partitions({name: NewPartitions(count)})
     finally:
         admin.close()
 

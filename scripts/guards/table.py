@@ -10,6 +10,7 @@ from pathlib import Path
 
 SINK, SOURCE = "streamae/connectors/kafka/sink.py", "streamae/connectors/kafka/source.py"
 OWNERSHIP = "streamae/connectors/kafka/ownership.py"
+ASSIGNORS, UNOWNED = "streamae/connectors/kafka/assignors.py", "tests/connectors/test_kafka_unowned.py"
 CHECKPOINT, LOAD = "streamae/connectors/checkpoint.lua", "streamae/connectors/load.lua"
 RULES = "streamae/connectors/rules.lua"
 DELIVERY = "streamae/connectors/kafka/at_least_once.py"
@@ -24,7 +25,7 @@ class Guard:
     """One guard.
 
     Attributes:
-        name: hazard of the Kafka client (H1 to H12), what the store checks, or which promise it keeps.
+        name: hazard of the Kafka client (H1 to H14), what the store checks, or which promise it keeps.
         what: is removed, in a few words.
         path: file that holds it, from the root of the repository.
         text: occurs there exactly once.
@@ -240,6 +241,34 @@ GUARDS = (
         "if self._changes.joined != (metadata.generation_id, metadata.member_id):",
         "if not self._changes.joined:",
         _of(HAZARDS, "test_a_proof_is_not_given_before_all_is_noted"),
+    ),
+    Guard(
+        "H13",
+        "only what is owned is claimed",
+        ASSIGNORS,
+        "        self.member_assignment = sorted(self._owned())\n",
+        "",
+        _of(UNOWNED, "test_a_member_claims_nothing_that_it_has_lost"),
+    ),
+    Guard(
+        "H13",
+        "who is no member owns nothing",
+        SOURCE,
+        "return set() if is_lost else set(self._consumer.assignment())",
+        "return set(self._consumer.assignment())",
+        _of(UNOWNED, "test_a_member_expelled_while_it_joins_claims_nothing"),
+    ),
+    Guard(
+        "H14",
+        "a look for partitions without owner",
+        SOURCE,
+        "        self._unowned.look(self._changes.joined)\n",
+        "",
+        _of(
+            UNOWNED,
+            "test_a_member_that_comes_back_within_a_move_leaves_no_partition_behind",
+            "test_new_partitions_are_noticed_after_the_leader_came_back",
+        ),
     ),
     Guard(
         "at least once",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from scripts.services import KafkaBroker, RedisServer
+from tests.connectors.interceptor import Interceptor
 from tests.connectors.stores import InMemory, InRedis, Store
 from tests.connectors.streams import KafkaStreams, MemoryStreams, Streams
 
@@ -29,6 +30,14 @@ def kafka_streams(kafka: KafkaBroker, fresh_name: Callable[[str], str]) -> Itera
     opened = KafkaStreams(kafka.bootstrap_servers, fresh_name("test"))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def between(kafka: KafkaBroker) -> Iterator[Interceptor]:
+    """A man in the middle before the shared broker."""
+    interceptor = Interceptor(kafka.port)
+    yield interceptor
+    interceptor.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -20,14 +19,6 @@ from tests.connectors.streams import KafkaStreams, Reader, commit, is_stable, me
 pytestmark = pytest.mark.integration
 
 TOPIC_AUTHORIZATION_FAILED = 29
-
-
-@pytest.fixture
-def between(kafka: KafkaBroker) -> Iterator[Interceptor]:
-    """A man in the middle before the shared broker."""
-    interceptor = Interceptor(kafka.port)
-    yield interceptor
-    interceptor.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -18,7 +17,6 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, UnstableOffsetCommitError
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
-from scripts.services import KafkaBroker
 from streamae.batches import Partition
 from streamae.connectors.kafka import KafkaMembership, KafkaSink, KafkaSource
 from streamae.connectors.kafka.source import QUIET
@@ -31,14 +29,6 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.integration
 
 OUT_OF_ORDER_SEQUENCE = 45
-
-
-@pytest.fixture
-def between(kafka: KafkaBroker) -> Iterator[Interceptor]:
-    """A man in the middle before the shared broker."""
-    interceptor = Interceptor(kafka.port)
-    yield interceptor
-    interceptor.close()
 
 
 @pytest.fixture

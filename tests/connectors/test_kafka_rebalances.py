@@ -138,12 +138,13 @@ def test_members_that_join_while_others_work_lose_nothing(group: Group) -> None:
 def test_a_static_member_comes_back_to_its_partitions(kafka_streams: KafkaStreams, topic: str, assignor: str) -> None:
     """A restart within the session moves nothing: the others do not even hear of it."""
     group = Group(kafka_streams, topic, assignor, is_static=True)
-    first, second = group.start("a", session_timeout_ms=10_000), group.start("b", session_timeout_ms=10_000)
+    lasting = {"session_timeout_ms": 10_000, "max_poll_interval_ms": 30_000}  # a heartbeat later is still in time
+    first, second = group.start("a", **lasting), group.start("b", **lasting)
     group.settle()
     kept, heard = set(second.owned), len(second.assigned) + len(second.revoked)
     gone = set(first.owned)
     del group.members["a"], first  # killed: it does not say good-bye
-    again = group.start("a", session_timeout_ms=10_000)
+    again = group.start("a", **lasting)
     group.settle()
     assert (again.owned, second.owned) == (gone, kept)
     assert len(second.assigned) + len(second.revoked) == heard

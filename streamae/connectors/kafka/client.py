@@ -51,6 +51,8 @@ class KafkaOptions:
         instance_id: stable name of this process among the group's; None = anonymous.
         assignor: `cooperative_sticky` moves only what must move, `range` takes everything back at each rebalance.
         sasl_password: never shown.
+        metadata_max_age_ms: how long it takes, at most, until new partitions or another topic of an old name are seen;
+            twice as long until a partition is missed that no member owns.
     """
 
     bootstrap_servers: str
@@ -71,6 +73,7 @@ class KafkaOptions:
     retry_backoff_ms: int = 20
     fetch_max_bytes: int = 16_777_216
     max_poll_records: int = 5_000
+    metadata_max_age_ms: int = 10_000
 
     def for_client(self) -> dict[str, Any]:
         """Return what consumer and producer have in common, as arguments of the client library."""

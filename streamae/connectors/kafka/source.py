@@ -9,7 +9,9 @@ The client has hazards here as well; each has its guard in this module:
     H9  the broker checks the member, not the partition: a proof names the partitions it is good for;
     H11 what was fetched of a partition before it was paused is put aside, and comes back only if no other partition
         was read meanwhile: the client is made to look again;
-    H12 who is expelled while it joins anew is not told that others had its partitions meanwhile: see `ownership.py`.
+    H12 who is expelled while it joins anew is not told that others had its partitions meanwhile: see `ownership.py`;
+    H13 who was expelled claims, when it joins again, what it had before: see `assignors.py`;
+    H14 who comes back under its stable name causes no rebalance, also when one was due: see `unowned.py`.
 
 Must not know: what the bytes mean, or how partitions are recovered.
 """
@@ -22,8 +24,6 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -37,9 +37,11 @@ from kafka.errors import (
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from streamae.batches import Partition, RawRecord
+from streamae.connectors.kafka.assignors import assignor_of
 from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors, client_opening
 from streamae.connectors.kafka.header_names import tolerate_bad_names
 from streamae.connectors.kafka.ownership import OwnershipChanges
+from streamae.connectors.kafka.unowned import UnownedPartitions
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError
 
@@ -56,11 +58,6 @@ QUIET = _ExpectedErrors()
 # Loggers that warn, at every start, of what is in order: a first import that takes 0.2 s, a group that has no
 # coordinator yet, topics whose metadata is on its way.
 ALARMING = ("kafka.net.selector", "kafka.coordinator", "kafka.coordinator.assignors.sticky.sticky_assignor")
-
-METADATA_AGE_MS = 10_000  # how long a topic that was deleted and created again at once goes unnoticed, at most
-
-
-ASSIGNORS = {"cooperative_sticky": CooperativeStickyAssignor, "range": RangePartitionAssignor}
 
 
 class _FinishedJoin:
@@ -155,17 +152,20 @@ class KafkaSource:
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 allow_auto_create_topics=False,
-                partition_assignment_strategy=(ASSIGNORS[options.assignor],),
+                partition_assignment_strategy=(assignor_of(options.assignor, self._claims),),
                 session_timeout_ms=options.session_timeout_ms,
                 heartbeat_interval_ms=min(3_000, options.session_timeout_ms // 3),
                 max_poll_interval_ms=options.max_poll_interval_ms,
                 max_poll_records=options.max_poll_records,
                 fetch_max_bytes=options.fetch_max_bytes,
                 max_partition_fetch_bytes=options.fetch_max_bytes,
-                metadata_max_age_ms=METADATA_AGE_MS,
+                metadata_max_age_ms=options.metadata_max_age_ms,
                 fetch_max_wait_ms=min(500, options.request_timeout_ms // 2),
             )
         self._changes = OwnershipChanges(self._consumer)
+        self._unowned = UnownedPartitions(
+            self._consumer, options.group_id, self._topics, options.metadata_max_age_ms / 1_000
+        )
         self._consumer.subscribe(topics=list(topics), listener=self._changes)
 
     def poll(self, timeout_ms: int) -> Poll:
@@ -182,6 +182,7 @@ class KafkaSource:
             except LogTruncationError as error:  # records we have read are gone: unclean leader election
                 self._plan_anew(error.divergent_offsets)
         self._notice_other_topics()
+        self._unowned.look(self._changes.joined)
         assigned, revoked = self._changes.take()
         self._is_metadata_old = self._is_metadata_old or bool(assigned)
         self._owned = self._owned.difference(revoked).union(assigned)
@@ -301,6 +302,11 @@ class KafkaSource:
         self._topic_ids.update((partition, ids[partition]) for partition in other)
         self._misplaced |= other
         self._plan_anew(self._still_assigned(self._started & other))
+
+    def _claims(self) -> set[Any]:
+        """Return what is owned as of a request to join: nothing by who is no longer a member."""
+        is_lost = self._consumer._coordinator._generation.is_lost()  # noqa: SLF001 - nothing public tells
+        return set() if is_lost else set(self._consumer.assignment())
 
     def _keep_join(self) -> None:
         """See a join through that takes longer than one poll.
