@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from scripts.services import KafkaBroker
+from streamae.batches import Partition
 from streamae.config import Settings
 from streamae.connectors.kafka import KafkaOptions, KafkaSink, KafkaSource
 from streamae.connectors.memory_store import MemoryStore
@@ -76,7 +77,7 @@ def test_a_group_goes_live_at_the_place_it_committed_before_it_learnt(
         kafka={"group_id": name},
     )
     first, turn = started(servers, name, store, of)
-    turn_until(turn, lambda: bool(store.snapshot()), "a first checkpoint")
+    turn_until(turn, lambda: store.manifest(Partition(name, 0)) is not None, "a first checkpoint")
     assert first.partitions.replaying() == 1
     first.close()
     assert committed_offset(servers, name, name) == len(HISTORY)
