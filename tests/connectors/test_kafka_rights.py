@@ -144,6 +144,30 @@ def test_an_output_topic_without_rights_is_named_and_nothing_is_lost(
     reader.source.close()
 
 
+def test_rights_to_read_are_enough_to_find_partitions_without_owner(
+    secured: SecuredBroker, options: KafkaOptions, topic: str
+) -> None:
+    """Nobody would grant one right more for it: without READ on the group a process does not run at all."""
+    kafka_io.create_topics(secured.bootstrap_servers, topic)
+    secured.allow(ResourceType.TOPIC, topic, ACLOperation.READ)
+    secured.allow(ResourceType.GROUP, options.group_id, ACLOperation.READ)
+    often = replace(options, metadata_max_age_ms=500)
+    first = Reader(KafkaSource([topic], often))
+
+    def owns() -> bool:
+        with suppress(RetryableError):
+            first.poll()
+        return len(first.owned) == 1
+
+    wait_until(owns, "the rights to take effect", timeout_s=30)
+    again = Reader(KafkaSource([topic], often))  # leads the group, and is not told
+    again.poll_until_owner(1)
+    kafka_io.add_partitions(secured.bootstrap_servers, topic, 2)
+    again.poll_until(lambda: len(again.owned) == 2, "the new partition", timeout_s=30)
+    for reader in (first, again):
+        reader.source.close()
+
+
 def test_a_group_that_is_not_ours_is_named(secured: SecuredBroker, options: KafkaOptions, topic: str) -> None:
     """The poll says which right is missing, at every try."""
     kafka_io.create_topics(secured.bootstrap_servers, topic)
