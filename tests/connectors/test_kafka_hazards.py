@@ -22,7 +22,8 @@ from streamae.connectors.kafka import KafkaMembership, KafkaSink, KafkaSource
 from streamae.connectors.kafka.source import QUIET
 from streamae.connectors.protocols import Span
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
-from tests.connectors.interceptor import Api, CutError, Interceptor, cut, error_in, lose, renamed
+from tests.connectors.expelled import expelled_while_joining
+from tests.connectors.interceptor import Api, CutError, Interceptor, error_in, lose, renamed
 from tests.connectors.streams import KafkaStreams, Reader, commit, is_stable, message, settle
 from tests.waiting import wait_until
 
@@ -380,12 +381,7 @@ def test_a_partition_that_others_had_meanwhile_is_begun_anew(
     kafka_streams: KafkaStreams, between: Interceptor, topic: str
 ) -> None:
     """H12: the client would go on where it was, and publish again what another owner has published since."""
-    kafka_streams.create_topic(topic, 2)
-    former = kafka_streams.reader(topic, bootstrap_servers=between.servers)
-    former.poll_until_owner(2)
-    between.on_request(Api.JOIN_GROUP, cut, times=10_000)
-    second = kafka_streams.reader(topic)
-    settle_one(former, second)  # it is expelled: it cannot join the generation that the second one asks for
+    former, second = expelled_while_joining(kafka_streams, between, topic)
     commit(kafka_streams.sink(), [], {Partition(topic, 0): 8, Partition(topic, 1): 8}, second.source.membership())
     second.source.close()
     heard = len(former.revoked), len(former.assigned)
@@ -415,15 +411,3 @@ def test_a_proof_is_not_given_before_all_is_noted(kafka_streams: KafkaStreams, t
     assert stable
     assert all(stable)
     assert given == []
-
-
-def settle_one(former: Reader, second: Reader) -> None:
-    """Poll both until the second one owns both partitions, which the former one does not hear of."""
-
-    def is_alone() -> bool:
-        with suppress(RetryableError):
-            former.poll()
-        second.poll()
-        return len(second.owned) == 2 and is_stable(second.source)
-
-    wait_until(is_alone, "the second reader to own everything", timeout_s=30)

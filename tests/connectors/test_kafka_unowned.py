@@ -10,7 +10,8 @@ from kafka.structs import MemberState
 from streamae.batches import Partition
 from streamae.connectors.kafka import KafkaSource
 from tests import kafka_io
-from tests.connectors.interceptor import Api, Interceptor, cut
+from tests.connectors.expelled import expelled_while_joining
+from tests.connectors.interceptor import Interceptor
 from tests.connectors.streams import KafkaStreams, Reader, is_stable, settle
 from tests.waiting import wait_until
 
@@ -50,25 +51,21 @@ def test_a_member_expelled_while_it_joins_claims_nothing(
     kafka_streams: KafkaStreams, between: Interceptor, topic: str
 ) -> None:
     """H13: it hears that it is no member in the midst of joining, and joins on with partitions noted as its own."""
-    kafka_streams.create_topic(topic, 2)
-    former = kafka_streams.reader(topic, bootstrap_servers=between.servers)
-    former.poll_until_owner(2)
-    between.on_request(Api.JOIN_GROUP, cut, times=10_000)
-    second = kafka_streams.reader(topic)
-
-    def is_expelled() -> bool:
-        former.poll()
-        second.poll()
-        return len(second.owned) == 2
-
-    wait_until(is_expelled, "the second one to own both", timeout_s=30)
+    former, second = expelled_while_joining(kafka_streams, between, topic)
     (assignor,) = coordinator(former)._assignors.values()
-    claims, owned = [], assignor._owned
-    assignor._owned = lambda: claims.append(owned()) or claims[-1]
+    owned, expelled = assignor._owned, []
+
+    def watched() -> Any:
+        claimed = owned()
+        if coordinator(former)._generation.is_lost():
+            expelled.append((claimed, former.source._consumer.assignment()))  # type: ignore[attr-defined]
+        return claimed
+
+    assignor._owned = watched
     between.forget()
     settle([former, second], 2)
-    assert claims[0], "the join that is under way"
-    assert claims[1] == set(), "the one after it is refused"
+    assert any(noted for _, noted in expelled), "it joined with partitions noted as its own"
+    assert all(claimed == set() for claimed, _ in expelled)
 
 
 def test_a_member_that_comes_back_within_a_move_leaves_no_partition_behind(
