@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 
 from streamae.batches import Doubles, Series
-from streamae.config import Settings
 from streamae.errors import DataError, ExitCode, FatalError
 from streamae.evaluation.detectors import split
 from streamae.evaluation.jobs import Job
@@ -37,6 +36,7 @@ from streamae.evaluation.summary import hardware
 from streamae.model.training import train
 from streamae.runtime import logs
 from streamae.runtime.commands import train_options
+from streamae.settings.tree import Settings
 
 ANCHORS, EXACT = "ANCHORS_tsb_ad.csv", "exact"
 LABELLED_A_ROW_EARLIER = {"ucr"}  # our labels begin one row before the published ones

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamae.config_sources import with_settings_table
+from streamae.settings.documents import with_settings_table
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -21,8 +21,8 @@ from streamae import __version__
 from streamae.errors import ConfigError, ExitCode, StreamaeError
 
 if TYPE_CHECKING:
-    from streamae.config import LoadedSettings
     from streamae.model.training import Training
+    from streamae.settings.tree import LoadedSettings
 
 _FLAG = re.compile(r"--(?P<name>\w+\.\w+)(=(?P<value>.*))?", re.DOTALL)
 
@@ -259,7 +259,7 @@ class _RefusePointAdjustment(argparse.Action):
 
 
 def _load(invocation: Invocation) -> LoadedSettings:
-    from streamae.config_sources import load_settings
+    from streamae.settings.sources import load_settings
 
     return load_settings(invocation.options.config_file, os.environ, invocation.flags)
 
@@ -350,7 +350,7 @@ def _backtest(invocation: Invocation) -> int:
 
 
 def _config(invocation: Invocation) -> int:
-    from streamae.config_sources import describe, settings_schema
+    from streamae.settings.documents import describe, settings_schema
 
     if invocation.options.schema:
         print(json.dumps(settings_schema(), indent=2))

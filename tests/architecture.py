@@ -14,75 +14,24 @@ from types import MappingProxyType
 
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
-MIN_TEST_RATIO = 1.2
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
-FOUNDATION = ("streamae.batches", "streamae.errors")
-EVERYTHING_BELOW = (
-    *FOUNDATION,
-    "streamae.fail_points",
-    "streamae.core",
-    "streamae.model",
-    "streamae.connectors",
-    "streamae.runtime",
-)
-
-# Longest prefix wins. What a module may import of ours, besides its own package.
-MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "streamae.__init__": (),
-    "streamae.batches": (),
-    "streamae.errors": (),
-    "streamae.fail_points": (),
-    "streamae.config": (
-        "streamae.errors",
-        "streamae.config_alerts",
-        "streamae.config_decision",
-        "streamae.config_section",
-        "streamae.config_training",
-    ),
-    "streamae.config_section": (),
-    "streamae.config_alerts": ("streamae.config_section",),
-    "streamae.config_decision": ("streamae.config_section",),
-    "streamae.config_training": ("streamae.config_section",),
-    "streamae.core": FOUNDATION,
-    "streamae.model": (*FOUNDATION, "streamae.core"),
-    "streamae.connectors": (*FOUNDATION, "streamae.fail_points"),
-    "streamae.runtime": (*EVERYTHING_BELOW, "streamae.config"),
-    "streamae.runtime.alerting": (*EVERYTHING_BELOW, "streamae.config", "streamae.config_alerts"),
-    "streamae.evaluation": EVERYTHING_BELOW,
-    "streamae.evaluation.demo": (
-        *EVERYTHING_BELOW,
-        "streamae.evaluation",
-        "streamae.config",
-        "streamae.config_decision",
-    ),  # composes an engine
-    "streamae.evaluation.transaction_demo": (
-        *EVERYTHING_BELOW,
-        "streamae.evaluation",
-        "streamae.config",
-        "streamae.config_decision",
-    ),
-    "streamae.evaluation.live_scores": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # same
-    "streamae.evaluation.detectors": (*FOUNDATION, "streamae.config"),  # they are changes to settings
-    "streamae.evaluation.jobs": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),  # trains and scores
-    "streamae.evaluation.backtest": (
-        *EVERYTHING_BELOW,
-        "streamae.evaluation",
-        "streamae.config",
-        "streamae.config_alerts",
-    ),
-    "streamae.evaluation.bootstrap": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
-    "streamae.evaluation.own_history": (*EVERYTHING_BELOW, "streamae.config"),  # settings say how files are read
-    "streamae.evaluation.evaluate": (*EVERYTHING_BELOW, "streamae.evaluation", "streamae.config"),
-    "streamae.config_sources": (
-        "streamae.config",
-        "streamae.config_section",
-        "streamae.errors",
-        "streamae.fail_points",
-    ),
-    "streamae.cli": ("streamae",),
-    "streamae.__main__": ("streamae.cli",),
+# The rooms of the package and what each may import of ours besides itself. No file has a line of its own.
+GROUND = ("batches", "errors", "fail_points")
+ROOMS: dict[str, tuple[str, ...]] = {
+    "batches": (),
+    "errors": (),
+    "fail_points": (),
+    "settings": GROUND,
+    "core": GROUND,
+    "model": (*GROUND, "core"),
+    "connectors": GROUND,
+    "runtime": (*GROUND, "settings", "core", "model", "connectors"),
+    "evaluation": (*GROUND, "settings", "core", "model", "connectors", "runtime"),
+    "cli": (*GROUND, "settings", "core", "model", "connectors", "runtime", "evaluation"),
+    "__main__": ("cli",),
+    "__init__": (),
 }
 
 # The pure core: no clock, environment, file, socket, log, thread or device can be reached from these.
@@ -118,15 +67,8 @@ HOME_OF = {
     "pyarrow": ("streamae.connectors.files",),
     "safetensors": ("streamae.model.bundle",),
     "msgspec": ("streamae.connectors",),
-    "pydantic": (
-        "streamae.config",
-        "streamae.config_section",
-        "streamae.config_alerts",
-        "streamae.config_decision",
-        "streamae.config_training",
-        "streamae.config_sources",
-    ),
-    "pydantic_settings": ("streamae.config_sources",),
+    "pydantic": ("streamae.settings",),
+    "pydantic_settings": ("streamae.settings.sources",),
     "torch": ("streamae.model",),
     "matplotlib": ("streamae.evaluation",),
     "jinja2": ("streamae.evaluation",),
@@ -171,23 +113,59 @@ def is_within(name: str, places: Sequence[str]) -> bool:
     return any(name == place or name.startswith(place + ".") for place in places)
 
 
+def room_of(name: str) -> str | None:
+    """Return the room that a dotted name of ours lies in; None for the package itself and what is not ours."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "streamae" and len(parts) > 1 else None
+
+
 def import_direction(module: Module) -> list[str]:
-    """Imports of ours go one way: batches, errors <- core <- model <- runtime -> connectors."""
-    homes = [home for home in MAY_IMPORT if is_within(module.name, [home])]
-    if not homes:
-        return [] if module.name.endswith("__init__") else [f"{module.name}: no layer in MAY_IMPORT"]
-    home = max(homes, key=len)
+    """A room imports from the rooms of its line in `ROOMS`, and from itself."""
+    room = room_of(module.name)
+    if room not in ROOMS:
+        return [f"{module.name}: its room has no line in ROOMS"]
     problems = []
     for line, name in module.imports():
         if name.startswith("."):
             problems.append(f"line {line}: relative import {name}: write it from streamae on")
-        elif (
-            is_within(name, ["streamae"])
-            and not is_within(name, [home, *MAY_IMPORT[home]])
-            and name != "streamae.__version__"
-        ):
-            problems.append(f"line {line}: {module.name} must not import {name}")
+        elif (other := room_of(name)) not in {None, "__version__", room, *ROOMS[room]}:
+            problems.append(f"line {line}: {module.name} must not import {name}: {room} does not know {other}")
+        elif name == "streamae":
+            problems.append(f"line {line}: import what is needed of it")
     return problems
+
+
+def upward_lines(rooms: Mapping[str, Sequence[str]]) -> list[str]:
+    """Each room stands below all that may import it: a line names earlier lines only, so that no circle can be allowed."""
+    order = {room: number for number, room in enumerate(rooms)}
+    return [
+        f"{room}: {below} does not stand above it in ROOMS"
+        for room, known in rooms.items()
+        for below in known
+        if order.get(below, len(order)) >= order[room]
+    ]
+
+
+def circles(modules: Sequence[Module]) -> list[str]:
+    """Modules that import each other in a loop, also inside functions and for types only."""
+    names = {module.name.removesuffix(".__init__") for module in modules}
+    graph: dict[str, set[str]] = {}
+    for module in modules:
+        graph[module.name.removesuffix(".__init__")] = {
+            found for _, name in module.imports() if (found := _module_in(name, names)) is not None
+        } - {module.name.removesuffix(".__init__")}
+    rest = dict(graph)
+    while leaves := {name for name, known in rest.items() if not known & rest.keys()}:
+        rest = {name: known for name, known in rest.items() if name not in leaves}
+    while roots := rest.keys() - {known for name in rest for known in rest[name]}:
+        rest = {name: known for name, known in rest.items() if name not in roots}
+    return [f"{name} <-> {', '.join(sorted(known & rest.keys()))}" for name, known in sorted(rest.items())]
+
+
+def _module_in(name: str, names: set[str]) -> str | None:
+    """Return the module that an import of `name` loads: itself, or the one that defines it."""
+    parent = name.rpartition(".")[0]
+    return name if name in names else parent if parent in names and parent != "streamae" else None
 
 
 def core_is_pure(module: Module) -> list[str]:
@@ -306,11 +284,6 @@ def sentences_of_tests(module: Module) -> list[str]:
         for node in ast.walk(module.tree)
         if isinstance(node, Function) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
-
-
-def ratio_of_tests(package: Sequence[Module], tests: Sequence[Module]) -> float:
-    """Return test lines over package lines."""
-    return sum(m.text.count("\n") for m in tests) / max(1, sum(m.text.count("\n") for m in package))
 
 
 def _public(tree: ast.Module) -> Iterator[tuple[ast.ClassDef | None, ast.ClassDef | Function]]:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from streamae.batches import ErrorBatch, Floats, Partition, Record
-from streamae.config import Settings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.core.scaling import Scaling
@@ -24,6 +23,7 @@ from streamae.model.bundle import Bundle
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.engine import Engine
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import Settings
 
 FEATURES = ("temp", "load")
 START_MS = 1_700_000_000_000

@@ -16,7 +16,6 @@ from kafka import KafkaProducer
 from redis import Redis
 
 from streamae.batches import Partition, Series
-from streamae.config import Settings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.model.bundle import load_bundle
@@ -24,6 +23,7 @@ from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import Settings
 from tests.daemons import Daemon, Sections
 from tests.kafka_io import committed_offset, read_all
 from tests.waiting import wait_until

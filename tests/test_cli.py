@@ -15,8 +15,8 @@ import pytest
 
 import streamae
 from streamae.cli import build_parser, main, split_settings
-from streamae.config_sources import SETTING_NAMES
 from streamae.errors import ConfigError, DataError, ExitCode
+from streamae.settings.tree import SETTING_NAMES
 from tests.engines import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,8 +22,6 @@ import yaml
 
 from streamae.batches import ChangeKind, Reason
 from streamae.cli import build_parser, split_settings
-from streamae.config import ServiceSettings, Settings
-from streamae.config_sources import SETTING_NAMES, load_settings
 from streamae.errors import ExitCode
 from streamae.runtime import health, service
 from streamae.runtime.partitions import REASONS
@@ -35,6 +33,9 @@ from streamae.runtime.telemetry import (
     TRANSACTION_OUTCOMES,
     Telemetry,
 )
+from streamae.settings.serving import ServiceSettings
+from streamae.settings.sources import load_settings
+from streamae.settings.tree import SETTING_NAMES, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"

@@ -14,19 +14,14 @@ from scripts.bench.embedded import NullModel
 from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
 from scripts.services import KafkaBroker
 from streamae.batches import Partition, Record
-from streamae.config import (
-    InputSettings,
-    KafkaSettings,
-    LimitSettings,
-    ModelSettings,
-    OutputSettings,
-    Settings,
-    StateSettings,
-)
 from streamae.model.bundle import Bundle
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.stages import WindowModel
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.connections import KafkaSettings, OutputSettings, StateSettings
+from streamae.settings.data import InputSettings
+from streamae.settings.serving import LimitSettings, ModelSettings
+from streamae.settings.tree import Settings
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE, KEYS = 32, 8, 64, 1_000
 EVENTS, DEAD_LETTERS = "bench-events", "bench-dead-letters"

@@ -9,7 +9,6 @@ import numpy as np
 
 from scripts.bench.inputs import TOPIC
 from streamae.batches import ErrorBatch, Floats, Partition, Record
-from streamae.config import InputSettings, LimitSettings, ModelSettings, Settings, StateSettings, ThresholdSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.model.bundle import Bundle
@@ -17,6 +16,10 @@ from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.engine import Engine
 from streamae.runtime.stages import WindowModel
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.connections import StateSettings
+from streamae.settings.data import InputSettings
+from streamae.settings.serving import LimitSettings, ModelSettings
+from streamae.settings.tree import Settings, ThresholdSettings
 
 
 class NullModel:

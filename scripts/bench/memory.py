@@ -17,10 +17,10 @@ import psutil
 from scripts.bench.embedded import NullModel, make_engine
 from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
 from streamae.batches import Partition, Record
-from streamae.config import InputSettings
 from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span, Stamp
 from streamae.model.bundle import Bundle
 from streamae.runtime import logs
+from streamae.settings.data import InputSettings
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE = 64, 8, 16
 FULL_ROWS = WINDOW_SIZE + 24  # every ring of a key is full and has begun to turn over

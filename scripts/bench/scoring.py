@@ -21,8 +21,6 @@ from scripts.bench.embedded import EmbeddedEngine
 from scripts.bench.inputs import STEP_MS, Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore
 from streamae.batches import ErrorBatch, ScoreBatch, WindowBatch
-from streamae.config import LimitSettings, Settings
-from streamae.config_decision import ThresholdSettings
 from streamae.core.scoring import score
 from streamae.core.thresholds.choice import FAMILY_OF
 from streamae.model.architecture import is_of_network
@@ -31,6 +29,9 @@ from streamae.model.bundle import Bundle
 from streamae.model.companion import usual_companion
 from streamae.model.runner import Network, Runner
 from streamae.runtime.assembly import build_decision, build_tuning
+from streamae.settings.decisions import ThresholdSettings
+from streamae.settings.serving import LimitSettings
+from streamae.settings.tree import Settings
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE, MEMORY_WINDOWS = 32, 8, 64, 64
 KEYS = 1_000

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.reach.runs import Reach
-from streamae.config import Settings
 from streamae.errors import ExitCode, StreamaeError
+from streamae.settings.tree import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,13 +17,13 @@ from scripts.anchors import table as anchor_table
 from scripts.reach import targets
 from scripts.reach.findings import Findings
 from scripts.reach.kept_anchors import place_of, resume
-from streamae.config import Settings
 from streamae.errors import DataError, ExitCode
 from streamae.evaluation.evaluate import Choice, evaluate, plan
 from streamae.evaluation.nab_corpus import corpus_scores
 from streamae.evaluation.results import Result
 from streamae.evaluation.suite import Suite
 from streamae.evaluation.summary import hardware
+from streamae.settings.tree import Settings
 
 DETECTORS = ("default", "default+sigma8", "default+sigma3", "pca")
 FLEET_GROUP, CORPUS_GROUP = "smd", "nab"

@@ -24,8 +24,6 @@ from scripts.torture import guards, holds
 from scripts.torture.oracle import WINDOW
 from scripts.torture.workload import FEATURES, STEP_MS
 from streamae.batches import ErrorBatch, Floats
-from streamae.config import Settings
-from streamae.config_sources import load_settings
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
 from streamae.model.architecture import Architecture
@@ -34,6 +32,8 @@ from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.engine import Engine
 from streamae.runtime.service import serve
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.sources import load_settings
+from streamae.settings.tree import Settings
 
 
 class StandIn:

@@ -17,8 +17,6 @@ from typing import TextIO
 import numpy as np
 
 from streamae.batches import ChangeKind, Series, Status
-from streamae.config import Settings
-from streamae.config_alerts import AlertSettings
 from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT
 from streamae.core.thresholds.budget import rate_per_week
@@ -32,6 +30,8 @@ from streamae.model.bundle import Bundle, load_bundle
 from streamae.runtime import logs
 from streamae.runtime.assembly import build_decision, build_tuning, window_ms, with_budget_solved
 from streamae.runtime.commands import doubt_order
+from streamae.settings.alerts import AlertSettings
+from streamae.settings.tree import Settings
 
 ALERTS_FILE, KEYS_FILE, REPORT_FILE = "alerts.csv", "keys.csv", "report.html"
 KNOBS = {  # of each rule: its level

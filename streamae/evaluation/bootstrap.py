@@ -16,7 +16,6 @@ from typing import TextIO
 import numpy as np
 
 from streamae.batches import Series
-from streamae.config import Settings
 from streamae.connectors.learnt_keys import LearntKeys, check_place
 from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import DataError, ExitCode
@@ -31,6 +30,7 @@ from streamae.runtime.commands import doubt_order
 from streamae.runtime.engine import Engine
 from streamae.runtime.logs import shown
 from streamae.runtime.standing import by_state, standings
+from streamae.settings.tree import Settings
 
 NAMED_KEYS = 3  # in the summary, so that one sees whether they are called as in the stream
 

@@ -17,8 +17,6 @@ from typing import TextIO
 import numpy as np
 
 from streamae.batches import Flags, Series
-from streamae.config import InputSettings, LimitSettings, ModelSettings, Settings, StateSettings, WindowSettings
-from streamae.config_decision import EpisodeSettings, ThresholdSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.evaluation.replay import (
@@ -41,6 +39,11 @@ from streamae.model.training import train
 from streamae.runtime import logs
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.connections import StateSettings
+from streamae.settings.data import InputSettings, WindowSettings
+from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
+from streamae.settings.serving import LimitSettings, ModelSettings
+from streamae.settings.tree import Settings
 
 KEYS, SEED = 60, 7
 STEP_MS = 900_000  # a quarter of an hour, so that a season of 96 rows is a day

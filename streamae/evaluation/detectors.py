@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from streamae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from streamae.config import Settings
+    from streamae.settings.tree import Settings
 
 NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
     "default": {},

@@ -18,7 +18,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TextIO
 
-from streamae.config import Settings
 from streamae.errors import ConfigError, DataError, ExitCode, FatalError
 from streamae.evaluation import summary
 from streamae.evaluation.detectors import SHIPPED, by_network, settings_of
@@ -28,6 +27,7 @@ from streamae.evaluation.nab_corpus import corpus_scores, corpus_text, write_cor
 from streamae.evaluation.results import Result, write_table
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.runtime import logs
+from streamae.settings.tree import Settings
 
 TABLE_FILE, CORPUS_FILE, REPORT_FILE = "metrics.csv", "nab.csv", "report.html"
 TRAINING_ROWS = 20_000  # about what a training costs, in rows that are scored; for the estimate of the time only

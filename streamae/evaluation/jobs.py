@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from streamae.batches import Series
-from streamae.config import Settings
 from streamae.errors import BundleError, DataError
 from streamae.evaluation.detectors import settings_of
 from streamae.evaluation.live_scores import RowScores, lead_in, score_live
@@ -32,6 +31,7 @@ from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
 from streamae.runtime.commands import train_options
+from streamae.settings.tree import Settings
 
 GAP_STEPS = 64  # a gap of fewer usual steps never restarts a window, however long a step is
 FLEET = "@fleet"  # behind the name of a detector that was trained on all series of its group at once

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamae.batches import Doubles, Flags, Ints, ScoreBatch, Series, Status, VerdictBatch, WindowBatch
-from streamae.config import InputSettings, OutputSettings, Settings, StateSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.connectors.protocols import StateStore
 from streamae.core.key_table import KeyTable
@@ -35,6 +34,9 @@ from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.engine import Engine
 from streamae.runtime.stages import Observer
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.connections import OutputSettings, StateSettings
+from streamae.settings.data import InputSettings
+from streamae.settings.tree import Settings
 
 SMOOTHING = 0.3  # of the score that rows are ranked by: weight of the newest window
 WARM_UP_ROWS = 4_000  # from which a key learns its usual scores, where the bundle has none for it to start from

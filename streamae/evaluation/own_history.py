@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from streamae.batches import Series
-from streamae.config import Settings
 from streamae.connectors.files import read_series
 from streamae.errors import ConfigError, DataError
 from streamae.model.bundle import Bundle
+from streamae.settings.tree import Settings
 
 
 def read_history(

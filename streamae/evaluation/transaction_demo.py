@@ -15,8 +15,6 @@ from typing import TextIO
 import numpy as np
 
 from streamae.batches import Flags, Series
-from streamae.config import InputSettings, LimitSettings, ModelSettings, Settings, StateSettings, WindowSettings
-from streamae.config_decision import EpisodeSettings, ThresholdSettings
 from streamae.core.encoding import FeatureOptions
 from streamae.evaluation.demo import SEED, THREADS, Outcome, play
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
@@ -26,6 +24,11 @@ from streamae.model.progress import StreamProgress
 from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
 from streamae.runtime import logs
+from streamae.settings.connections import StateSettings
+from streamae.settings.data import InputSettings, WindowSettings
+from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
+from streamae.settings.serving import LimitSettings, ModelSettings
+from streamae.settings.tree import Settings
 
 CARDS = 60
 WINDOW = 16  # records

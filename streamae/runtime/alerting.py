@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from streamae.batches import Doubles
-from streamae.config import Settings
-from streamae.config_alerts import DeviationSettings, MaintenanceSettings
 from streamae.core.deviations import Deviations
 from streamae.core.key_rules import AlertRules, Override
 from streamae.core.maintenance import MINUTE_MS, Interval, Maintenance, Weekly
 from streamae.errors import ConfigError
+from streamae.settings.alerts import DeviationSettings, MaintenanceSettings
+from streamae.settings.tree import Settings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -14,7 +14,6 @@ from functools import partial
 import numpy as np
 
 from streamae.batches import Partition, Reason
-from streamae.config import Settings, fingerprint
 from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.connectors.window_scores import ScoreWriter
@@ -45,6 +44,7 @@ from streamae.runtime.recovery import Recovery
 from streamae.runtime.stages import Observer, Policies, Stages, Tuning, WindowModel
 from streamae.runtime.store_watch import StoreWatch
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import Settings, fingerprint
 
 TYPICAL_STEPS = 500  # half-life of the statistics, in steps of the training data
 FALLBACK_STEP_MS = 1_000

@@ -15,7 +15,6 @@ from typing import TextIO
 import numpy as np
 
 from streamae.batches import Series
-from streamae.config import Settings
 from streamae.connectors.files import read_series
 from streamae.core.encoding import FeatureOptions
 from streamae.core.grid import longest_gap_ms
@@ -25,6 +24,7 @@ from streamae.model.progress import StreamProgress
 from streamae.model.train_options import TrainOptions
 from streamae.model.training import Training, run_training
 from streamae.runtime import edges
+from streamae.settings.tree import Settings
 
 
 def train(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from streamae.config import Settings
 from streamae.errors import ConfigError, StreamaeError
 from streamae.model.architecture import BASELINES
 from streamae.model.bundle import Bundle
 from streamae.runtime.logs import get_logger
 from streamae.runtime.stages import WindowModel
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import Settings
 
 if TYPE_CHECKING:
     from streamae.model.runner import Network, Runner

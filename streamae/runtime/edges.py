@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamae.config import Settings
 from streamae.connectors.codec import Codec
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.core.categories import Vocabulary
 from streamae.errors import ConfigError, DataError
 from streamae.runtime.logs import get_logger
+from streamae.settings.tree import Settings
 
 if TYPE_CHECKING:
     from streamae.connectors.kafka import KafkaOptions

@@ -22,7 +22,6 @@ from streamae.batches import (
     Slots,
     WindowBatch,
 )
-from streamae.config import Settings
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.protocols import Finite, Poll, Source
 from streamae.core.episodes import opening_times
@@ -42,6 +41,7 @@ from streamae.runtime.put_off import PutOff
 from streamae.runtime.recovery import Recovery
 from streamae.runtime.stages import Observer, Policies, Stages
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import Settings
 
 
 class Engine:

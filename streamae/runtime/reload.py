@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from threading import Event
 from typing import Any, Protocol
 
-from streamae.config import LoadedSettings, Settings
 from streamae.core.thresholds.choice import FAMILY_OF
 from streamae.errors import ConfigError
 from streamae.runtime import logs
 from streamae.runtime.notify import Notifier
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import LoadedSettings, Settings
 
 LIVE_SECTIONS = frozenset({"threshold", "episode", "alerts"})
 LIVE_NAMES = frozenset({"service.log_level"})

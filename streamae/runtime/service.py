@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from threading import Event, Thread, Timer
 from typing import Any, Protocol
 
-from streamae.config import LoadedSettings, Settings
 from streamae.errors import ConfigError, ExitCode, FatalError, MembershipError, RetryableError, StreamaeError
 from streamae.runtime import logs
 from streamae.runtime.health import HealthServer
 from streamae.runtime.notify import Notifier
 from streamae.runtime.reload import Reload
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import LoadedSettings, Settings
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 STATUS_INTERVAL_MS = 10_000

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from streamae.batches import ErrorBatch, Floats, Reason, ScoreBatch, VerdictBatch, WindowBatch
-from streamae.config import Settings
 from streamae.connectors.codec import Codec
 from streamae.connectors.events import EventWriter
 from streamae.connectors.window_scores import ScoreWriter
@@ -25,6 +24,7 @@ from streamae.core.key_rules import AlertRules
 from streamae.core.scoring import Calibration
 from streamae.core.thresholds.rule import ThresholdRule
 from streamae.core.windowing import KeyWindows
+from streamae.settings.tree import Settings
 
 Observer = Callable[[WindowBatch, ScoreBatch, VerdictBatch], None]
 

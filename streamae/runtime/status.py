@@ -11,9 +11,9 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from streamae.config import Settings
 from streamae.errors import ConfigError, FatalError
 from streamae.runtime.health import STATUS_PATH
+from streamae.settings.tree import Settings
 
 TIMEOUT_S = 5.0
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - listening everywhere includes here

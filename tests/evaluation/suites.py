@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from streamae.config import Settings
-from streamae.config_decision import ThresholdSettings
-from streamae.config_training import TrainSettings
 from streamae.evaluation.suite import COLUMNS
 from streamae.evaluation.synthetic import generate
+from streamae.settings.decisions import ThresholdSettings
+from streamae.settings.training import TrainSettings
+from streamae.settings.tree import Settings
 
 TRAIN_ROWS, ROWS, WINDOW = 200, 560, 8
 QUICK = Settings(

@@ -12,9 +12,6 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from streamae.config import InputSettings, Settings, WindowSettings
-from streamae.config_alerts import AlertSettings
-from streamae.config_decision import ThresholdSettings
 from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.budget import WEEK_MS, parameters
@@ -23,6 +20,10 @@ from streamae.evaluation.backtest import KNOBS, backtest
 from streamae.evaluation.transactions import DAY_MS, generate_transactions
 from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
+from streamae.settings.alerts import AlertSettings
+from streamae.settings.data import InputSettings, WindowSettings
+from streamae.settings.decisions import ThresholdSettings
+from streamae.settings.tree import Settings
 from tests.engines import STEP_MS, tiny_bundle
 
 ROWS, SPIKE, WINDOW = 400, 300, tiny_bundle().architecture.window_size

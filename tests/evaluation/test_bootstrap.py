@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from streamae.cli import main
-from streamae.config import Settings
 from streamae.connectors.learnt_keys import LearntKeys
 from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.bootstrap import bootstrap
 from streamae.runtime.standing import by_state, standings
+from streamae.settings.tree import Settings
 from tests.engines import FEATURES, START_MS, STEP_MS, WINDOW, Rig, broker_with, ids, settings, stream, tiny_bundle
 from tests.runtime.test_crash_resume import Crash, Fuse
 

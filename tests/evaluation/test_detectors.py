@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamae.config import Settings
 from streamae.errors import ConfigError
 from streamae.evaluation.detectors import DECISIONS, NETWORKS, SHIPPED, by_network, settings_of, split
+from streamae.settings.tree import Settings
 
 
 def test_every_name_in_the_tables_fits_the_settings() -> None:

@@ -15,8 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from streamae.config import Settings
-from streamae.config_decision import EpisodeSettings
 from streamae.errors import DataError, ExitCode
 from streamae.evaluation.detectors import NETWORKS
 from streamae.evaluation.evaluate import Choice, evaluate, plan
@@ -24,6 +22,8 @@ from streamae.evaluation.jobs import Job, code_digest
 from streamae.evaluation.jobs import run as run_job
 from streamae.evaluation.results import COLUMNS, Place
 from streamae.evaluation.suite import Suite
+from streamae.settings.decisions import EpisodeSettings
+from streamae.settings.tree import Settings
 from tests.evaluation.suites import QUICK, ROWS, TRAIN_ROWS, read_manifest, write_manifest, write_suite
 
 DETECTORS = ("default", "default+sigma3")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from streamae.batches import Series
-from streamae.config import Settings, WindowSettings
-from streamae.config_decision import ThresholdSettings
 from streamae.core.scoring import ScoreHistory
 from streamae.errors import FatalError
 from streamae.evaluation.live_scores import RowScores, _by_row, lead_in, score_live, smoothed
+from streamae.settings.data import WindowSettings
+from streamae.settings.decisions import ThresholdSettings
+from streamae.settings.tree import Settings
 from tests.engines import WINDOW, tiny_bundle
 
 ROWS, SPIKE = 300, 200

@@ -7,8 +7,6 @@ import json
 import numpy as np
 
 from streamae.batches import ErrorBatch, Floats, Series
-from streamae.config import InputSettings, LimitSettings, Settings, StateSettings
-from streamae.config_decision import EpisodeSettings, ThresholdSettings
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
@@ -27,6 +25,11 @@ from streamae.model.bundle import Bundle
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.engine import Engine
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.connections import StateSettings
+from streamae.settings.data import InputSettings
+from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
+from streamae.settings.serving import LimitSettings
+from streamae.settings.tree import Settings
 
 ROWS, WINDOW, STEP_MS = 360, 4, 1_000
 START_MS = 1_700_000_000_000

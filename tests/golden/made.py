@@ -20,9 +20,7 @@ from typing import Any
 import numpy as np
 from redis import Redis
 
-from streamae.batches import Partition, Reason, Record, Series
-from streamae.config import Settings, fingerprint
-from streamae.config_sources import SETTING_NAMES
+from streamae.batches import Reason, Record, Series
 from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import StateStore
@@ -35,7 +33,8 @@ from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
 from streamae.runtime.key_states import layout_of
 from streamae.runtime.telemetry import Telemetry
-from tests.engines import FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, settings, stream, tiny_bundle
+from streamae.settings.tree import SETTING_NAMES, Settings, fingerprint
+from tests.engines import FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, settings, stream
 
 STORED = Path(__file__).parent / "stored"
 PACKAGE = Path(__file__).parents[2] / "streamae"

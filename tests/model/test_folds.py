@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamae.batches import ErrorBatch, Floats
-from streamae.config import Settings
 from streamae.core.scoring import LEVEL_FLOOR, Calibration
 from streamae.errors import DataError
 from streamae.model.architecture import Architecture
@@ -20,6 +19,7 @@ from streamae.model.folds import blocks, errors_by_fold, joined
 from streamae.model.training import train
 from streamae.model.training_windows import training_windows
 from streamae.model.window_options import WindowOptions
+from streamae.settings.tree import Settings
 from tests.model.models import QUICK, STEP_MS, series, sines
 from tests.model.test_training import Recorder
 

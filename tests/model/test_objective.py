@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamae.config import Settings
-from streamae.config_training import TrainSettings
 from streamae.model.architecture import Kind
 from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.networks import trained_network
 from streamae.model.objective import Objective, losses
 from streamae.model.training import train
+from streamae.settings.training import TrainSettings
+from streamae.settings.tree import Settings
 from tests.model.models import KINDS, QUICK, architecture, sines
 
 

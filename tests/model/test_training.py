@@ -10,8 +10,6 @@ import pytest
 import torch
 
 from streamae.batches import Floats, Series
-from streamae.config import FeatureSettings, WindowSettings
-from streamae.config_training import TrainSettings
 from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DataError
@@ -23,6 +21,8 @@ from streamae.model.runner import Runner
 from streamae.model.train_options import TrainOptions
 from streamae.model.training import train
 from streamae.model.window_options import WindowOptions
+from streamae.settings.data import FeatureSettings, WindowSettings
+from streamae.settings.training import TrainSettings
 from tests.model.models import KINDS, QUICK, architecture, network_weights, series, sines
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from streamae.config import LoadedSettings, Settings, fingerprint
 from streamae.core.thresholds.rolling import SigmaLimit
 from streamae.errors import ConfigError, RetryableError
 from streamae.runtime import logs
 from streamae.runtime.notify import Notifier
 from streamae.runtime.reload import Reload
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import LoadedSettings, Settings, fingerprint
 from tests.engines import Rig, broker_with, settings, stream
 
 

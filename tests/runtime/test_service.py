@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 import structlog
 
-from streamae.config import LoadedSettings, Settings
-from streamae.config_decision import ThresholdSettings
 from streamae.errors import BundleError, ConfigError, FatalError, MembershipError, RetryableError
 from streamae.runtime import logs
 from streamae.runtime.notify import Notifier
@@ -32,6 +30,8 @@ from streamae.runtime.service import (
     Service,
 )
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.decisions import ThresholdSettings
+from streamae.settings.tree import LoadedSettings, Settings
 
 LIMITS = Limits(drain_timeout_ms=20_000, stall_timeout_ms=60_000, store_grace_ms=30_000)
 JOINED = {"partitions": 2, "replaying": 0, "halted": 0, "keys": 7, "joined": True, "store_failing_since_ms": None}

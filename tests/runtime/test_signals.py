@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from streamae.config_sources import load_settings
 from streamae.errors import FatalError
 from streamae.runtime.service import serve
+from streamae.settings.sources import load_settings
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ HARD_LIMIT_S = 60
 PREAMBLE = """
 import json, sys, threading
 from pathlib import Path
-from streamae.config_sources import load_settings
+from streamae.settings.sources import load_settings
 from streamae.runtime.service import serve
 
 def say(event, **values):

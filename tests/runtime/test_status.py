@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from streamae.cli import main
-from streamae.config import ServiceSettings, Settings
 from streamae.errors import ConfigError, ExitCode, FatalError
 from streamae.runtime.health import STATUS_PATH, HealthServer
 from streamae.runtime.status import ask, describe, url_of
+from streamae.settings.serving import ServiceSettings
+from streamae.settings.tree import Settings
 
 ANSWER: dict[str, Any] = {
     "ready": True,

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from streamae.config import Settings
 from streamae.connectors.memory import MemoryBroker
 from streamae.errors import ConfigError
 from streamae.model.architecture import Architecture
 from streamae.model.networks import network_of
 from streamae.runtime.devices import build_runner
 from streamae.runtime.telemetry import Telemetry
+from streamae.settings.tree import Settings
 from tests.engines import FEATURES, WINDOW, Rig, broker_with, settings, stream, tiny_bundle
 
 SCORES = "scores"

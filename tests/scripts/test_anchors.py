@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from scripts import anchors
-from streamae.config import Settings
 from streamae.errors import DataError
 from streamae.evaluation.ranking import period, vus_pr
+from streamae.settings.tree import Settings
 
 ROWS, TRAINED_ON, SPIKE = 500, 300, 420
 HEADER = "dataset,series,tsb_series,start_row,rows,tsb_train_rows,match,method,vus_pr"

@@ -17,8 +17,8 @@ from scripts.torture.context import Context, Shared
 from scripts.torture.faults_kills import schedule
 from scripts.torture.report import Entry, Report, Result, percentile
 from scripts.torture.workers import TimedOutError, wait_until, write_settings
-from streamae.config_sources import load_settings
 from streamae.fail_points import POINTS
+from streamae.settings.sources import load_settings
 
 ENTRY = Entry("T1", "kills", 30, 0, "abc123", 12.5, "passed", {"kills": 30, "recovery_p95_s": 4.25}, [])
 

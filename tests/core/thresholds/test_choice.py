@@ -6,7 +6,6 @@ from typing import get_args
 
 import pytest
 
-from streamae.config_decision import ThresholdSettings
 from streamae.core.thresholds.block_maxima import BlockMaximaRule
 from streamae.core.thresholds.choice import FAMILY_OF, rule_named
 from streamae.core.thresholds.conformal import ConformalRule
@@ -14,6 +13,7 @@ from streamae.core.thresholds.peaks import PeaksRule
 from streamae.core.thresholds.robust import MadRule
 from streamae.core.thresholds.rolling import QuantileLimit, RollingRule, SigmaLimit, StaticLimit
 from streamae.core.thresholds.rule import ThresholdRule
+from streamae.settings.decisions import ThresholdSettings
 from tests.score_streams import LEARNING
 
 

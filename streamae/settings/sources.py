@@ -1,8 +1,7 @@
 """Build the settings tree from defaults, a TOML file, environment variables and command-line flags.
 
 Later wins, in that order, and every value remembers where it came from. Every problem of every source is
-reported at once, without ever showing a secret. Also here: what people read of the tree (the table of the
-README, the JSON schema, the effective values).
+reported at once, without ever showing a secret.
 This module must not know what any setting is used for.
 """
 
@@ -12,32 +11,21 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from streamae.config import LoadedSettings, Settings
-from streamae.config_section import Section
 from streamae.errors import ConfigError
 from streamae.fail_points import VARIABLE as FAIL_POINT
+from streamae.settings.tree import FIELDS, SETTING_NAMES, LoadedSettings, Settings
 
 PREFIX = "STREAMAE_"
-TABLE_BEGIN, TABLE_END = "<!-- settings:begin -->", "<!-- settings:end -->"
 # Kubernetes gives every pod such variables for each Service of its namespace, also for one called `streamae`.
 _SERVICE_LINK = re.compile(r"STREAMAE_(?!.*__)(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
-
-
-class SettingRow(NamedTuple):
-    """One line of `streamae config`; secrets are masked."""
-
-    name: str
-    value: str
-    source: str
 
 
 class _Tree(Settings, BaseSettings):
@@ -71,22 +59,9 @@ class _TextSource(EnvSettingsSource):
         }
 
 
-def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
-    """Yield section, name and definition of every setting, in order."""
-    for section, holder in Settings.model_fields.items():
-        kind = holder.annotation
-        if isinstance(kind, type) and issubclass(kind, Section):  # always: the tree has two levels
-            for name, field in kind.model_fields.items():
-                yield section, name, field
-
-
-_FIELDS: dict[str, FieldInfo] = {f"{section}.{name}": field for section, name, field in _fields()}
-SETTING_NAMES = tuple(_FIELDS)
-
-
 def _unset(section: str, name: str) -> Any:
     """Return what empty text stands for: no entries, None, or, where neither exists, itself."""
-    annotation = _FIELDS[f"{section}.{name}"].annotation
+    annotation = FIELDS[f"{section}.{name}"].annotation
     if get_origin(annotation) in {tuple, dict}:
         return {} if get_origin(annotation) is dict else ()
     return None if type(None) in get_args(annotation) else ""
@@ -107,7 +82,7 @@ class _Draft:
 
     def add(self, name: str, value: Any, source: str) -> None:
         """Set `section.field`, over what an earlier source said."""
-        if name not in _FIELDS:
+        if name not in FIELDS:
             self.refuse(name, _unknown(name, SETTING_NAMES), source)
             return
         section, _, field = name.partition(".")
@@ -146,7 +121,7 @@ class _Draft:
 
     def add_texts(self, texts: Mapping[str, tuple[str, str]]) -> None:
         """Add text values: by `section.field`, the text and its source."""
-        known = {name.replace(".", "__"): text for name, (text, _) in texts.items() if name in _FIELDS}
+        known = {name.replace(".", "__"): text for name, (text, _) in texts.items() if name in FIELDS}
         parsed = _TextSource(known)()
         for name, (text, source) in texts.items():
             section, _, field = name.partition(".")
@@ -154,7 +129,7 @@ class _Draft:
 
     def read_secrets(self) -> None:
         """Read each `*_file` that stands beside a secret into the secret itself."""
-        for name in (name for name, field in _FIELDS.items() if _is_secret(field)):
+        for name in (name for name, field in FIELDS.items() if _is_secret(field)):
             section, _, field = name.partition(".")
             values = self.values.get(section, {})
             path = values.get(f"{field}_file")
@@ -239,66 +214,3 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], flags: Mappi
     if settings is None or draft.problems:
         raise ConfigError(draft.problems)
     return LoadedSettings(settings, draft.sources)
-
-
-def _shown(value: Any) -> str:
-    """Write a value as the user would: like TOML, secrets masked, unset as a dash."""
-    if value is None:
-        return "-"
-    if isinstance(value, SecretStr):
-        return "********"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_shown(item) for item in value) + "]"
-    if isinstance(value, Section):
-        return _shown({name: part for name, part in value if name in value.model_fields_set})
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
-
-
-def describe(loaded: LoadedSettings) -> list[SettingRow]:
-    """List every setting with its effective value and where that came from; secrets masked."""
-    rows = []
-    for name, source in loaded.sources.items():
-        section, _, field = name.partition(".")
-        rows.append(SettingRow(name, _shown(getattr(getattr(loaded.settings, section), field)), source))
-    return rows
-
-
-def settings_table() -> str:
-    """Return the Markdown table of the README: one line a setting, generated from its description."""
-    lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
-    for name, field in _FIELDS.items():
-        default = _shown(field.get_default(call_default_factory=True))
-        meaning = field.description or ""
-        if choices := _choices(field.annotation):
-            meaning += " One of " + ", ".join(f"`{choice}`" for choice in choices) + "."
-        lines.append(f"| `{name}` | `{default}` | {meaning.replace('|', chr(92) + '|')} |")
-    return "\n".join(lines)
-
-
-def _choices(annotation: Any) -> tuple[str, ...]:
-    """Return the words a setting may take, nothing for free ones."""
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return next((get_args(part) for part in get_args(annotation) if get_origin(part) is Literal), ())
-
-
-def with_settings_table(text: str) -> str:
-    """Return a document with its table between the two markers made anew.
-
-    Raises:
-        ValueError: a marker is missing.
-    """
-    head, begin, rest = text.partition(TABLE_BEGIN)
-    _, end, tail = rest.partition(TABLE_END)
-    if not begin or not end:
-        raise ValueError(f"the document needs the lines {TABLE_BEGIN} and {TABLE_END}")
-    return f"{head}{begin}\n{settings_table()}\n{end}{tail}"
-
-
-def settings_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of the settings file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}

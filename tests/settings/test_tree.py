@@ -9,8 +9,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from streamae.config import DECISION_INPUT_FIELDS, InputSettings, LoadedSettings, Settings, fingerprint
-from streamae.config_section import Section
+from streamae.settings.data import InputSettings
+from streamae.settings.section import Section
+from streamae.settings.tree import DECISION_INPUT_FIELDS, LoadedSettings, Settings, fingerprint
 
 SECTIONS = {name: field.annotation for name, field in Settings.model_fields.items()}
 FIELDS = [

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from streamae.config_section import Millis, Positive, Section
+from streamae.settings.section import Millis, Positive, Section
 
 
 class TrainSettings(Section):

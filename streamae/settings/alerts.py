@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from streamae.config_section import Name, Section
+from streamae.settings.section import Name, Section
 
 Deviation = Annotated[float, Field(ge=0)]
 TimeOfDay = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from streamae.config import Settings, fingerprint
-from streamae.config_sources import describe, load_settings
 from streamae.errors import ConfigError
+from streamae.settings.documents import describe
+from streamae.settings.sources import load_settings
+from streamae.settings.tree import Settings, fingerprint
 
 FILE = """
 [alerts]

@@ -13,20 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamae.config import LoadedSettings, Settings
-from streamae.config_sources import (
-    SETTING_NAMES,
+from streamae.errors import ConfigError
+from streamae.settings.documents import (
     TABLE_BEGIN,
     TABLE_END,
     describe,
-    load_settings,
     settings_schema,
     settings_table,
     with_settings_table,
 )
-from streamae.errors import ConfigError
+from streamae.settings.sources import load_settings
+from streamae.settings.tree import SETTING_NAMES, LoadedSettings, Settings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def toml(folder: Path, text: str) -> Path:

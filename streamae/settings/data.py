@@ -1,0 +1,93 @@
+"""The settings of data: how records are read, how they become rows and windows, and which features are derived.
+
+Must not know: other sections.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from streamae.settings.section import Millis, Name, Positive, Section
+
+
+class InputSettings(Section):
+    """Where records come from and how to read them."""
+
+    source: Literal["kafka", "files"] = Field("kafka", description="Kafka topics, or CSV/Parquet files replayed once.")
+    topics: tuple[Name, ...] = Field(("sensors",), description="Input topics.", min_length=1)
+    files: tuple[Path, ...] = Field((), description="Files to replay when source is `files`.")
+    start: Literal["earliest", "latest"] = Field("earliest", description="Where a group without offsets begins.")
+    bootstrap_records: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="A group without offsets that starts at the latest first reads so many records a partition before it,"
+        " silently: its keys have learnt when it goes live.",
+    )
+    on_lost_offsets: Literal["resume", "start"] = Field(
+        "resume", description="The group's offset is gone but state is stored: resume there, or start as a new group."
+    )
+    layout: Literal["wide", "long"] = Field(
+        "wide", description="wide: all features a record; long: one metric a record."
+    )
+    key_field: str | None = Field(None, description="Field (dotted path) holding the key; unset = the Kafka key.")
+    time_field: str | None = Field(None, description="Field (dotted path) holding event time; unset = Kafka timestamp.")
+    time_unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
+        "auto", description="Unit of numeric times; auto goes by size. Text is read as ISO 8601, UTC if no zone."
+    )
+    value_fields: tuple[Name, ...] = Field(
+        (),
+        description="Feature fields (dotted paths), in order, or the one array field; unset = the bundle's features.",
+    )
+    name_field: str = Field("name", description="long layout: field holding the metric name.")
+    value_field: str = Field("value", description="long layout: field holding the metric value.")
+    unknown_features: Literal["dead_letter", "ignore"] = Field(
+        "dead_letter", description="long layout: what to do with names that are no feature."
+    )
+    max_record_bytes: Positive = Field(262_144, description="Larger values become dead letters undecoded.")
+    max_key_bytes: Positive = Field(256, description="Longer keys become dead letters.")
+    max_future_ms: Millis = Field(86_400_000, description="Event times further ahead of the Kafka timestamp are bad.")
+    min_time_ms: int = Field(0, description="Event times before this (ms since the epoch) are bad.")
+    max_poll_records: Positive = Field(5_000, description="Most records of one poll.")
+    poll_timeout_ms: Millis = Field(50, description="Longest wait of one poll for records.")
+
+
+class WindowSettings(Section):
+    """How records become rows and rows become windows. Size and features come from the bundle."""
+
+    stride: Positive = Field(1, description="Rows between two windows of a key.")
+    grid_ms: Millis | None = Field(
+        None, description="Merge a key's records of one time bucket into one row; unset = off."
+    )
+    grid_merge: Literal["last", "mean"] = Field("last", description="How a bucket merges several values of a feature.")
+    max_gap_ms: Millis = Field(3_600_000, description="A longer gap in event time restarts the key's window.")
+    missing: Literal["previous", "constant", "reject"] = Field("previous", description="Policy for missing features.")
+    missing_overrides: dict[str, Literal["previous", "constant", "reject"]] = Field(
+        default_factory=dict, description="Policy by feature name."
+    )
+    missing_constant: float | None = Field(
+        None, description="Constant to fill in; unset = the feature's training mean."
+    )
+    max_imputed_share: float = Field(0.5, ge=0, le=1, description="Windows with more imputed cells are not scored.")
+    late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
+    duplicate: Literal["drop", "dead_letter"] = Field(
+        "drop", description="Records of the same event time as the newest."
+    )
+
+
+class FeatureSettings(Section):
+    """What is derived from the fields of a record. Learnt by `streamae train` and frozen in the bundle."""
+
+    log_fields: tuple[Name, ...] = Field((), description="Numeric fields to take the signed logarithm of: amounts.")
+    category_fields: tuple[Name, ...] = Field((), description="Fields of text, integers or truth values.")
+    category_cap: Annotated[int, Field(ge=1, le=1_024)] = Field(32, description="Most values a category field knows.")
+    hash_buckets: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Columns shared by all other values.")
+    time_features: tuple[Literal["hour", "weekday"], ...] = Field((), description="As sine and cosine of event time.")
+    utc_offset_minutes: Annotated[int, Field(ge=-1_080, le=1_080)] = Field(0, description="Of hour and weekday.")
+    since_previous: bool = Field(default=False, description="Add the log of seconds since the key's previous record.")
+    scaling: Literal["global", "key"] = Field(
+        "global",
+        description="Standardise by all training rows, or each key by its own running level: for keys that differ widely"
+        " in size; a key is then not scored before its 129th row.",
+    )

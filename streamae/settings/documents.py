@@ -1,0 +1,89 @@
+"""What people read of the settings: effective values with their sources, the reference table, the JSON schema.
+
+Must not know: where values come from, or what any setting is used for.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import SecretStr
+
+from streamae.settings.section import Section
+from streamae.settings.tree import FIELDS, LoadedSettings, Settings
+
+TABLE_BEGIN, TABLE_END = "<!-- settings:begin -->", "<!-- settings:end -->"
+
+
+class SettingRow(NamedTuple):
+    """One line of `streamae config`; secrets are masked."""
+
+    name: str
+    value: str
+    source: str
+
+
+def _shown(value: Any) -> str:
+    """Write a value as the user would: like TOML, secrets masked, unset as a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_shown(item) for item in value) + "]"
+    if isinstance(value, Section):
+        return _shown({name: part for name, part in value if name in value.model_fields_set})
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+def describe(loaded: LoadedSettings) -> list[SettingRow]:
+    """List every setting with its effective value and where that came from; secrets masked."""
+    rows = []
+    for name, source in loaded.sources.items():
+        section, _, field = name.partition(".")
+        rows.append(SettingRow(name, _shown(getattr(getattr(loaded.settings, section), field)), source))
+    return rows
+
+
+def settings_table() -> str:
+    """Return the Markdown table of the README: one line a setting, generated from its description."""
+    lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
+    for name, field in FIELDS.items():
+        default = _shown(field.get_default(call_default_factory=True))
+        meaning = field.description or ""
+        if choices := _choices(field.annotation):
+            meaning += " One of " + ", ".join(f"`{choice}`" for choice in choices) + "."
+        lines.append(f"| `{name}` | `{default}` | {meaning.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """Return the words a setting may take, nothing for free ones."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((get_args(part) for part in get_args(annotation) if get_origin(part) is Literal), ())
+
+
+def with_settings_table(text: str) -> str:
+    """Return a document with its table between the two markers made anew.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    head, begin, rest = text.partition(TABLE_BEGIN)
+    _, end, tail = rest.partition(TABLE_END)
+    if not begin or not end:
+        raise ValueError(f"the document needs the lines {TABLE_BEGIN} and {TABLE_END}")
+    return f"{head}{begin}\n{settings_table()}\n{end}{tail}"
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the settings file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}

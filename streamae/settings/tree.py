@@ -1,0 +1,139 @@
+"""The settings tree: every knob of streamae with its default, unit, bounds and meaning.
+
+One frozen tree is built from a TOML file, `STREAMAE_SECTION__FIELD` variables and command-line flags
+(later wins; see `settings/sources.py`). The README's table is generated from these descriptions.
+Core code never sees this module: it takes plain numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import model_validator
+from pydantic.fields import FieldInfo
+
+from streamae.settings.alerts import AlertSettings
+from streamae.settings.connections import KafkaSettings, OutputSettings, StateSettings
+from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
+from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
+from streamae.settings.section import Section
+from streamae.settings.serving import LimitSettings, ModelSettings, ServiceSettings
+from streamae.settings.training import TrainSettings
+
+# Of the input section, what can change a decision: how fields are read, not where records come from.
+DECISION_INPUT_FIELDS = (
+    "layout",
+    "key_field",
+    "time_field",
+    "time_unit",
+    "value_fields",
+    "name_field",
+    "value_field",
+    "unknown_features",
+    "max_future_ms",
+    "min_time_ms",
+)
+
+
+class Settings(Section):
+    """All settings."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    input: InputSettings = InputSettings()
+    output: OutputSettings = OutputSettings()
+    window: WindowSettings = WindowSettings()
+    features: FeatureSettings = FeatureSettings()
+    model: ModelSettings = ModelSettings()
+    threshold: ThresholdSettings = ThresholdSettings()
+    episode: EpisodeSettings = EpisodeSettings()
+    alerts: AlertSettings = AlertSettings()
+    state: StateSettings = StateSettings()
+    limits: LimitSettings = LimitSettings()
+    service: ServiceSettings = ServiceSettings()
+    train: TrainSettings = TrainSettings()
+
+    def conflicts(self) -> list[str]:
+        """Return what no single field can see, one line each: `section.field: what is wrong`."""
+        window, features = self.window, self.features
+        categories = set(features.category_fields)
+        policies = {window.missing, *window.missing_overrides.values()}
+        checks = [
+            (
+                self.input.layout == "long" and window.grid_ms is None,
+                "input.layout: long needs window.grid_ms: the metrics of one time bucket form a row",
+            ),
+            (
+                self.input.layout == "long" and (bool(categories) or features.since_previous),
+                "features: category_fields and since_previous need input.layout = wide: a record is no row",
+            ),
+            (
+                bool(categories & {*self.input.value_fields, *features.log_fields}),
+                "features.category_fields: must not name fields of input.value_fields or features.log_fields",
+            ),
+            (
+                window.grid_ms is not None and "reject" in policies,
+                "window.missing: reject cannot be used with window.grid_ms: use previous or constant",
+            ),
+            (
+                self.input.bootstrap_records > 0 and self.input.start == "earliest",
+                "input.bootstrap_records: needs input.start = latest: before the earliest record there is none",
+            ),
+            (self.input.source == "files" and not self.input.files, "input.files: needed when input.source = files"),
+            *self.kafka.checks(),
+            (
+                self.output.latent and self.output.scores_topic is None,
+                "output.latent: needs output.scores_topic, whose messages carry the code",
+            ),
+            (
+                0 < self.episode.out_of_windows < self.episode.min_duration_windows,
+                "episode.out_of_windows: must not be below episode.min_duration_windows; 0 = in a row",
+            ),
+        ]
+        return [line for is_wrong, line in checks if is_wrong] + self.train.conflicts()
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        if conflicts := self.conflicts():
+            raise ValueError("\n".join(conflicts))
+        return self
+
+
+def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Yield section, name and definition of every setting, in order."""
+    for section, holder in Settings.model_fields.items():
+        kind = holder.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):  # always: the tree has two levels
+            for name, field in kind.model_fields.items():
+                yield section, name, field
+
+
+FIELDS: dict[str, FieldInfo] = {f"{section}.{name}": field for section, name, field in _fields()}
+SETTING_NAMES = tuple(FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Valid settings and the origin of each.
+
+    Attributes:
+        settings: the tree; secrets given as files are already read into their plain field.
+        sources: by `section.field`: `default`, `file:PATH`, `env:NAME`, `flag:--section.field` or `secret file PATH`.
+    """
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return 12 hex digits that change whenever a setting that can change a decision does.
+
+    Those are the window, threshold, episode and alerts sections and how input fields are read; not where records come
+    from, how fast they are processed or where results go.
+    """
+    sections = dict.fromkeys(("window", "threshold", "episode", "alerts"), True)
+    parts = settings.model_dump(mode="json", include={**sections, "input": set(DECISION_INPUT_FIELDS)})
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
