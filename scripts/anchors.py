@@ -33,10 +33,10 @@ from streamae.evaluation.live_scores import score_live
 from streamae.evaluation.ranking import period, vus_pr
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.evaluation.summary import hardware
-from streamae.model.training import train
 from streamae.runtime import logs
 from streamae.runtime.commands import train_options
 from streamae.settings.tree import Settings
+from streamae.training.run import train
 
 ANCHORS, EXACT = "ANCHORS_tsb_ad.csv", "exact"
 LABELLED_A_ROW_EARLIER = {"ucr"}  # our labels begin one row before the published ones

@@ -21,8 +21,8 @@ from streamae import __version__
 from streamae.errors import ConfigError, ExitCode, StreamaeError
 
 if TYPE_CHECKING:
-    from streamae.model.training import Training
     from streamae.settings.tree import LoadedSettings
+    from streamae.training.outcome import Training
 
 _FLAG = re.compile(r"--(?P<name>\w+\.\w+)(=(?P<value>.*))?", re.DOTALL)
 

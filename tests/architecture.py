@@ -26,10 +26,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "settings": GROUND,
     "core": GROUND,
     "model": (*GROUND, "core"),
+    "training": (*GROUND, "core", "model"),
     "connectors": GROUND,
-    "runtime": (*GROUND, "settings", "core", "model", "connectors"),
-    "evaluation": (*GROUND, "settings", "core", "model", "connectors", "runtime"),
-    "cli": (*GROUND, "settings", "core", "model", "connectors", "runtime", "evaluation"),
+    "runtime": (*GROUND, "settings", "core", "model", "training", "connectors"),
+    "evaluation": (*GROUND, "settings", "core", "model", "training", "connectors", "runtime"),
+    "cli": (*GROUND, "settings", "core", "model", "training", "connectors", "runtime", "evaluation"),
     "__main__": ("cli",),
     "__init__": (),
 }
@@ -69,7 +70,7 @@ HOME_OF = {
     "msgspec": ("streamae.connectors",),
     "pydantic": ("streamae.settings",),
     "pydantic_settings": ("streamae.settings.sources",),
-    "torch": ("streamae.model",),
+    "torch": ("streamae.model", "streamae.training"),
     "matplotlib": ("streamae.evaluation",),
     "jinja2": ("streamae.evaluation",),
 }

@@ -19,11 +19,11 @@ from streamae.batches import Partition, Series
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.model.bundle import load_bundle
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.telemetry import Telemetry
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
+from streamae.training.run import train
 from tests.daemons import Daemon, Sections
 from tests.kafka_io import committed_offset, read_all
 from tests.waiting import wait_until

@@ -173,8 +173,8 @@ def kills_of_the_real_model(context: Context) -> Result:
 def trained_bundle(folder: Path) -> Path:
     """Train a small network on quiet values and save it."""
     from streamae.batches import Series  # only here: training loads torch
-    from streamae.model.train_options import TrainOptions
-    from streamae.model.training import train
+    from streamae.training.options import TrainOptions
+    from streamae.training.run import train
 
     quiet = Workload(keys=3, rows=400, seed=1)
     values = quiet.values.clip(-LARGEST_QUIET, LARGEST_QUIET).astype(np.float32)

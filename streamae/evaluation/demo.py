@@ -33,9 +33,6 @@ from streamae.evaluation.replay import (
 from streamae.evaluation.stories import choose, story
 from streamae.evaluation.synthetic import Kind, SyntheticStream, generate
 from streamae.model.bundle import Bundle
-from streamae.model.progress import StreamProgress
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
 from streamae.runtime import logs
 from streamae.runtime.assembly import Parts, build_engine
 from streamae.runtime.telemetry import Telemetry
@@ -44,6 +41,9 @@ from streamae.settings.data import InputSettings, WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import LimitSettings, ModelSettings
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
+from streamae.training.progress import StreamProgress
+from streamae.training.run import train
 
 KEYS, SEED = 60, 7
 STEP_MS = 900_000  # a quarter of an hour, so that a season of 96 rows is a day

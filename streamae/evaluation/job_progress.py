@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from streamae.model.progress import BAR_WIDTH, duration
+from streamae.training.progress import BAR_WIDTH, duration
 
 
 class JobProgress:

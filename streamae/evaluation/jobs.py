@@ -28,10 +28,10 @@ from streamae.evaluation.metrics import runs
 from streamae.evaluation.results import Curves, Place, Result, failure
 from streamae.evaluation.suite import LabelledSeries, SuiteSeries
 from streamae.model.bundle import Bundle, load_bundle
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
 from streamae.runtime.commands import train_options
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
+from streamae.training.run import train
 
 GAP_STEPS = 64  # a gap of fewer usual steps never restarts a window, however long a step is
 FLEET = "@fleet"  # behind the name of a detector that was trained on all series of its group at once
@@ -44,6 +44,7 @@ TRAINED_BY = (
     "core/scoring.py",
     "core/windowing.py",
     "model",
+    "training",
 )
 SCORED_BY = (
     *("batches.py", "core", "model", "runtime/assembly.py", "runtime/stages.py", "connectors/codec.py"),

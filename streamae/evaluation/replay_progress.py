@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from streamae.model.progress import BAR_WIDTH, REDRAW_SECONDS, duration
+from streamae.training.progress import BAR_WIDTH, REDRAW_SECONDS, duration
 
 SHORT_SECONDS = 2.0  # what takes less is not announced
 

@@ -16,11 +16,10 @@ from markupsafe import Markup
 from streamae.evaluation.backtest import moment
 from streamae.evaluation.charts import Curve, line_chart, scatter
 from streamae.evaluation.report_html import render
-from streamae.model.injection import FORMS
-from streamae.model.portrait import Example, LatentMap, Portrait, portray
-from streamae.model.search import Candidate
-from streamae.model.training import Training
-from streamae.model.training_checks import MAX_INPUTS, RIVALS
+from streamae.training.checks import MAX_INPUTS, RIVALS
+from streamae.training.injection import FORMS
+from streamae.training.outcome import Candidate, Training
+from streamae.training.portrait import Example, LatentMap, Portrait, portray
 
 MOST_FEATURES = 60  # in the table of errors, worst first
 SMALL_WIDTH, SMALL_HEIGHT = 320, 120

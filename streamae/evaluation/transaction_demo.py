@@ -20,15 +20,15 @@ from streamae.evaluation.demo import SEED, THREADS, Outcome, play
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.evaluation.replay import KEY_FIELD, TIME_FIELD, VALUES_FIELD
 from streamae.evaluation.transactions import DAY_MS, Fraud, TransactionStream, generate_transactions
-from streamae.model.progress import StreamProgress
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
 from streamae.runtime import logs
 from streamae.settings.connections import StateSettings
 from streamae.settings.data import InputSettings, WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import LimitSettings, ModelSettings
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
+from streamae.training.progress import StreamProgress
+from streamae.training.run import train
 
 CARDS = 60
 WINDOW = 16  # records

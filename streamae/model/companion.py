@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from streamae.batches import Floats
 from streamae.model.architecture import COMPANION, Architecture
 from streamae.model.baselines import Ridge, WindowPCA, usual_components
-from streamae.model.head_errors import head_errors
+from streamae.model.encoder_decoder import head_errors
 
 FIT_WINDOWS = 20_000  # evenly thinned: enough for its few numbers, and bounds the memory of the fit
 CHUNK = 256  # windows weighed at a time

@@ -22,10 +22,9 @@ from streamae.model.architecture import MEMORY, TRAINED, is_of_network
 from streamae.model.baselines import Heads
 from streamae.model.bundle import Bundle
 from streamae.model.companion import load_companion
-from streamae.model.encoder_decoder import EncoderDecoder
-from streamae.model.head_errors import head_errors
-from streamae.model.memory import Memory
+from streamae.model.encoder_decoder import EncoderDecoder, head_errors
 from streamae.model.networks import network_of
+from streamae.model.remembered_windows import Memory
 
 # Batches are filled up to a multiple of this. Recurrent GPU kernels want 8, and on the CPU it makes the errors of a
 # window bit-equal whatever shares its batch: matrix products of fewer rows take other code paths (measured: of 2 to 7

@@ -20,11 +20,12 @@ from streamae.core.encoding import FeatureOptions
 from streamae.core.grid import longest_gap_ms
 from streamae.errors import ExitCode
 from streamae.model.bundle import load_bundle
-from streamae.model.progress import StreamProgress
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import Training, run_training
 from streamae.runtime import edges
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
+from streamae.training.outcome import Training
+from streamae.training.progress import StreamProgress
+from streamae.training.run import run_training
 
 
 def train(

@@ -18,12 +18,12 @@ from streamae.core.thresholds.budget import WEEK_MS, parameters
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KNOBS, backtest
 from streamae.evaluation.transactions import DAY_MS, generate_transactions
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
 from streamae.settings.alerts import AlertSettings
 from streamae.settings.data import InputSettings, WindowSettings
 from streamae.settings.decisions import ThresholdSettings
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
+from streamae.training.run import train
 from tests.engines import STEP_MS, tiny_bundle
 
 ROWS, SPIKE, WINDOW = 400, 300, tiny_bundle().architecture.window_size

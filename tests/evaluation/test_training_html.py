@@ -15,9 +15,9 @@ from streamae.cli import main
 from streamae.errors import ExitCode
 from streamae.evaluation.training_html import write_training
 from streamae.model.bundle import load_bundle
-from streamae.model.search import KINDS as SEARCHED
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import run_training
+from streamae.training.options import TrainOptions
+from streamae.training.run import run_training
+from streamae.training.search import KINDS as SEARCHED
 from tests.model.models import QUICK, sines
 
 SHORT = replace(QUICK, max_steps=20)

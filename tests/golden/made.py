@@ -29,11 +29,11 @@ from streamae.core.encoding import FeatureOptions
 from streamae.errors import ExitCode
 from streamae.evaluation.bootstrap import bootstrap
 from streamae.model.bundle import load_bundle
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
 from streamae.runtime.key_states import layout_of
 from streamae.runtime.telemetry import Telemetry
 from streamae.settings.tree import SETTING_NAMES, Settings, fingerprint
+from streamae.training.options import TrainOptions
+from streamae.training.run import train
 from tests.engines import FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, settings, stream
 
 STORED = Path(__file__).parent / "stored"

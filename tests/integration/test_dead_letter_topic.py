@@ -21,8 +21,8 @@ from kafka import KafkaProducer
 from scripts.services import KafkaBroker, RedisServer
 from streamae.batches import Reason, Series
 from streamae.connectors.events import schema
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
+from streamae.training.options import TrainOptions
+from streamae.training.run import train
 from tests.daemons import ROOT, Daemon, Sections
 from tests.kafka_io import create_topics, read_all
 

@@ -15,8 +15,8 @@ from redis import Redis
 
 from scripts.services import KafkaBroker, RedisServer
 from streamae.batches import Series
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
+from streamae.training.options import TrainOptions
+from streamae.training.run import train
 from tests.daemons import Daemon, Sections
 from tests.kafka_io import committed_offset, create_topics, read_all
 from tests.waiting import wait_until

@@ -15,7 +15,7 @@ from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.model.architecture import COMPANION, MEMORY, TRAINED, Architecture, Kind, is_of_network
 from streamae.model.bundle import Bundle
 from streamae.model.networks import network_of
-from streamae.model.train_options import TrainOptions
+from streamae.training.options import TrainOptions
 
 STEP_MS = 60_000
 KINDS = TRAINED

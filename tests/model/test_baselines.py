@@ -15,7 +15,7 @@ from streamae.model.architecture import BASELINES, Architecture, Kind
 from streamae.model.baselines import NearestWindows, Ridge, RowPCA, WindowPCA, ZScore, baseline, usual_components
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.runner import Runner
-from streamae.model.training import train
+from streamae.training.run import train
 from tests.model.models import QUICK, sines
 
 FEATURES, SIZE = 3, 12

@@ -13,8 +13,8 @@ from streamae.model.architecture import BASELINES, COMPANION, MAX_COMPANION_INPU
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.companion import Companion, fitted_companion
 from streamae.model.runner import Runner
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
+from streamae.training.options import TrainOptions
+from streamae.training.run import train
 from tests.model.models import architecture, bundle, raw_windows, sines, without_companion
 
 QUICK = TrainOptions(window_size=12, hidden_size=4, recent_steps=4, max_steps=10, memory_windows=5, threads=1)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from streamae.batches import Doubles, Floats
 from streamae.model.architecture import ISOLATION_DEPTH, Architecture
-from streamae.model.injection import auc
 from streamae.model.isolation import MAX_CELLS, NEVER, SUBSAMPLE, IsolationForest, average_length, grow
+from streamae.training.injection import auc
 
 W = 4
 

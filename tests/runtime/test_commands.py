@@ -16,9 +16,9 @@ import pytest
 from streamae.cli import main
 from streamae.errors import BundleError, ConfigError, DataError, ExitCode
 from streamae.model.bundle import load_bundle
-from streamae.model.train_options import TrainOptions
 from streamae.runtime.commands import train, train_options
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,8 +17,8 @@ from streamae.core.encoding import Encoding, FeatureOptions
 from streamae.errors import ConfigError
 from streamae.evaluation.replay import Tap
 from streamae.model.bundle import Bundle
-from streamae.model.training_windows import training_windows
-from streamae.model.window_options import WindowOptions
+from streamae.training.options import WindowOptions
+from streamae.training.windows import training_windows
 from tests.engines import DEAD, START_MS, TOPIC, WINDOW, Rig, broker_with, header, settings, tiny_bundle
 
 OPTIONS = FeatureOptions(("amount",), 2, 2, ("hour", "weekday"), 60, True)

@@ -11,23 +11,17 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from streamae.batches import Floats
 from streamae.core.scoring import score
 from streamae.errors import ConfigError
 from streamae.model.architecture import TRAINED, Architecture, Kind
-from streamae.model.injection import FORMS, separation
-from streamae.model.progress import PartProgress, Progress
+from streamae.model.bundle import Bundle
 from streamae.model.runner import Runner
-from streamae.model.train_options import TrainOptions
-
-if TYPE_CHECKING:
-    from streamae.model.bundle import Bundle
-    from streamae.model.training import Training
+from streamae.training.injection import FORMS, separation
+from streamae.training.options import TrainOptions
+from streamae.training.outcome import Candidate, Training
+from streamae.training.progress import PartProgress, Progress
 
 KINDS: tuple[Kind, ...] = ("pca_row", "pca", "ridge", "nearest_windows", "dense", "lstm")  # cheapest first
 TOLERANCE = 0.01  # of the separation
@@ -35,32 +29,8 @@ JUDGED_WINDOWS = 512  # calibration windows that anomalies are injected into
 SIZES = (2, 4, 8, 16, 32, 64, 128)  # of a bottleneck, besides the usual
 TUNE_SHARE = 4  # a size is tried with this part of max_steps
 
-Fit = Callable[[TrainOptions, Progress], "Training"]
+Fit = Callable[[TrainOptions, Progress], Training]
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What was tried and what came of it.
-
-    Attributes:
-        name: kind, or size of the bottleneck.
-        validation_loss: on the calibration rows; compares networks with each other only.
-        separation: of injected anomalies by form, see `injection.separation`; empty = it was not tried.
-        seconds: its training and judging took.
-        is_chosen: it is the one.
-    """
-
-    name: str
-    validation_loss: float = math.nan
-    separation: dict[str, float] = dataclasses.field(default_factory=dict)
-    seconds: float = 0.0
-    is_chosen: bool = False
-
-    @property
-    def mean(self) -> float:
-        """Mean separation over the forms that the data allow, NaN where it was not tried."""
-        return float(np.mean(list(self.separation.values()))) if self.separation else math.nan
 
 
 def choose_kind(
@@ -138,7 +108,7 @@ def _compare(
 ) -> tuple[Training, list[Candidate]]:
     """Train and judge in order while there is time, the first in any case; return the one to take, and mark it."""
     judged = windows[:: -(-len(windows) // JUDGED_WINDOWS)]
-    found, in_reach, best, begun = list[Candidate](), dict[int, "Training"](), -math.inf, clock()
+    found, in_reach, best, begun = list[Candidate](), dict[int, Training](), -math.inf, clock()
     for number, (name, options) in enumerate(tried):
         started = clock()
         if number and started - begun >= options.search_budget_ms / 1_000:

@@ -11,9 +11,10 @@ import torch
 from streamae.core.scoring import score
 from streamae.model.architecture import BASELINES, Kind
 from streamae.model.networks import network_of, trained_network
-from streamae.model.portrait import MAPPED_WINDOWS, SAMPLES, SHOWN_FEATURES, Portrait, portray
 from streamae.model.runner import Runner
-from streamae.model.training import Training, run_training
+from streamae.training.outcome import Training
+from streamae.training.portrait import MAPPED_WINDOWS, SAMPLES, SHOWN_FEATURES, Portrait, portray
+from streamae.training.run import run_training
 from tests.model.models import KINDS, QUICK, network_weights, sines, without_companion
 
 OPTIONS = replace(QUICK, max_steps=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamae.model.data_doubts import MOST_NAMES, data_doubts
+from streamae.training.data_doubts import MOST_NAMES, data_doubts
 
 
 def rows(features: int = 3, count: int = 100, seed: int = 0) -> NDArray[np.float32]:

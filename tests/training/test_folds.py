@@ -15,13 +15,13 @@ from streamae.core.scoring import LEVEL_FLOOR, Calibration
 from streamae.errors import DataError
 from streamae.model.architecture import Architecture
 from streamae.model.baselines import baseline, usual_components
-from streamae.model.folds import blocks, errors_by_fold, joined
-from streamae.model.training import train
-from streamae.model.training_windows import training_windows
-from streamae.model.window_options import WindowOptions
 from streamae.settings.tree import Settings
+from streamae.training.folds import blocks, errors_by_fold, joined
+from streamae.training.options import WindowOptions
+from streamae.training.run import train
+from streamae.training.windows import training_windows
 from tests.model.models import QUICK, STEP_MS, series, sines
-from tests.model.test_training import Recorder
+from tests.training.test_run import Recorder
 
 OPTIONS = WindowOptions(window_size=6)
 

@@ -12,10 +12,10 @@ from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scoring import score
 from streamae.errors import DataError
 from streamae.model.bundle import Bundle
-from streamae.model.history import score_history
 from streamae.model.runner import Runner
-from streamae.model.training import train
-from streamae.model.window_options import WindowOptions
+from streamae.training.options import WindowOptions
+from streamae.training.run import train
+from streamae.training.score_history import score_history
 from tests.model.models import QUICK, series, sines
 
 OPTIONS = WindowOptions(window_size=12)

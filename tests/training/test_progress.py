@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from streamae.model.progress import NoProgress, StreamProgress
+from streamae.training.progress import NoProgress, StreamProgress
 
 
 class Clock:

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from streamae.errors import ConfigError
-from streamae.model.injection import FORMS
-from streamae.model.progress import NoProgress
-from streamae.model.search import KINDS, TOLERANCE, TUNE_SHARE, Candidate, choose_kind, choose_size, table
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import Training, run_training, train
-from streamae.model.training_windows import training_windows
+from streamae.training.injection import FORMS
+from streamae.training.options import TrainOptions
+from streamae.training.outcome import Candidate, Training
+from streamae.training.progress import NoProgress
+from streamae.training.run import run_training, train
+from streamae.training.search import KINDS, TOLERANCE, TUNE_SHARE, choose_kind, choose_size, table
+from streamae.training.windows import training_windows
 from tests.model.models import QUICK, architecture, sines
-from tests.model.test_training import Recorder
+from tests.training.test_run import Recorder
 
 AUTO = replace(QUICK, kind="auto", max_steps=40)
 TUNED = replace(QUICK, max_steps=80)

@@ -15,8 +15,8 @@ from streamae.core.key_levels import HALF_LIFE_ROWS, standardised
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration, ScoreHistory, score
 from streamae.errors import DataError
-from streamae.model.training_windows import rows_of, windows_of
-from streamae.model.window_options import WindowOptions
+from streamae.training.options import WindowOptions
+from streamae.training.windows import rows_of, windows_of
 
 MAX_KEYS, MAX_WINDOWS = 16, 4_000
 MAX_CELLS = 2**24  # of all scores, 64 MiB: with many features fewer windows are kept

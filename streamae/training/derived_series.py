@@ -15,7 +15,7 @@ import numpy as np
 from streamae.batches import Floats, Partition, RecordBatch, Series, Words
 from streamae.core.encoding import Encoder, Encoding
 from streamae.errors import ConfigError, DataError
-from streamae.model.window_options import WindowOptions
+from streamae.training.options import WindowOptions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

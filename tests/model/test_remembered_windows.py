@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamae.batches import Floats
-from streamae.model.memory import Memory, remember
+from streamae.model.remembered_windows import Memory, remember
 
 
 def windows(count: int, seed: int = 0, size: int = 6, features: int = 3) -> Floats:

@@ -20,9 +20,9 @@ from streamae.core.key_levels import MIN_ROWS, KeyLevels, standardised
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing, select
 from streamae.errors import DataError
-from streamae.model.data_doubts import data_doubts
-from streamae.model.derived_series import DerivedSeries, derive
-from streamae.model.window_options import MIN_WINDOWS, MOST_SHARE, WindowOptions
+from streamae.training.data_doubts import data_doubts
+from streamae.training.derived_series import DerivedSeries, derive
+from streamae.training.options import MIN_WINDOWS, MOST_SHARE, WindowOptions
 
 MAX_CALIBRATION_WINDOWS = 20_000  # error levels need no more
 MAX_CELLS = 2**30  # of float32 in all training windows, 4 GiB

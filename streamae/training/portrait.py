@@ -18,7 +18,7 @@ from streamae.model.bundle import Bundle
 from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.networks import network_of
 from streamae.model.runner import Runner
-from streamae.model.training import Training
+from streamae.training.outcome import Training
 
 JUDGED_WINDOWS = 1_024  # calibration windows that are looked at
 MAPPED_WINDOWS = 600  # of the rows trained on, and as many of the calibration rows

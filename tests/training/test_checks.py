@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from streamae.batches import Floats
 from streamae.model.architecture import BASELINES, Kind
 from streamae.model.baselines import Heads
-from streamae.model.training import train
-from streamae.model.training_checks import COMPARED_WINDOWS, check_copying, check_network
+from streamae.training.checks import COMPARED_WINDOWS, check_copying, check_network
+from streamae.training.run import train
 from tests.model.models import KINDS, QUICK, architecture, series, sines
-from tests.model.test_training import Recorder
+from tests.training.test_run import Recorder
 
 
 class Copy(nn.Module):

@@ -16,8 +16,8 @@ from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import DataError
-from streamae.model.training_windows import TrainingWindows, training_windows
-from streamae.model.window_options import MIN_WINDOWS, WindowOptions
+from streamae.training.options import MIN_WINDOWS, WindowOptions
+from streamae.training.windows import TrainingWindows, training_windows
 from tests.engines import FEATURES, START_MS, WINDOW, Rig, SquareModel, broker_with, tiny_bundle
 from tests.engines import settings as engine_settings
 from tests.model.models import STEP_MS, series, sines

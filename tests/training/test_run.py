@@ -16,13 +16,12 @@ from streamae.errors import ConfigError, DataError
 from streamae.model.architecture import MEMORY, Kind
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.networks import network_of
-from streamae.model.objective import losses
 from streamae.model.runner import Runner
-from streamae.model.train_options import TrainOptions
-from streamae.model.training import train
-from streamae.model.window_options import WindowOptions
 from streamae.settings.data import FeatureSettings, WindowSettings
 from streamae.settings.training import TrainSettings
+from streamae.training.objective import losses
+from streamae.training.options import TrainOptions, WindowOptions
+from streamae.training.run import train
 from tests.model.models import KINDS, QUICK, architecture, network_weights, series, sines
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from streamae.batches import ErrorBatch, Flags, Floats, Ints
 from streamae.errors import DataError
-from streamae.model.training_windows import MAX_CALIBRATION_WINDOWS, TrainingWindows
-from streamae.model.window_options import MIN_WINDOWS
+from streamae.training.options import MIN_WINDOWS
+from streamae.training.windows import MAX_CALIBRATION_WINDOWS, TrainingWindows
 
 Judge = Callable[[Floats, Floats, str], ErrorBatch]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from streamae.model.architecture import Kind
 from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.networks import trained_network
-from streamae.model.objective import Objective, losses
-from streamae.model.training import train
 from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
+from streamae.training.objective import Objective, losses
+from streamae.training.run import train
 from tests.model.models import KINDS, QUICK, architecture, sines
 
 

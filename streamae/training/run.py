@@ -10,14 +10,13 @@ import dataclasses
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from streamae import __version__
-from streamae.batches import Doubles, ErrorBatch, Floats, Series
+from streamae.batches import ErrorBatch, Floats, Series
 from streamae.core.scoring import Calibration, score
 from streamae.errors import ConfigError
 from streamae.model.architecture import BASELINES, MEMORY, Architecture, is_of_network
@@ -25,17 +24,18 @@ from streamae.model.baselines import Baseline, usual_components
 from streamae.model.bundle import Bundle, Scalar
 from streamae.model.companion import fitted_companion, usual_companion
 from streamae.model.encoder_decoder import EncoderDecoder
-from streamae.model.folds import errors_by_fold
-from streamae.model.history import score_history
-from streamae.model.memory import remember
 from streamae.model.networks import network_of
-from streamae.model.objective import Objective, burn_in, losses
-from streamae.model.progress import NoProgress, PartProgress, Progress
+from streamae.model.remembered_windows import remember
 from streamae.model.runner import Runner, choose_device
-from streamae.model.search import Candidate, choose_kind, choose_size, table
-from streamae.model.train_options import SMALL_HIDDEN_SIZE, TrainOptions
-from streamae.model.training_checks import check_network
-from streamae.model.training_windows import TrainingWindows, training_windows
+from streamae.training.checks import check_network
+from streamae.training.folds import errors_by_fold
+from streamae.training.objective import Objective, burn_in, losses
+from streamae.training.options import SMALL_HIDDEN_SIZE, TrainOptions
+from streamae.training.outcome import Training
+from streamae.training.progress import NoProgress, PartProgress, Progress
+from streamae.training.score_history import score_history
+from streamae.training.search import choose_kind, choose_size, table
+from streamae.training.windows import TrainingWindows, training_windows
 
 CHECK_STEPS = 50  # most optimiser steps between two validation checks
 OBJECTIVE = ("variational_weight", "noise_sd", "mask_share", "sparsity", "trim_share", "l1")  # options that shape it
@@ -52,28 +52,6 @@ class _Fit:
     validation_loss: float
     reason: str
     checks: list[tuple[int, float, float]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Training:
-    """A bundle and how it came to be.
-
-    Attributes:
-        bundle: the result.
-        windows: it was trained and calibrated on.
-        checks: (n, 3) at each validation check the step, the mean training loss since the check before, and the
-            validation loss; a single row for what is fitted at once.
-        warnings: what a person should hear before trusting it.
-        candidates: what was compared to find kind or size; empty where both were given.
-        compared: `kind`, `size`, or nothing.
-    """
-
-    bundle: Bundle
-    windows: TrainingWindows
-    checks: Doubles
-    warnings: tuple[str, ...]
-    candidates: tuple[Candidate, ...] = ()
-    compared: Literal["", "kind", "size"] = ""
 
 
 def train(

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from streamae.batches import Doubles, Floats
-from streamae.model.injection import FORMS, LEAST_CHANGE, NOISE, SHIFT, SPIKE, auc, inject, separation
+from streamae.training.injection import FORMS, LEAST_CHANGE, NOISE, SHIFT, SPIKE, auc, inject, separation
 
 SCALES = np.array([1.0, 10.0, 0.5, 2.0, 3.0])
 ROWS, NEWEST = 32, 8
