@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from streamae.assembly.training_options import train_options
 from streamae.batches import Doubles, Series
 from streamae.errors import DataError, ExitCode, FatalError
 from streamae.evaluation.detectors import split
@@ -33,8 +34,7 @@ from streamae.evaluation.live_scores import score_live
 from streamae.evaluation.ranking import period, vus_pr
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.evaluation.summary import hardware
-from streamae.runtime import logs
-from streamae.runtime.commands import train_options
+from streamae.observe import logs
 from streamae.settings.tree import Settings
 from streamae.training.run import train
 

@@ -266,7 +266,7 @@ def _load(invocation: Invocation) -> LoadedSettings:
 
 def _train(invocation: Invocation) -> int:
     loaded = _load(invocation)
-    from streamae.runtime.commands import train
+    from streamae.commands.train import train
 
     of = invocation.options
     report = _training_report(of.report, of.bundle)
@@ -305,14 +305,14 @@ def _bootstrap(invocation: Invocation) -> int:
 
 def _run(invocation: Invocation) -> int:
     loaded = _load(invocation)
-    from streamae.runtime.service import run_service
+    from streamae.commands.run import run
 
-    return run_service(loaded, lambda: _load(invocation))
+    return run(loaded, lambda: _load(invocation))
 
 
 def _status(invocation: Invocation) -> int:
     loaded = _load(invocation)
-    from streamae.runtime.status import ask, describe, url_of
+    from streamae.commands.status import ask, describe, url_of
 
     options = invocation.options
     found = ask(options.url or url_of(loaded.settings))

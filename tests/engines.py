@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import ErrorBatch, Floats, Partition, Record
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
+from streamae.engine.engine import Engine
 from streamae.model.architecture import Architecture
 from streamae.model.bundle import Bundle
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.engine import Engine
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.tree import Settings
 
 FEATURES = ("temp", "load")

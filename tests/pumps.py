@@ -15,12 +15,12 @@ import numpy as np
 from kafka import KafkaProducer
 from redis import Redis
 
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import Partition, Series
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.model.bundle import load_bundle
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train

@@ -171,7 +171,7 @@ def test_core_may_not_reach_outside(library: str) -> None:
     """Clock, environment, network, logs, device and disk are out of reach of the core."""
     assert found(rules.core_is_pure, "streamae.core.grid", f"import {library}")
     assert found(rules.core_is_pure, "streamae.core.grid", f"def f():\n    from {library} import x")
-    assert not found(rules.core_is_pure, "streamae.runtime.engine", f"import {library}")
+    assert not found(rules.core_is_pure, "streamae.engine.engine", f"import {library}")
 
 
 def test_core_may_compute() -> None:
@@ -187,8 +187,8 @@ def test_a_second_home_of_a_client_is_noticed(library: str) -> None:
     """A client library may be imported at home, and nowhere else."""
     home = rules.HOME_OF[library][0]
     assert not found(rules.clients_at_home, home, f"import {library}")
-    assert found(rules.clients_at_home, "streamae.runtime.engine", f"import {library}")
-    assert found(rules.clients_at_home, "streamae.runtime.engine", f"from {library}.part import name")
+    assert found(rules.clients_at_home, "streamae.engine.engine", f"import {library}")
+    assert found(rules.clients_at_home, "streamae.engine.engine", f"from {library}.part import name")
 
 
 def test_sizes_are_counted() -> None:
@@ -250,7 +250,7 @@ def test_a_base_documents_its_methods_for_others() -> None:
         ("import streamae\nmonkeypatch.setattr(streamae.runtime, 'engine', None)", True),
         ("from streamae.runtime import engine\nmonkeypatch.setattr(engine.Engine, 'step', None)", True),
         ("from streamae.runtime import engine as e\nmonkeypatch.setitem(e.table, 'step', None)", True),
-        ("monkeypatch.setattr('streamae.runtime.engine.Engine', None)", True),
+        ("monkeypatch.setattr('streamae.engine.engine.Engine', None)", True),
         ("monkeypatch.setenv('STREAMAE_KAFKA__GROUP_ID', 'a')", False),
         ("import sys\nmonkeypatch.setattr(sys, 'argv', [])", False),
     ],

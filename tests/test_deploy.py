@@ -22,10 +22,9 @@ import yaml
 
 from streamae.batches import ChangeKind, Reason
 from streamae.cli import build_parser, split_settings
+from streamae.daemon import health, service
 from streamae.errors import ExitCode
-from streamae.runtime import health, service
-from streamae.runtime.partitions import REASONS
-from streamae.runtime.telemetry import (
+from streamae.observe.telemetry import (
     CHECKPOINT_OUTCOMES,
     KEY_STATES,
     PARTITION_STATES,
@@ -33,6 +32,7 @@ from streamae.runtime.telemetry import (
     TRANSACTION_OUTCOMES,
     Telemetry,
 )
+from streamae.reasons import STARTS
 from streamae.settings.serving import ServiceSettings
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import SETTING_NAMES, Settings
@@ -457,7 +457,7 @@ def test_alerts_use_metrics_that_exist(rule: dict[str, Any]) -> None:
     used = set(re.findall(r"\bstreamae_\w+", text))
     assert used <= sample_names()
     assert used or "up{" in rule["expr"]
-    values = {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *REBALANCES, *KEY_STATES, *PARTITION_STATES, *REASONS}
+    values = {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *REBALANCES, *KEY_STATES, *PARTITION_STATES, *STARTS}
     values |= {*Reason, *ChangeKind, "streamae"}
     named = {value for text in re.findall(r"=~?\"([\w|]+)\"", rule["expr"]) for value in text.split("|")}
     assert named <= {str(value) for value in values}

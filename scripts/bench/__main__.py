@@ -31,9 +31,9 @@ from scripts.bench.embedded import EmbeddedEngine, NullModel
 from scripts.bench.inputs import Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore
 from scripts.bench.naive import NaiveDetector, Score, network_score, null_score
+from streamae.engine.stages import WindowModel
 from streamae.model.bundle import Bundle
-from streamae.runtime import logs
-from streamae.runtime.stages import WindowModel
+from streamae.observe import logs
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE, KEYS = 32, 8, 64, 1_000
 PIPELINE_TARGET, HOST_TARGET, BYTES_TARGET = 5.0, 10.0, 6 * 1_024

@@ -13,11 +13,11 @@ from statistics import median
 from scripts.bench.embedded import NullModel
 from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
 from scripts.services import KafkaBroker
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import Partition, Record
+from streamae.engine.stages import WindowModel
 from streamae.model.bundle import Bundle
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.stages import WindowModel
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.connections import KafkaSettings, OutputSettings, StateSettings
 from streamae.settings.data import InputSettings
 from streamae.settings.serving import LimitSettings, ModelSettings

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from scripts.bench.inputs import TOPIC
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import ErrorBatch, Floats, Partition, Record
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Sink, Source, StateStore
+from streamae.engine.engine import Engine
+from streamae.engine.stages import WindowModel
 from streamae.model.bundle import Bundle
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.engine import Engine
-from streamae.runtime.stages import WindowModel
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.connections import StateSettings
 from streamae.settings.data import InputSettings
 from streamae.settings.serving import LimitSettings, ModelSettings

@@ -19,7 +19,7 @@ from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
 from streamae.batches import Partition, Record
 from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span, Stamp
 from streamae.model.bundle import Bundle
-from streamae.runtime import logs
+from streamae.observe import logs
 from streamae.settings.data import InputSettings
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE = 64, 8, 16

@@ -20,6 +20,7 @@ from torch import Tensor
 from scripts.bench.embedded import EmbeddedEngine
 from scripts.bench.inputs import STEP_MS, Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore
+from streamae.assembly.build import build_decision, build_tuning
 from streamae.batches import ErrorBatch, ScoreBatch, WindowBatch
 from streamae.core.scoring import score
 from streamae.core.thresholds.choice import FAMILY_OF
@@ -28,7 +29,6 @@ from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
 from streamae.model.companion import usual_companion
 from streamae.model.runner import Network, Runner
-from streamae.runtime.assembly import build_decision, build_tuning
 from streamae.settings.decisions import ThresholdSettings
 from streamae.settings.serving import LimitSettings
 from streamae.settings.tree import Settings

@@ -15,8 +15,8 @@ CHECKPOINT, LOAD = "streamae/connectors/checkpoint.lua", "streamae/connectors/lo
 RULES = "streamae/connectors/rules.lua"
 DELIVERY = "streamae/connectors/kafka/at_least_once.py"
 REPEATED, RIGHTS = "tests/connectors/test_at_least_once.py", "tests/connectors/test_kafka_rights.py"
-PUBLISHER = "streamae/runtime/publisher.py"
-RECOVERY = "streamae/runtime/partitions.py"
+PUBLISHER = "streamae/engine/publisher.py"
+RECOVERY = "streamae/engine/partitions.py"
 HAZARDS, CONTRACT = "tests/connectors/test_kafka_hazards.py", "tests/connectors/test_store_contract.py"
 
 
@@ -205,7 +205,7 @@ GUARDS = (
         PUBLISHER,
         "        self.outbox.failed()\n",
         "        self.outbox.delivered()\n",
-        _of("tests/runtime/test_publisher.py", "test_after_a_failure_old_and_new_outputs_go_out_in_order"),
+        _of("tests/engine/test_publisher.py", "test_after_a_failure_old_and_new_outputs_go_out_in_order"),
     ),
     Guard(
         "H10",
@@ -388,7 +388,7 @@ GUARDS = (
         RECOVERY,
         "    if manifest.fingerprint != fingerprint:\n",
         "    if manifest.fingerprint != manifest.fingerprint:\n",
-        _of("tests/runtime/test_partitions.py", "test_every_case_of_recovery"),
+        _of("tests/engine/test_partitions.py", "test_every_case_of_recovery"),
     ),
     Guard(
         "future check",
@@ -396,7 +396,7 @@ GUARDS = (
         RECOVERY,
         "    if manifest.offset > target:\n",
         "    if manifest.offset > manifest.offset:\n",
-        _of("tests/runtime/test_partitions.py", "test_every_case_of_recovery"),
+        _of("tests/engine/test_partitions.py", "test_every_case_of_recovery"),
     ),
     Guard(
         "bootstrap",
@@ -405,7 +405,7 @@ GUARDS = (
         "if progress.committed is None and progress.is_replaying}",
         "if progress.committed is None and not progress.is_replaying}",
         _of(
-            "tests/runtime/test_bootstrap.py",
+            "tests/engine/test_bootstrap.py",
             "test_the_group_says_where_it_goes_live_before_it_has_learnt",
             "test_a_saved_bootstrap_goes_on_under_every_policy",
         ),

@@ -14,7 +14,7 @@ from streamae.batches import Partition
 from streamae.connectors.buckets import bucket_of
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Manifest, Outcome, Span, Stamp
-from streamae.runtime.partitions import Plan
+from streamae.engine.partitions import Plan
 
 NONE, CRASH, ZOMBIES, ROLLBACK, FLUSH, LOST_KEY, MOVED_BACK, LOST_OFFSET, ALL = MIXES = (
     "none",

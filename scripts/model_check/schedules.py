@@ -15,8 +15,8 @@ from scripts.model_check.protocols import Protocol
 from scripts.model_check.worker import Worker
 from scripts.model_check.world import FINGERPRINT, IDENTITY, KEYS, PARTITION, World
 from streamae.connectors.protocols import Stamp
+from streamae.engine.partitions import Policy
 from streamae.errors import RetryableError
-from streamae.runtime.partitions import Policy
 
 RECORDS, WORKERS = 12, 3
 GHOST = b"ghost"

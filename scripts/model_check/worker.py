@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from scripts.model_check.world import FINGERPRINT, PARTITION, World
 from streamae.batches import Partition
 from streamae.connectors.protocols import Manifest, Message, Outcome, Span
+from streamae.engine.outbox import Outbox
+from streamae.engine.partitions import Partitions, Plan, Policy, plan
 from streamae.errors import OutcomeUnknownError, RetryableError
-from streamae.runtime.outbox import Outbox
-from streamae.runtime.partitions import Partitions, Plan, Policy, plan
 
 BATCH = 4
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from streamae.connectors import redis_store
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
 from streamae.connectors.protocols import Manifest, Span
-from streamae.runtime import recovery
-from streamae.runtime.partitions import Plan, Policy, plan
+from streamae.engine import recovery
+from streamae.engine.partitions import Plan, Policy, plan
 
 
 class GuardNotFoundError(RuntimeError):

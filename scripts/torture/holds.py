@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from streamae.runtime.engine import Engine
+from streamae.engine.engine import Engine
 
 
 class Hold(NamedTuple):

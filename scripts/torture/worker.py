@@ -23,15 +23,15 @@ import numpy as np
 from scripts.torture import guards, holds
 from scripts.torture.oracle import WINDOW
 from scripts.torture.workload import FEATURES, STEP_MS
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
+from streamae.daemon.service import serve
+from streamae.engine.engine import Engine
 from streamae.model.architecture import Architecture
 from streamae.model.bundle import Bundle
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.engine import Engine
-from streamae.runtime.service import serve
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import Settings
 

@@ -39,9 +39,10 @@ from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
 from streamae.connectors.protocols import Manifest, Outcome, Stamp
 from streamae.connectors.redis_changes import Changes, keys_of_a_call, shared_out
-from streamae.connectors.store_health import Problem, judge
+from streamae.connectors.store_health import judge
 from streamae.errors import ConfigError, RetryableError
 from streamae.fail_points import fail_point
+from streamae.reasons import Problem
 
 COUNTS = struct.Struct(f"<{BUCKETS}I")
 STAGE_TTL_MS = 600_000  # after which changes nobody made count are deleted

@@ -8,21 +8,12 @@ Must not know: a client library, or who is told.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
+
+from streamae.reasons import Problem
 
 OLDEST_VERSION = (7, 0)
 NEARLY_FULL = 0.9  # of maxmemory
-
-
-class Problem(StrEnum):
-    """What may be wrong with a store: a closed set, also a metric label."""
-
-    EVICTS = "evicts"  # deletes keys when its memory is full
-    NEARLY_FULL = "nearly_full"  # soon refuses to save
-    REPLICA = "replica"  # refuses to save, and lags behind
-    OLD = "old"  # scripts may be stopped half way
-    HIDDEN = "hidden"  # does not say: this user may not ask
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from typing import TextIO
 
 import numpy as np
 
+from streamae.assembly.build import build_decision, build_tuning, window_ms, with_budget_solved
 from streamae.batches import ChangeKind, Series, Status
 from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT
@@ -27,11 +28,10 @@ from streamae.evaluation.own_history import read_history
 from streamae.evaluation.replay import Episode
 from streamae.evaluation.replay_progress import ReplayProgress
 from streamae.model.bundle import Bundle, load_bundle
-from streamae.runtime import logs
-from streamae.runtime.assembly import build_decision, build_tuning, window_ms, with_budget_solved
-from streamae.runtime.commands import doubt_order
+from streamae.observe import logs
 from streamae.settings.alerts import AlertSettings
 from streamae.settings.tree import Settings
+from streamae.training.data_doubts import order_doubts
 
 ALERTS_FILE, KEYS_FILE, REPORT_FILE = "alerts.csv", "keys.csv", "report.html"
 KNOBS = {  # of each rule: its level
@@ -152,7 +152,8 @@ def backtest(
         raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
     bundle = load_bundle(directory)
     series = read_history(settings, data, bundle)
-    doubt_order(series, sys.stderr, settings)
+    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
+        print(doubt, file=sys.stderr)  # noqa: T201 - a warning to whoever typed the command
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: there is no column is_anomaly in the data")
     live = score_live(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))

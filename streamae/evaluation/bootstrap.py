@@ -18,6 +18,8 @@ import numpy as np
 from streamae.batches import Series
 from streamae.connectors.learnt_keys import LearntKeys, check_place
 from streamae.connectors.memory_store import MemoryStore
+from streamae.engine.engine import Engine
+from streamae.engine.standing import by_state, standings
 from streamae.errors import DataError, ExitCode
 from streamae.evaluation.backtest import moment
 from streamae.evaluation.live_scores import prepare
@@ -25,12 +27,10 @@ from streamae.evaluation.own_history import read_history
 from streamae.evaluation.replay import consume_all
 from streamae.evaluation.replay_progress import ReplayProgress
 from streamae.model.bundle import load_bundle
-from streamae.runtime import logs
-from streamae.runtime.commands import doubt_order
-from streamae.runtime.engine import Engine
-from streamae.runtime.logs import shown
-from streamae.runtime.standing import by_state, standings
+from streamae.observe import logs
+from streamae.observe.logs import shown
 from streamae.settings.tree import Settings
+from streamae.training.data_doubts import order_doubts
 
 NAMED_KEYS = 3  # in the summary, so that one sees whether they are called as in the stream
 
@@ -63,7 +63,8 @@ def bootstrap(
     bundle = load_bundle(settings.model.bundle)
     series = read_history(settings, data, bundle, needs_times=True)
     _refuse_future(series, settings.input.max_future_ms, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
-    doubt_order(series, progress, settings)
+    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
+        print(doubt, file=progress)
     engine, _ = prepare(series, bundle, settings, MemoryStore())
     consume_all(engine, ReplayProgress(progress, sum(map(len, series))))
     learnt = LearntKeys(engine.recovery.fingerprint, _known(engine))

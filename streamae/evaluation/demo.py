@@ -16,6 +16,7 @@ from typing import TextIO
 
 import numpy as np
 
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import Flags, Series
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
@@ -33,9 +34,8 @@ from streamae.evaluation.replay import (
 from streamae.evaluation.stories import choose, story
 from streamae.evaluation.synthetic import Kind, SyntheticStream, generate
 from streamae.model.bundle import Bundle
-from streamae.runtime import logs
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe import logs
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.connections import StateSettings
 from streamae.settings.data import InputSettings, WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings

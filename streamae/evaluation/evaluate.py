@@ -26,7 +26,7 @@ from streamae.evaluation.jobs import Job, run
 from streamae.evaluation.nab_corpus import corpus_scores, corpus_text, write_corpus_scores
 from streamae.evaluation.results import Result, write_table
 from streamae.evaluation.suite import Suite, SuiteSeries
-from streamae.runtime import logs
+from streamae.observe import logs
 from streamae.settings.tree import Settings
 
 TABLE_FILE, CORPUS_FILE, REPORT_FILE = "metrics.csv", "nab.csv", "report.html"

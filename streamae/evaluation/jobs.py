@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from streamae.assembly.training_options import train_options
 from streamae.batches import Series
 from streamae.errors import BundleError, DataError
 from streamae.evaluation.detectors import settings_of
@@ -28,7 +29,6 @@ from streamae.evaluation.metrics import runs
 from streamae.evaluation.results import Curves, Place, Result, failure
 from streamae.evaluation.suite import LabelledSeries, SuiteSeries
 from streamae.model.bundle import Bundle, load_bundle
-from streamae.runtime.commands import train_options
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -47,7 +47,7 @@ TRAINED_BY = (
     "training",
 )
 SCORED_BY = (
-    *("batches.py", "core", "model", "runtime/assembly.py", "runtime/stages.py", "connectors/codec.py"),
+    *("batches.py", "core", "model", "assembly/build.py", "engine/stages.py", "connectors/codec.py"),
     *(f"evaluation/{name}.py" for name in ("jobs", "live_scores", "measures", "metrics", "nab", "ranking", "replay")),
 )
 

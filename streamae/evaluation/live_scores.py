@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import Doubles, Flags, Ints, ScoreBatch, Series, Status, VerdictBatch, WindowBatch
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.connectors.protocols import StateStore
 from streamae.core.key_table import KeyTable
+from streamae.engine.engine import Engine
+from streamae.engine.stages import Observer
 from streamae.errors import FatalError
 from streamae.evaluation.replay import (
     KEY_FIELD,
@@ -30,10 +33,7 @@ from streamae.evaluation.replay import (
     read_episodes,
 )
 from streamae.model.bundle import Bundle
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.engine import Engine
-from streamae.runtime.stages import Observer
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.connections import OutputSettings, StateSettings
 from streamae.settings.data import InputSettings
 from streamae.settings.tree import Settings

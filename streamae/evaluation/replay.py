@@ -15,7 +15,7 @@ import numpy as np
 
 from streamae.batches import Doubles, Floats, Ints, ScoreBatch, Series, Slots, VerdictBatch, WindowBatch
 from streamae.connectors.memory import MemoryBroker
-from streamae.runtime.engine import Engine
+from streamae.engine.engine import Engine
 
 KEY_FIELD, TIME_FIELD, VALUES_FIELD = "key", "time", "values"  # of the JSON records
 TURN_MS = 10  # virtual processing time of one turn of the engine

@@ -20,7 +20,7 @@ from streamae.evaluation.demo import SEED, THREADS, Outcome, play
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.evaluation.replay import KEY_FIELD, TIME_FIELD, VALUES_FIELD
 from streamae.evaluation.transactions import DAY_MS, Fraud, TransactionStream, generate_transactions
-from streamae.runtime import logs
+from streamae.observe import logs
 from streamae.settings.connections import StateSettings
 from streamae.settings.data import InputSettings, WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings

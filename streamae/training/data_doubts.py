@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamae.batches import Flags
+from streamae.batches import Flags, Series
 
 MOSTLY = 0.5  # share of missing values from which on a feature is more policy than measurement
 MOST_NAMES = 5  # of features in one sentence
@@ -40,3 +40,33 @@ def _named(features: Sequence[str], which: Flags) -> str:
     rest = len(chosen) - MOST_NAMES
     names = ", ".join(chosen[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
     return f"feature{'s' if len(chosen) > 1 else ''} {names}"
+
+
+def order_doubts(series: Sequence[Series], *, grid_ms: int | None, is_keyed: bool) -> tuple[str, ...]:
+    """Return sentences about rows that are left out because they are not newer than an earlier row of their key.
+
+    With a grid rows of one bucket are merged: only those of an older bucket are left out.
+    Of files that are taken for one key each, that is what several keys in one look like: each is named.
+
+    Args:
+        series: one a key.
+        grid_ms: of `window.grid_ms`.
+        is_keyed: whether a field of the rows names their key.
+    """
+    stale = {}
+    for one in series:
+        times = one.event_times_ms // (grid_ms or 1)
+        newest = np.maximum.accumulate(times)[:-1] + (grid_ms is None)
+        stale[one.key] = int(np.count_nonzero(times[1:] < newest))
+    if is_keyed and any(stale.values()):
+        worst = max(stale, key=lambda key: stale[key])
+        rows = (
+            f"{sum(stale.values()):,} of {sum(map(len, series)):,} rows are not newer than an earlier row of their key"
+        )
+        return (f"{rows} and are left out, most of {worst!r}; sort each key's rows by time",)
+    return tuple(
+        f"{one.key}: {stale[one.key]} of {len(one)} rows are not newer than an earlier row and are left out; "
+        "if the file holds several keys, name their column with --input.key_field"
+        for one in series
+        if stale[one.key]
+    )

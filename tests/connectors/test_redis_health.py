@@ -11,8 +11,9 @@ import pytest
 from scripts.services import RedisServer
 from scripts.services.process import free_port
 from streamae.connectors.redis_store import RedisOptions, RedisStore
-from streamae.connectors.store_health import Inspectable, Problem
+from streamae.connectors.store_health import Inspectable
 from streamae.errors import ConfigError, RetryableError
+from streamae.reasons import Problem
 from tests.conftest import start_or_skip
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from streamae.connectors.store_health import Problem, judge
+from streamae.connectors.store_health import judge
+from streamae.reasons import Problem
 
 GOOD: dict[str, Any] = {
     "redis_version": "7.0.15",

@@ -14,12 +14,12 @@ import pytest
 from streamae.cli import main
 from streamae.connectors.learnt_keys import LearntKeys
 from streamae.connectors.memory_store import MemoryStore
+from streamae.engine.standing import by_state, standings
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.bootstrap import bootstrap
-from streamae.runtime.standing import by_state, standings
 from streamae.settings.tree import Settings
+from tests.engine.test_crash_resume import Crash, Fuse
 from tests.engines import FEATURES, START_MS, STEP_MS, WINDOW, Rig, broker_with, ids, settings, stream, tiny_bundle
-from tests.runtime.test_crash_resume import Crash, Fuse
 
 KEYS, BEFORE, ROWS = 4, 80, 130
 SPIKES = [(0, 40), (1, 60), (2, 70), (0, 100), (3, 110), (2, 120)]  # (key, row): three in the history

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import ErrorBatch, Floats, Series
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
+from streamae.engine.engine import Engine
 from streamae.evaluation.replay import (
     KEY_FIELD,
     TIME_FIELD,
@@ -22,9 +24,7 @@ from streamae.evaluation.replay import (
 )
 from streamae.model.architecture import Architecture
 from streamae.model.bundle import Bundle
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.engine import Engine
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.connections import StateSettings
 from streamae.settings.data import InputSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings

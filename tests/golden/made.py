@@ -26,11 +26,11 @@ from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import StateStore
 from streamae.connectors.redis_store import RedisOptions, RedisStore
 from streamae.core.encoding import FeatureOptions
+from streamae.engine.key_states import layout_of
 from streamae.errors import ExitCode
 from streamae.evaluation.bootstrap import bootstrap
 from streamae.model.bundle import load_bundle
-from streamae.runtime.key_states import layout_of
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.tree import SETTING_NAMES, Settings, fingerprint
 from streamae.training.options import TrainOptions
 from streamae.training.run import train

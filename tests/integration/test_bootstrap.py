@@ -10,13 +10,13 @@ from contextlib import suppress
 import pytest
 
 from scripts.services import KafkaBroker
+from streamae.assembly.build import Parts, build_engine
 from streamae.batches import Partition
 from streamae.connectors.kafka import KafkaOptions, KafkaSink, KafkaSource
 from streamae.connectors.memory_store import MemoryStore
+from streamae.engine.engine import Engine
 from streamae.errors import RetryableError
-from streamae.runtime.assembly import Parts, build_engine
-from streamae.runtime.engine import Engine
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from streamae.settings.tree import Settings
 from tests.engines import EVENTS, STEP_MS, Rig, SquareModel, broker_with, settings, stream, tiny_bundle
 from tests.kafka_io import committed_offset, create_topics, produce, read_all

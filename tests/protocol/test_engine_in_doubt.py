@@ -14,11 +14,11 @@ from streamae.batches import Partition
 from streamae.connectors.memory import MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Poll, Span, Stamp
+from streamae.engine.partitions import Partitions, Policy
+from streamae.engine.recovery import Recovery
+from streamae.engine.store_waits import RETRY_MS
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
-from streamae.runtime.partitions import Partitions, Policy
-from streamae.runtime.put_off import RETRY_MS
-from streamae.runtime.recovery import Recovery
-from streamae.runtime.telemetry import Telemetry
+from streamae.observe.telemetry import Telemetry
 from tests.engines import TOPIC, WINDOW, Rig, broker_with, ids, settings, stream
 from tests.late import late
 
@@ -172,7 +172,7 @@ def test_a_take_over_waits_for_the_transaction_under_way() -> None:
     first.engine.drain(first.now_ms + 5)
     first.engine.close()
     rarely = settings(output=curve, state={"checkpoint_interval_ms": 1_000})
-    rig = Rig(broker, store, rarely, max_poll_records=1, parts={"run_aside": late(lambda: 3)})
+    rig = Rig(broker, store, rarely, max_poll_records=1, parts={"run_in_background": late(lambda: 3)})
     rig.step(2)
     store.flush()
     turn(rig, 400)

@@ -9,7 +9,7 @@ import pytest
 from streamae.batches import Partition
 from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
-from streamae.runtime.recovery import HALT_RETRY_MS
+from streamae.engine.recovery import HALT_RETRY_MS
 from tests.engines import DEAD, START_MS, STEP_MS, TOPIC, Rig, broker_with, header, ids, settings, stream
 
 P0 = Partition(TOPIC, 0)

@@ -10,8 +10,8 @@ import pytest
 
 from streamae.connectors.memory import MemoryBroker, MemorySource
 from streamae.connectors.memory_store import MemoryStore
+from streamae.engine.store_waits import RETRY_MS
 from streamae.errors import OutcomeUnknownError, RetryableError
-from streamae.runtime.put_off import RETRY_MS
 from tests.engines import TOPIC, Rig, broker_with, ids, settings, stream
 from tests.late import late
 
@@ -26,7 +26,7 @@ class Process:
 
     def __init__(self, broker: MemoryBroker, store: MemoryStore, looks: Callable[[], int] | None) -> None:
         self.source = MemorySource(broker, "group", (TOPIC,), 13)
-        parts = {"source": self.source, "run_aside": late(looks) if looks else None}
+        parts = {"source": self.source, "run_in_background": late(looks) if looks else None}
         self.rig = Rig(broker, store, SETTINGS, parts=parts)
 
     def turn(self) -> None:

@@ -1,0 +1,345 @@
+"""From settings to a running engine: the one place where everything is put together.
+
+Edges, model and observer can be handed in, which is how the demo, the backtest and the tests run the same engine
+on embedded connectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from streamae.assembly import connectors
+from streamae.assembly.alert_rules import build_alert_rules
+from streamae.assembly.devices import build_runner
+from streamae.batches import Partition, Reason
+from streamae.connectors.events import EventWriter
+from streamae.connectors.protocols import Sink, Source, StateStore
+from streamae.connectors.window_scores import ScoreWriter
+from streamae.core.alert_rate import AlertRate
+from streamae.core.batching import MicroBatcher
+from streamae.core.decision import Decision
+from streamae.core.encoding import Encoder
+from streamae.core.episodes import EpisodeRules, Episodes
+from streamae.core.explanations import explain
+from streamae.core.grid import RowGrid, longest_gap_ms
+from streamae.core.key_table import KeyTable
+from streamae.core.thresholds import budget
+from streamae.core.thresholds.choice import rule_named
+from streamae.core.thresholds.rolling import Learning
+from streamae.core.windowing import KeyWindows, Missing
+from streamae.engine.checkpoint import Checkpointer
+from streamae.engine.engine import Engine
+from streamae.engine.key_states import KeyStates, layout_of
+from streamae.engine.partitions import Partitions, Policy
+from streamae.engine.publisher import Publisher, RunInBackground
+from streamae.engine.recovery import Recovery
+from streamae.engine.stages import Observer, Policies, Stages, Tuning, WindowModel
+from streamae.engine.store_watch import StoreWatch
+from streamae.errors import ConfigError
+from streamae.model.bundle import Bundle, load_bundle
+from streamae.observe.logs import get_logger, shown
+from streamae.observe.telemetry import Telemetry
+from streamae.settings.tree import Settings, fingerprint
+
+TYPICAL_STEPS = 500  # half-life of the statistics, in steps of the training data
+FALLBACK_STEP_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a caller may bring along instead of having it built from settings; None = build it."""
+
+    source: Source | None = None
+    sink: Sink | None = None
+    store: StateStore | None = None
+    bundle: Bundle | None = None
+    runner: WindowModel | None = None
+    observer: Observer | None = None
+    run_in_background: RunInBackground | None = None
+
+
+def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None = None) -> Engine:
+    """Build the engine that `settings` describe.
+
+    Args:
+        settings: validated settings.
+        telemetry: receives all counters.
+        parts: ready-made edges, model or observer.
+
+    Raises:
+        BundleError: the model cannot be used with these settings.
+        ConfigError: settings do not fit the bundle, or the file of a bootstrap does not fit them.
+        RetryableError: a service does not answer.
+    """
+    parts = parts or Parts()
+    bundle = parts.bundle or load_bundle(settings.model.bundle)
+    stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, telemetry))
+    state = state_fingerprint(settings, bundle, layout_of(stages.state))
+    states = KeyStates(
+        KeyTable(
+            settings.limits.max_keys,
+            settings.limits.key_idle_ms,
+            stages.episodes.is_open,
+            stages.decision.key_rules.admit,
+        ),
+        stages.state,
+        parts.store or connectors.build_store(settings),
+        telemetry.evicted,
+        SplitKeyWarning(telemetry),
+        connectors.read_learnt_keys(settings, state),
+        telemetry.bootstrapped,
+    )
+    watch = StoreWatch(states.store, telemetry)
+    watch()
+    source = parts.source or connectors.build_source(settings)
+    partitions = Partitions()
+    telemetry.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
+    telemetry.alert_budget(settings.threshold.alert_budget_per_week)
+    get_logger().info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
+    recovery = Recovery(source, states.store, state, build_policy(settings), telemetry)
+    sink = parts.sink or connectors.build_sink(settings, telemetry.producer_recycled)
+    return Engine(
+        source,
+        stages,
+        states,
+        partitions,
+        recovery,
+        Publisher(
+            sink, source, partitions, recovery, telemetry, settings.output.dead_letter_topic, parts.run_in_background
+        ),
+        Checkpointer(
+            states,
+            partitions,
+            state,
+            telemetry,
+            interval_ms=settings.state.checkpoint_interval_ms,
+            max_dirty_keys=settings.state.checkpoint_max_dirty_keys,
+        ),
+        telemetry,
+        build_policies(settings),
+        observer=parts.observer,
+        on_report=watch,
+    )
+
+
+def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Stages:
+    """Build the stations of the data for a bundle that runs on `runner`."""
+    capacity, features, window = settings.limits.max_keys, len(bundle.features), settings.window
+    _refuse_other_scaling(settings, bundle)
+    tuning = build_tuning(settings, bundle)
+    max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
+    model = settings.model
+    return Stages(
+        codec=connectors.build_codec(settings, bundle.inputs, bundle.encoding.categories if bundle.encoding else ()),
+        encoder=Encoder(capacity, bundle.encoding) if bundle.encoding else None,
+        grid=RowGrid(capacity, features, grid_ms=window.grid_ms, merge=window.grid_merge, max_gap_ms=max_gap_ms),
+        windows=KeyWindows(
+            capacity,
+            bundle.architecture.window_size,
+            features,
+            stride=window.stride,
+            max_gap_ms=max_gap_ms,
+            missing=missing_policy(settings, bundle),
+            max_imputed_share=window.max_imputed_share,
+            levels=bundle.levels,
+        ),
+        batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
+        runner=runner,
+        calibration=bundle.calibration,
+        decision=build_decision(settings, bundle, tuning),
+        episodes=Episodes(capacity, features, tuning.episodes),
+        events=EventWriter(
+            settings.output.topic,
+            settings.output.source_uri,
+            bundle.features,
+            top_features=settings.output.top_features,
+            bundle_version=bundle.version,
+            settings_version=tuning.settings_version,
+            detector=settings.kafka.group_id,
+            explain=partial(explain, bundle.encoding) if bundle.encoding else None,
+        ),
+        rate=AlertRate(window_ms(settings, bundle)),
+        tune=partial(build_tuning, bundle=bundle),
+        scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
+    )
+
+
+def build_decision(settings: Settings, bundle: Bundle, tuning: Tuning) -> Decision:
+    """Build what judges scores, for keys that start as the bundle's did."""
+    return Decision(
+        settings.limits.max_keys,
+        len(bundle.features),
+        tuning.rule,
+        tuning.min_windows,
+        prior=bundle.history,
+        is_early=tuning.is_early,
+        step_ms=window_ms(settings, bundle),
+        alerts=tuning.alerts,
+    )
+
+
+def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
+    """Build threshold, episode and alert rules; new keys start from the level of the bundle's calibration.
+
+    Raises:
+        ConfigError: the rule cannot meet the alert budget, or settings name features that the bundle does not have.
+    """
+    threshold, episode = with_budget_solved(settings, bundle).threshold, settings.episode
+    learning = Learning(
+        half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
+        cap_sigma=threshold.cap_sigma,
+        smoothing=threshold.smoothing,
+        quantile=threshold.quantile,
+        prior_mean=bundle.calibration.score_mean,
+        prior_sd=bundle.calibration.score_sd,
+    )
+    return Tuning(
+        rule=rule_named(
+            threshold.rule,
+            learning,
+            k=threshold.k,
+            value=threshold.value,
+            margin=threshold.margin,
+            probability=threshold.probability,
+            block_level=threshold.block_level,
+            hold=episode.merge_gap_windows,
+            start_windows=threshold.min_windows,
+        ),
+        min_windows=threshold.min_windows,
+        is_early=threshold.provisional,
+        episodes=EpisodeRules(
+            exit_ratio=episode.exit_ratio,
+            min_duration=episode.min_duration_windows,
+            merge_gap=episode.merge_gap_windows,
+            update_interval_ms=episode.update_interval_ms,
+            top_features=settings.output.top_features,
+            min_windows=threshold.min_windows,
+            out_of=episode.out_of_windows,
+        ),
+        alerts=build_alert_rules(settings, bundle.features),
+        settings_version=fingerprint(settings),
+    )
+
+
+def _refuse_other_scaling(settings: Settings, bundle: Bundle) -> None:
+    """Raise ConfigError where the settings ask for a scaling that the bundle was not trained with."""
+    asked = settings.features.scaling
+    if "scaling" in settings.features.model_fields_set and asked != bundle.scaled_by:
+        problem = (
+            f"features.scaling: {asked}, but the bundle was trained with {bundle.scaled_by}: train again, or leave"
+        )
+        raise ConfigError([f"{problem} the setting out: it is then that of the bundle"])
+
+
+def with_budget_solved(settings: Settings, bundle: Bundle) -> Settings:
+    """Return the settings with the threshold rule's own parameter in the place of an alert budget.
+
+    Raises:
+        ConfigError: the rule cannot meet the budget.
+    """
+    threshold = settings.threshold
+    if threshold.alert_budget_per_week is None:
+        return settings
+    try:
+        found = budget.parameters(threshold.rule, threshold.alert_budget_per_week, window_ms(settings, bundle))
+    except ValueError as error:
+        raise ConfigError([f"threshold.alert_budget_per_week: {error}"]) from None
+    solved = threshold.model_copy(update={**found, "alert_budget_per_week": None})
+    return settings.model_copy(update={"threshold": solved})
+
+
+def window_ms(settings: Settings, bundle: Bundle) -> float:
+    """Return the event time between two windows of a key that behaves as the training data did."""
+    return settings.window.stride * (bundle.step_ms or FALLBACK_STEP_MS)
+
+
+def missing_policy(settings: Settings, bundle: Bundle) -> Missing:
+    """Resolve the policy per feature.
+
+    Raises:
+        ConfigError: a policy names an input that the bundle does not have.
+    """
+    by_input = dict(zip(bundle.inputs, connectors.policies_by_input(settings, bundle.inputs), strict=True))
+    sources = bundle.encoding.sources if bundle.encoding else bundle.features
+    policies = [by_input.get(source, settings.window.missing) for source in sources]
+    constant = settings.window.missing_constant
+    given = {} if constant is None else dict.fromkeys(bundle.features, constant)
+    if bundle.encoding and constant is not None:
+        given = bundle.encoding.constants(constant)
+    means = zip(bundle.features, bundle.scaling.means.tolist(), strict=True)
+    constants = np.array([given.get(name, mean) for name, mean in means])
+    return Missing(np.array([policy == "previous" for policy in policies]), constants.astype(np.float32))
+
+
+def build_policy(settings: Settings) -> Policy:
+    """Pick out of the settings what to do where offsets or state are missing."""
+    return Policy(
+        first=settings.input.start,
+        on_lost_offsets=settings.input.on_lost_offsets,
+        on_loss=settings.state.on_loss,
+        rebuild_max_records=settings.state.rebuild_max_records,
+        bootstrap_records=settings.input.bootstrap_records,
+    )
+
+
+def build_policies(settings: Settings) -> Policies:
+    """Pick the engine's own policies out of the settings."""
+    window = settings.window
+    dropped = {
+        reason
+        for reason, policy in ((Reason.LATE, window.late), (Reason.DUPLICATE, window.duplicate))
+        if policy == "drop"
+    }
+    return Policies(
+        poll_timeout_ms=settings.input.poll_timeout_ms,
+        commit_interval_ms=settings.output.commit_interval_ms,
+        step_budget_s=settings.model.step_budget_ms / 1_000,
+        dead_letter_topic=settings.output.dead_letter_topic,
+        dropped=frozenset(dropped),
+    )
+
+
+def state_fingerprint(settings: Settings, bundle: Bundle, layout: str) -> str:
+    """Digest of all that stored key state depends on: its layout, the model, and how rows and windows are made.
+
+    Threshold and episode settings are left out on purpose: changing them must not make keys learn again.
+    """
+    window = settings.window
+    facts = [
+        layout,
+        bundle.version,
+        window.stride,
+        window.grid_ms,
+        window.grid_merge,
+        window.missing,
+        sorted(window.missing_overrides.items()),
+        window.missing_constant,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+class SplitKeyWarning:
+    """Counts keys seen in several partitions, and says once what to do about it."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._log = get_logger()
+        self._is_said = False
+
+    def __call__(self, key: bytes, partition: Partition) -> None:
+        """Note that `key` was seen in `partition` and in another one before."""
+        self._telemetry.split_key()
+        if not self._is_said:
+            self._is_said = True
+            self._log.warning(
+                "key_in_several_partitions",
+                key=shown(key),
+                topic=partition.topic,
+                partition=partition.index,
+                remedy="let the producer partition by the same field as input.key_field: state is kept per partition",
+            )

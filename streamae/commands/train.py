@@ -1,0 +1,80 @@
+"""`streamae train`: from files to a bundle, with valid settings.
+
+Must not know how arguments were given, nor end the process.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from streamae.assembly import connectors
+from streamae.assembly.training_options import train_options
+from streamae.connectors.files import read_series
+from streamae.errors import ExitCode
+from streamae.model.bundle import load_bundle
+from streamae.settings.tree import Settings
+from streamae.training.data_doubts import order_doubts
+from streamae.training.outcome import Training
+from streamae.training.progress import StreamProgress
+from streamae.training.run import run_training
+
+
+def train(
+    settings: Settings,
+    data: Sequence[Path],
+    directory: Path,
+    out: TextIO | None = None,
+    progress: TextIO | None = None,
+    start: Path | None = None,
+    *,
+    tune: bool = False,
+    report: Callable[[Training], None] | None = None,
+) -> ExitCode:
+    """Train on files and write the bundle.
+
+    Args:
+        settings: the input section says how to read the files, train, window and model how to train.
+        data: CSV or Parquet files, or folders of them.
+        directory: of the bundle; one that is there is replaced.
+        out: gets one line about the result; standard output by default.
+        progress: gets warnings and the progress; standard error by default.
+        start: of a bundle whose weights are trained further; may be the same directory.
+        tune: look for the size of the bottleneck first.
+        report: is handed the training once its bundle is written.
+
+    Raises:
+        DataError: the files cannot be used.
+        ConfigError: the settings do not fit together or ask for a device that is not there.
+        BundleError: the bundle cannot be written, or the one to start from not be read.
+    """
+    of, begin = settings.input, None if start is None else load_bundle(start)
+    progress = progress or sys.stderr
+    series = read_series(
+        data,
+        of.key_field,
+        of.time_field,
+        of.value_fields,
+        settings.features.category_fields,
+        tell=partial(print, file=progress),
+        time_unit=of.time_unit,
+    )
+    connectors.policies_by_input(
+        settings, (*series[0].features, *series[0].categories)
+    )  # what `run` would refuse must not cost a training first
+    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=of.key_field is not None):
+        print(doubt, file=progress)
+    done = run_training(series, train_options(settings), StreamProgress(progress), begin, tune=tune)
+    bundle = done.bundle
+    bundle.save(directory)
+    rows, features = sum(map(len, series)), len(bundle.features)
+    print(
+        f"{directory}: bundle {bundle.version} from {rows} rows of {len(series)} keys with {features} features",
+        file=out or sys.stdout,
+    )
+    if report is not None:
+        report(done)
+    return ExitCode.OK

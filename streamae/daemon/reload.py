@@ -1,0 +1,147 @@
+"""Settings read again while the process runs: SIGHUP asks, the engine's thread does it between two steps.
+
+What can change live is how scores are judged (threshold, episode and alerts sections) and the log level; all else is named
+as needing a restart. Settings with any error are refused as a whole and the old ones stay.
+This module must not know where settings come from, nor handle signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import Event
+from typing import Any, Protocol
+
+from streamae.core.thresholds.choice import FAMILY_OF
+from streamae.daemon.notify import Notifier
+from streamae.errors import ConfigError
+from streamae.observe import logs
+from streamae.observe.telemetry import Telemetry
+from streamae.settings.tree import LoadedSettings, Settings
+
+LIVE_SECTIONS = frozenset({"threshold", "episode", "alerts"})
+LIVE_NAMES = frozenset({"service.log_level"})
+
+
+class Engine(Protocol):
+    """What takes new settings over."""
+
+    def drain(self, now_ms: int) -> None:
+        """Commit and save what was decided so far."""
+        ...
+
+    def adopt(self, settings: Settings) -> None:
+        """Judge by these from now on."""
+        ...
+
+    def summary(self) -> Mapping[str, Any]:
+        """Tell how many partitions are `replaying`, among other things."""
+        ...
+
+
+class Reload:
+    """Takes changed settings over. `ask` may be called from any thread, `turn` by the engine's only.
+
+    Args:
+        running: what the process was started with.
+        reread: reads all sources anew; raises ConfigError with every problem.
+    """
+
+    def __init__(
+        self, running: Settings, reread: Callable[[], LoadedSettings], telemetry: Telemetry, notifier: Notifier
+    ) -> None:
+        self.running = running
+        self._reread, self._telemetry, self._notifier = reread, telemetry, notifier
+        self._asked = Event()
+        self._accepted: Settings | None = None
+        self._log = logs.get_logger()
+
+    def ask(self) -> None:
+        """Have the settings read at the next turn."""
+        self._asked.set()
+
+    def turn(self, engine: Engine, now_ms: int) -> None:
+        """Read if asked to; take over what was accepted, once that is safe.
+
+        What was decided under the old settings is committed and saved first, and no partition may be replaying,
+        for a replay must decide as it was decided before.
+
+        Raises:
+            RetryableError: the commit failed; the settings are taken over by a later turn.
+        """
+        if self._asked.is_set():
+            self._asked.clear()
+            self._notifier.reloading()
+            self._read()
+        if self._accepted is None:
+            return
+        settings, changed = self._accepted, _changed(self.running, self._accepted)
+        live = [name for name in changed if _is_live(name)]
+        if any(name not in LIVE_NAMES for name in live):
+            if engine.summary()["replaying"]:
+                return
+            engine.drain(now_ms)
+            running = _with_live(self.running, settings)
+            try:
+                engine.adopt(running)
+            except ConfigError as error:  # valid in itself, but not with this bundle
+                self._accepted = None
+                self._refuse(error)
+                self._notifier.reloaded()
+                return
+            self.running = running
+        self._accepted = None
+        self._telemetry.reloaded("applied")
+        self._log.info(
+            "settings_reloaded", changed=live, needs_restart=[name for name in changed if not _is_live(name)]
+        )
+        self._notifier.reloaded()
+
+    def _refuse(self, error: ConfigError) -> None:
+        self._telemetry.reloaded("refused")
+        self._log.error("settings_reload_failed", problems=error.problems)
+
+    def _read(self) -> None:
+        """Accept valid settings; the log level counts at once, perhaps to see why the rest must wait."""
+        try:
+            settings = self._reread().settings
+            _refuse_other_family(self.running, settings)
+        except ConfigError as error:
+            self._refuse(error)
+            if self._accepted is None:
+                self._notifier.reloaded()
+            return
+        self._accepted = settings
+        if settings.service.log_level != self.running.service.log_level:
+            logs.set_level(settings.service.log_level)
+
+
+def _refuse_other_family(old: Settings, new: Settings) -> None:
+    """Raise ConfigError where the new threshold rule could not go on with what keys have learnt under the old one."""
+    before, after = old.threshold.rule, new.threshold.rule
+    if FAMILY_OF[before] != FAMILY_OF[after]:
+        raise ConfigError(
+            [
+                f"threshold.rule: {before} to {after} needs a restart: it keeps other state of a key, keys will learn again"
+            ]
+        )
+
+
+def _changed(old: Settings, new: Settings) -> list[str]:
+    """Return the names of all settings that differ; never a value, which may be a secret."""
+    return [
+        f"{section}.{name}"
+        for section in Settings.model_fields
+        for name in type(getattr(old, section)).model_fields
+        if getattr(getattr(old, section), name) != getattr(getattr(new, section), name)
+    ]
+
+
+def _is_live(name: str) -> bool:
+    return name in LIVE_NAMES or name.partition(".")[0] in LIVE_SECTIONS
+
+
+def _with_live(old: Settings, new: Settings) -> Settings:
+    """Return the old settings with what may change live taken from the new ones."""
+    service = old.service.model_copy(update={"log_level": new.service.log_level})
+    live = {section: getattr(new, section) for section in LIVE_SECTIONS}
+    return old.model_copy(update={**live, "service": service})

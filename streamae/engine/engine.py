@@ -1,0 +1,379 @@
+"""The whole way of the data: records in, windows, errors, scores, verdicts, episodes, events out.
+
+`Engine.step` is one turn of the loop, `Engine.commit` is what makes it last; the comments there say what a crash
+after each line loses. Everything between commits lives in memory only and is recomputed after a crash, from the
+committed offset, on the state of the last checkpoint. The engine knows protocols, never a client library.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from streamae.batches import (
+    Partition,
+    RawRecord,
+    Reason,
+    RecordBatch,
+    Rejected,
+    Slots,
+    WindowBatch,
+)
+from streamae.connectors.dead_letters import dead_letter
+from streamae.connectors.protocols import Finite, Poll, Source
+from streamae.core.episodes import opening_times
+from streamae.core.grid import Strays
+from streamae.core.key_levels import in_own_units, standardised
+from streamae.core.key_table import NO_SLOT
+from streamae.core.scoring import score
+from streamae.engine import standing
+from streamae.engine.checkpoint import Checkpointer
+from streamae.engine.key_states import KeyStates
+from streamae.engine.partitions import Partitions
+from streamae.engine.publisher import Publisher
+from streamae.engine.recovery import Recovery
+from streamae.engine.stages import Observer, Policies, Stages
+from streamae.engine.store_waits import StoreWaits
+from streamae.errors import RetryableError
+from streamae.fail_points import fail_point
+from streamae.observe.logs import get_logger, shown
+from streamae.observe.telemetry import Telemetry
+from streamae.settings.tree import Settings
+
+
+class Engine:
+    """One process's share of the stream. Single-threaded; time is an argument."""
+
+    def __init__(
+        self,
+        source: Source,
+        stages: Stages,
+        states: KeyStates,
+        partitions: Partitions,
+        recovery: Recovery,
+        publisher: Publisher,
+        checkpointer: Checkpointer,
+        telemetry: Telemetry,
+        policies: Policies,
+        *,
+        observer: Observer | None = None,
+        on_report: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Join the parts; `runtime.assembly.build_engine` does it from settings.
+
+        Args:
+            source: where records come from.
+            stages: the stations of the data.
+            states, partitions, recovery, checkpointer: key state and where each partition stands.
+            publisher: what makes outputs and offsets visible.
+            telemetry: counters.
+            policies: see there.
+            observer: called with every scored batch, for pictures and backtests.
+            on_report: called by `report`, for what else is to be looked at every few seconds.
+            clock: seconds, for durations only.
+        """
+        self.source, self.publisher, self.stages = source, publisher, stages
+        self.states, self.partitions, self.recovery, self.checkpointer = states, partitions, recovery, checkpointer
+        self.telemetry, self.policies, self.observer, self.clock = telemetry, policies, observer, clock
+        self.outbox, self.store_waits, self._on_report = publisher.outbox, StoreWaits(source), on_report
+        self._commit_started_ms: int | None = None
+        self._standings: list[dict[str, Any]] | None = None  # of keys, at the last report
+        self._held: set[Partition] = set()  # partitions that the source was told to pause
+        self._log = get_logger()
+
+    def step(self, now_ms: int) -> None:
+        """Take one turn: poll, decode, window, score, decide; commit when it is time.
+
+        Args:
+            now_ms: monotonic milliseconds.
+
+        Raises:
+            RetryableError: a service did not answer; call again after a pause, nothing was lost.
+            FatalError: end the process.
+        """
+        started = self.clock()
+        if self.publisher.is_due():
+            self.publisher.settle()  # how the last transaction ended, so that a failure is acted on at once
+        self._regulate(now_ms)
+        poll = self.source.poll(0 if self._is_behind() else self.policies.poll_timeout_ms)
+        fail_point("after_poll")
+        polled = self._follow(poll, now_ms)
+        records, rejected = self.stages.codec.decode(polled)
+        records, slots, refused = self._admit(records, polled, now_ms)
+        if self.stages.encoder is not None:  # from here on key state changes, in memory only
+            records = self.stages.encoder.encode(records, slots)
+        rows, strays = self.stages.grid.push(records, slots)
+        self.stages.batcher.add(self.stages.windows.push(rows), now_ms)
+        self._send_away(rejected + refused + self._explained(strays, records), polled)
+        self._advance(polled)
+        for batch in self.stages.batcher.ready(now_ms):
+            self._score(batch)
+            if self.clock() - started > self.policies.step_budget_s:
+                break  # the rest waits, so that the group hears of us in time
+        if self._is_commit_due(now_ms) and not self._is_behind():
+            self.commit(now_ms)
+        self.telemetry.stepped(self.clock() - started)
+
+    def commit(self, now_ms: int) -> None:
+        """Publish what was decided together with the offsets it came from; then save key state, if it is time.
+
+        This starts transaction N of events, scores, dead letters and offsets, and waits for its end only where a
+        checkpoint is due: it may end during later steps. So P, the one before, may still be open here. Names in
+        backquotes are fail points, the rows of the crash table in docs/guarantees.md.
+
+        Raises:
+            RetryableError: P or N was not committed, or nobody knows yet whether it was. What it holds is kept, and
+                sent again by a later step unless it turns out to be committed. A store that fails raises nothing:
+                N is committed by then, and its state is saved later.
+            FatalError: the device failed, or another process goes by our name; a crash as any other.
+        """
+        # Up to the start of N (`after_poll`): what it will hold is in memory only, and read again. P: as N below.
+        for batch in self.stages.batcher.flush():
+            self._score(batch)
+        # One transaction at a time keeps the order. Until it is settled, a crash leaves all of P or none.
+        self.publisher.settle()
+        # N from here on, aside of what follows: `before_begin` not begun. `after_send`, `after_flush`,
+        # `after_send_offsets`: open, will be aborted. `in_commit`: all or none, the group's offsets say which.
+        # `after_commit`: visible, stored state is older: the next owner replays silently.
+        self.publisher.start()
+        self._commit_started_ms = now_ms
+        if self.checkpointer.is_due(now_ms):
+            # A checkpoint needs N committed: then state in memory is exactly that of the committed offsets.
+            self.publisher.settle()
+            # `in_checkpoint`, `after_checkpoint`: a partition's old state is stored or its new one, never a mixture.
+            lost = self.checkpointer.save(now_ms)
+            # Partitions with another owner, or whose data the store lost. A crash in here: the next owner plans anew.
+            self._recover_lost(lost, now_ms)
+
+    def drain(self, now_ms: int) -> None:
+        """Commit and save everything decided so far; read nothing more."""
+        self.commit(now_ms)
+        self.publisher.settle()
+        self.checkpointer.save(now_ms)
+
+    def close(self) -> None:
+        """Leave the group and release all connections. Commits nothing."""
+        self.source.close()
+        self.publisher.sink.close()
+        self.states.store.close()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what readiness and the log want to know; cheap."""
+        since = (self.checkpointer.failing_since_ms, self.recovery.failing_since_ms, self.store_waits.failing_since_ms)
+        failing = [when_ms for when_ms in since if when_ms is not None]
+        return {
+            "partitions": len(self.partitions),
+            "replaying": self.partitions.replaying(),
+            "recovering": len(self.recovery.waiting),
+            "halted": len(self.recovery.halted),
+            "joined": self._is_member(),
+            "keys": len(self.states.table),
+            "key_states": self._standings,
+            "waiting_windows": len(self.stages.batcher),
+            "waiting_messages": len(self.outbox),
+            "store_failing_since_ms": min(failing, default=None),
+            "commit_blocked": self.publisher.is_blocked,
+            "finished": isinstance(self.source, Finite) and self.source.is_finished,
+        }
+
+    def report(self) -> None:
+        """Refresh the gauges that cost something to compute."""
+        self.telemetry.lag(self.source.lag())
+        found = standing.standings(self.stages, self.states)
+        self.telemetry.keys(standing.by_state(found))
+        self._standings = standing.plain(found)
+        self.telemetry.episode_rate(self.stages.rate.per_week())
+        halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
+        loading = len(self.recovery.waiting) - halted
+        self.telemetry.partitions(
+            standing.partition_states(self.partitions, loading, halted, self.store_waits, is_blocked)
+        )
+        self.telemetry.committed({partition: progress.committed for partition, progress in self.partitions.items()})
+        if self._on_report is not None:
+            self._on_report()
+
+    def _is_member(self) -> bool:
+        try:
+            self.source.membership()
+        except RetryableError:
+            return False
+        return True
+
+    def _score(self, batch: WindowBatch) -> None:
+        """Errors, score, verdict, episodes: the only place where a window is judged."""
+        stages, started = self.stages, self.clock()
+        errors = stages.runner.run(standardised(batch))  # the only line that touches a device
+        self.telemetry.scored(len(batch), self.clock() - started)
+        scores = score(in_own_units(errors, batch), stages.calibration)
+        verdicts = stages.decision.judge(scores, batch)
+        changes = stages.episodes.advance(verdicts, scores, batch)
+        stages.rate.add(batch.end_times_ms, opening_times(changes))
+        if self.observer is not None:
+            self.observer(batch, scores, verdicts)
+        table = self.states.table
+        if stages.scores is not None:
+            keys, owners = zip(*((table.keys[slot], table.owners[slot]) for slot in batch.slots), strict=True)
+            self.outbox.add(stages.scores.messages(verdicts, batch, keys, owners, errors.latent))
+        for change in changes:
+            owner = table.owners[change.slot]
+            assert owner is not None  # windows of released slots were dropped from the batcher
+            if self.outbox.add([stages.events.message(change, table.keys[change.slot], owner)]):
+                self.telemetry.episode(change.kind)
+                self._log.info(
+                    f"episode_{change.kind}", key=shown(table.keys[change.slot]), severity=round(change.severity)
+                )
+
+    def _regulate(self, now_ms: int) -> None:
+        """Hold back partitions: all while a commit is outstanding or windows pile up, else those that wait for the store.
+
+        Ownership is followed all the same.
+        """
+        everything = self.publisher.is_blocked or self._is_behind()
+        held = {at for at, _ in self.partitions.items()} if everything else self.store_waits.waiting(now_ms)
+        self.source.pause(sorted(held))  # also those already held: one that came back is no longer paused
+        self.source.resume(sorted(self._held - held))
+        self._held = held
+
+    def _is_behind(self) -> bool:
+        """Tell whether more windows wait than one more step may be given: the model is slower than the stream."""
+        return len(self.stages.batcher) > self.stages.batcher.max_size
+
+    def _follow(self, poll: Poll, now_ms: int) -> dict[Partition, Sequence[RawRecord]]:
+        """Give up what was taken away, take over what was assigned; return the records of all others.
+
+        Records of a partition that only now begins were polled from where it stood before: they are read again.
+        """
+        for partition in poll.revoked:
+            self._forget(partition)
+            self.recovery.abandon(partition)
+        running = {partition for partition, _ in self.partitions.items()}
+        if poll.revoked or poll.assigned:
+            self.telemetry.rebalance("revoked", len(poll.revoked))
+            self.telemetry.rebalance("assigned", len(poll.assigned))
+            self._log.info("rebalanced", revoked=_names(poll.revoked), assigned=_names(poll.assigned))
+        self._recover(poll.assigned, now_ms)
+        return {partition: found for partition, found in poll.records.items() if partition in running}
+
+    def _recover(self, partitions: Sequence[Partition], now_ms: int) -> None:
+        """(Re)start partitions from stored state and committed offset; those that cannot yet are tried each step."""
+        for partition in partitions:
+            self._forget(partition)
+        self.recovery.add(partitions)
+        if not self.recovery.waiting:
+            return
+        try:
+            self.publisher.settle()  # offsets read while it runs would be taken for its outcome
+        except RetryableError as error:
+            self._log.warning("recovery_waits", error=str(error))
+        if not self.publisher.is_blocked:
+            self.recovery.start(self.partitions, now_ms)
+
+    def _recover_lost(self, partitions: Sequence[Partition], now_ms: int) -> None:
+        """Restart partitions whose stored state is not what we rely on, and never rely on that again."""
+        for partition in partitions:
+            self.recovery.distrust(partition, self.partitions[partition].base)
+        self._recover(partitions, now_ms)
+
+    def _forget(self, partition: Partition) -> None:
+        """Drop everything about a partition that is not committed: its next owner, maybe us, does it again."""
+        self.store_waits.abandon(partition)
+        slots = self.states.release(partition)
+        self.stages.batcher.drop(slots)
+        self.outbox.drop(partition)
+        self.partitions.drop(partition)
+
+    def _admit(
+        self, records: RecordBatch, polled: dict[Partition, Sequence[RawRecord]], now_ms: int
+    ) -> tuple[RecordBatch, Slots, list[Rejected]]:
+        """Find the slots of all keys; hand back records of keys there is no room for.
+
+        Partitions whose stored state was lost leave `polled`: they start again from their recovery plan.
+        """
+        try:
+            admission = self.states.admit(records, self.partitions)
+        except RetryableError as error:
+            self.telemetry.store_error()
+            records = self._without_unknown(records, polled, error, now_ms)
+            admission = self.states.admit(records, self.partitions)  # all in memory: the store is not asked
+        self.store_waits.settle(polled.keys(), now_ms)
+        for partition in admission.lost:
+            del polled[partition]
+        if admission.lost:
+            self._log.warning("state_lost", partitions=_names(sorted(admission.lost)))
+            self._recover_lost(sorted(admission.lost), now_ms)
+        refused = [
+            Rejected(
+                records.raw[index], Reason.TOO_MANY_KEYS, "limits.max_keys reached and no key idle for long enough"
+            )
+            for index in np.flatnonzero(admission.refused)
+        ]
+        kept = np.flatnonzero(admission.slots != NO_SLOT)
+        if len(kept) < len(records):
+            records = records.take(kept)
+        slots = admission.slots[kept]
+        self.states.table.touch(slots, records.event_times_ms)
+        return records, slots, refused
+
+    def _explained(self, strays: Strays, records: RecordBatch) -> list[Rejected]:
+        """Turn late and duplicate records into dead letters, with a sentence each."""
+        details = {
+            Reason.LATE: "event time is before the newest of this key",
+            Reason.DUPLICATE: "event time equals the newest of this key",
+        }
+        return [
+            Rejected(records.raw[index], reason, details[reason])
+            for index, reason in zip(strays.indices, strays.reasons, strict=True)
+        ]
+
+    def _send_away(self, rejected: list[Rejected], polled: dict[Partition, Sequence[RawRecord]]) -> None:
+        """Count unusable records; those not dropped by policy go to the dead-letter topic."""
+        for each in rejected:
+            partition = Partition(each.raw.topic, each.raw.partition)
+            if partition not in polled or self.partitions.is_suppressed(partition, each.raw.offset):
+                continue
+            if each.reason in self.policies.dropped:
+                self.telemetry.dropped(each.reason, 1)
+            else:
+                self.outbox.add([dead_letter(each, self.policies.dead_letter_topic)])
+                self.telemetry.dead_lettered(each.reason, 1)
+
+    def _advance(self, polled: dict[Partition, Sequence[RawRecord]]) -> None:
+        """Move positions behind the polled records; everything below is in the state or on its way out."""
+        for partition, found in polled.items():
+            progress = self.partitions[partition]
+            if progress.is_replaying:
+                fail_point("in_shadow_replay")
+                self.telemetry.replayed(sum(record.offset < progress.replay_until for record in found))
+            progress.position = found[-1].offset + 1
+            self.telemetry.consumed(partition, len(found), found[-1].timestamp)
+
+    def _is_commit_due(self, now_ms: int) -> bool:
+        if self._commit_started_ms is None:
+            self._commit_started_ms = now_ms
+        return now_ms - self._commit_started_ms >= self.policies.commit_interval_ms
+
+    def _without_unknown(
+        self,
+        records: RecordBatch,
+        polled: dict[Partition, Sequence[RawRecord]],
+        error: RetryableError,
+        now_ms: int,
+    ) -> RecordBatch:
+        """Put partitions off that have keys whose state cannot be read now; return the records of the others."""
+        unknown = np.flatnonzero(self.states.table.lookup(records.partitions, records.keys) == NO_SLOT)
+        waiting = {records.partitions[index] for index in unknown if self.partitions[records.partitions[index]].unread}
+        self.store_waits.add({partition: polled.pop(partition)[0].offset for partition in waiting}, error, now_ms)
+        return records.take(np.flatnonzero([partition in polled for partition in records.partitions]))
+
+    def adopt(self, settings: Settings) -> None:
+        """Judge by the live settings of these from now on. Only between two steps, after `drain`."""
+        self.stages.adopt(settings, self.states.table.entries())
+        self.telemetry.alert_budget(settings.threshold.alert_budget_per_week)
+
+
+def _names(partitions: Sequence[Partition]) -> list[str]:
+    return [f"{partition.topic}-{partition.index}" for partition in partitions]

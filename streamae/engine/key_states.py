@@ -1,0 +1,180 @@
+"""Key state between memory and store: who is resident, loading on first sight, packing for the checkpoint.
+
+State of a key is loaded when its first record since assignment arrives, for all new keys of a poll in few calls,
+so that taking a partition over costs nothing up front. A key of which nothing is stored begins with what a bootstrap
+has learnt of it, if there was one. Each load is checked against the manifest the engine
+relies on; once every stored key was loaded, the store is not asked any more. Knows neither records' values nor offsets' meaning beyond handing them to the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.batches import Flags, Partition, RecordBatch, Slots
+from streamae.connectors.protocols import StateStore
+from streamae.core.columns import Columns
+from streamae.core.key_table import NO_SLOT, KeyTable
+from streamae.engine.partitions import Partitions, Progress
+from streamae.errors import FatalError
+
+LOAD_CHUNK_KEYS = 2_000  # bounds how long one load blocks the store
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Admission:
+    """Where the keys of a batch live.
+
+    Attributes:
+        slots: (N,) int32, `NO_SLOT` for records of refused keys or lost partitions.
+        refused: (N,) bool, no room for the key.
+        lost: partitions whose stored state is not what we rely on: recover them, read their records again.
+    """
+
+    slots: Slots
+    refused: Flags
+    lost: frozenset[Partition]
+
+
+def layout_of(parts: Sequence[Columns]) -> str:
+    """Return text that changes whenever the packed state of these parts changes its form."""
+    return "|".join(part.layout for part in parts)
+
+
+class KeyStates:
+    """All per-key state of this process. Mutated by the engine's thread only."""
+
+    def __init__(
+        self,
+        table: KeyTable,
+        parts: Sequence[Columns],
+        store: StateStore,
+        on_evicted: Callable[[int], None],
+        on_split: Callable[[bytes, Partition], None],
+        learnt: Mapping[bytes, bytes] | None = None,
+        on_learnt: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Join the parts of a key's state.
+
+        Args:
+            table: slots of the keys.
+            parts: state of grid, windows, statistics and episodes; their order is the packed order.
+            store: where state survives.
+            on_evicted: called with the number of idle keys given up.
+            on_split: called with a key seen in a second partition.
+            learnt: packed state by key, for keys that are new.
+            on_learnt: called with the number of keys that began with it.
+        """
+        self._learnt, self._on_learnt = learnt or {}, on_learnt
+        self.table, self.parts, self.store = table, tuple(parts), store
+        self._on_evicted, self._on_split = on_evicted, on_split
+
+    @property
+    def layout(self) -> str:
+        """Text that changes whenever packed state changes its form."""
+        return layout_of(self.parts)
+
+    def admit(self, records: RecordBatch, partitions: Partitions) -> Admission:
+        """Find or make the slot of each record's key, loading stored state of keys seen for the first time.
+
+        Args:
+            records: N records.
+            partitions: progress of each partition of the batch; what is left to load of it is kept up to date.
+
+        Raises:
+            RetryableError: the store cannot be reached; keys of partitions before the failing one stay admitted,
+                which is harmless.
+        """
+        slots = self.table.lookup(records.partitions, records.keys)
+        known = slots != NO_SLOT
+        self.table.see(slots[known], records.event_times_ms[known])  # first: none of them is to make room for others
+        unknown: dict[Partition, dict[bytes, int]] = {}
+        for index in np.flatnonzero(slots == NO_SLOT):
+            unknown.setdefault(records.partitions[index], {}).setdefault(records.keys[index], int(index))
+        lost = {
+            partition
+            for partition, firsts in unknown.items()
+            if not self._bring_in(
+                partition, list(firsts), partitions[partition], int(records.event_times_ms[list(firsts.values())].max())
+            )
+        }
+        if unknown:
+            slots = self.table.lookup(records.partitions, records.keys)
+        is_lost = np.zeros(len(records), dtype=np.bool_)
+        if lost:
+            is_lost[:] = [partition in lost for partition in records.partitions]
+        slots[is_lost] = NO_SLOT
+        return Admission(slots, (slots == NO_SLOT) & ~is_lost, frozenset(lost))
+
+    def pack(self, slots: Slots) -> list[tuple[bytes, bytes]]:
+        """Return key and packed state of each slot."""
+        if not len(slots):
+            return []
+        packed = np.concatenate([part.export(slots) for part in self.parts], axis=1)
+        return [(self.table.keys[slot], row.tobytes()) for slot, row in zip(slots, packed, strict=True)]
+
+    def release(self, partition: Partition) -> Slots:
+        """Forget a partition's keys; return the slots they had."""
+        return self.table.release(partition)
+
+    def _bring_in(self, partition: Partition, keys: list[bytes], progress: Progress, now_event_ms: int) -> bool:
+        """Admit new keys of one partition; False when the store no longer holds what we rely on."""
+        for start in range(0, len(keys), LOAD_CHUNK_KEYS):
+            chunk = keys[start : start + LOAD_CHUNK_KEYS]
+            found = self._load(partition, chunk, progress)
+            if found is None:
+                return False
+            for key in chunk:
+                if self.table.is_elsewhere(key, partition):
+                    self._on_split(key, partition)
+            slots, evicted = self.table.admit(partition, chunk, now_event_ms)
+            if len(evicted):
+                self._on_evicted(len(evicted))
+            self._fill(slots, self._or_learnt(chunk, slots, found))
+            progress.unread -= sum(
+                state is not None and slot != NO_SLOT for state, slot in zip(found, slots, strict=True)
+            )
+        return True
+
+    def _load(self, partition: Partition, keys: list[bytes], progress: Progress) -> list[bytes | None] | None:
+        if progress.unread == 0:  # nothing stored that memory does not know
+            return [None] * len(keys)
+        found = self.store.load(partition, keys, progress.base)
+        if found is None:
+            return None
+        gone = set(self.table.deleted(partition))  # evicted, but not yet deleted in the store
+        return [None if key in gone else packed for key, packed in zip(keys, found, strict=True)]
+
+    def _or_learnt(self, keys: list[bytes], slots: Slots, found: list[bytes | None]) -> list[bytes | None]:
+        """Put what a bootstrap has learnt in the place of what the store does not hold."""
+        if not self._learnt:
+            return found
+        joined = [packed or self._learnt.get(key) for key, packed in zip(keys, found, strict=True)]
+        new = [
+            slot != NO_SLOT and packed is not stored for slot, packed, stored in zip(slots, joined, found, strict=True)
+        ]
+        self._on_learnt(sum(new))
+        return joined
+
+    def _fill(self, slots: Slots, found: Sequence[bytes | None]) -> None:
+        """Give admitted slots the packed state found, or that of a key nothing is known of."""
+        taken = slots[slots != NO_SLOT]
+        for part in self.parts:
+            part.reset(taken)
+        stored = [(slot, packed) for slot, packed in zip(slots, found, strict=True) if packed and slot != NO_SLOT]
+        if not stored:
+            return
+        size = sum(part.size_bytes for part in self.parts)
+        wrong = {len(packed) for _, packed in stored} - {size}
+        if wrong:
+            raise FatalError(
+                f"stored key state has {sorted(wrong)} bytes where {size} were written: the store is damaged"
+            )
+        rows = np.frombuffer(b"".join(packed for _, packed in stored), dtype=np.uint8).reshape(len(stored), size)
+        targets = np.array([slot for slot, _ in stored], dtype=np.int32)
+        start = 0
+        for part in self.parts:
+            part.restore(targets, rows[:, start : start + part.size_bytes])
+            start += part.size_bytes

@@ -1,0 +1,144 @@
+"""Taking partitions over: ask group and store where they stand, plan, and start reading there.
+
+A partition that cannot be recovered yet (store or broker silent) waits; nothing of it is delivered meanwhile. One
+whose state is lost may be halted by policy: it is looked at again now and then, so that restored state is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from streamae.batches import Partition
+from streamae.connectors.protocols import Manifest, Source, Span, StateStore
+from streamae.engine.partitions import Partitions, Plan, Policy, plan
+from streamae.errors import RetryableError
+from streamae.observe.logs import get_logger
+from streamae.observe.telemetry import Telemetry
+from streamae.reasons import LOUD_STARTS, STARTS
+
+HALT_RETRY_MS = 5_000  # between two looks at a halted partition
+REMEDY = (
+    "restore the store's data, or restart and go on without: state.on_loss = rebuild or warm_up, which is the only "
+    "way out of reason expired"
+)
+
+
+class Recovery:
+    """Recovers partitions. Mutated by the engine's thread only."""
+
+    def __init__(
+        self, source: Source, store: StateStore, fingerprint: str, policy: Policy, telemetry: Telemetry
+    ) -> None:
+        """Join what is asked with what to do about the answers."""
+        self.source, self.store, self.fingerprint = source, store, fingerprint
+        self.policy, self.telemetry = policy, telemetry
+        self.waiting: dict[Partition, None] = {}  # an ordered set
+        self.halted: dict[Partition, int] = {}  # those of them that policy holds back: when to look again, in ms
+        self._relied: dict[Partition, int] = {}  # stored offset this process went on from, and no longer may
+        self.failing_since_ms: int | None = None
+        self._log = get_logger()
+
+    def add(self, partitions: Iterable[Partition]) -> None:
+        """Let partitions wait for `start`."""
+        for partition in partitions:
+            self.waiting[partition] = None
+            self.halted.pop(partition, None)
+
+    def distrust(self, partition: Partition, base: int | None) -> None:
+        """Note that the store turned out not to hold the state at `base` that this process relied on."""
+        if base is not None:
+            self._relied[partition] = base
+
+    def start(self, into: Partitions, now_ms: int) -> None:
+        """Recover the partitions that wait; each ends in `into` or goes on waiting."""
+        for partition in list(self.waiting):
+            if self.halted.get(partition, now_ms) > now_ms:
+                continue
+            try:
+                is_started = self._start_one(partition, into)
+            except RetryableError as error:
+                self._log.warning("recovery_waits", topic=partition.topic, partition=partition.index, error=str(error))
+                self.failing_since_ms = now_ms if self.failing_since_ms is None else self.failing_since_ms
+                return  # the next would wait as long
+            if is_started:
+                del self.waiting[partition]
+                self.halted.pop(partition, None)
+            else:
+                self.halted[partition] = now_ms + HALT_RETRY_MS
+        self.failing_since_ms = None
+
+    def abandon(self, partition: Partition) -> None:
+        """Stop trying: the partition was taken away."""
+        self.waiting.pop(partition, None)
+        self.halted.pop(partition, None)
+        self._relied.pop(partition, None)
+        if not self.waiting:
+            self.failing_since_ms = None
+
+    def was_committed(self, offsets: dict[Partition, int]) -> bool:
+        """Tell whether a transaction of unknown outcome was committed; its offsets are then the group's.
+
+        Raises:
+            RetryableError: the group does not answer; ask again.
+        """
+        return any(self.source.span(partition).committed == offset for partition, offset in offsets.items())
+
+    def _start_one(self, partition: Partition, into: Partitions) -> bool:
+        """Start a partition; False when policy holds it back."""
+        manifest = self.store.manifest(partition)  # before the offsets: a later owner's is never taken for moved back
+        self._count_loss(partition, manifest)
+        span = self.source.span(partition)
+        chosen = plan(span, manifest, self.fingerprint, self.policy)
+        if chosen.is_halted:
+            self.source.pause([partition])
+            if partition not in self.halted:
+                self._tell("partition_halted", partition, chosen, span, remedy=REMEDY)
+            return False
+        if chosen.drop_stored and manifest is not None:
+            self._drop(partition, manifest)
+        self.source.start_at(partition, chosen.start)
+        self.source.resume([partition])  # it may have been halted
+        into.take(partition, chosen, span, manifest)
+        self.telemetry.partition_started(chosen.reason)
+        self._tell("partition_started", partition, chosen, span)
+        return True
+
+    def _count_loss(self, partition: Partition, manifest: Manifest | None) -> None:
+        """Count a store that went back under this process; one that went on has another owner."""
+        relied = self._relied.pop(partition, None)
+        if relied is not None and (manifest is None or manifest.offset < relied or not manifest.is_whole):
+            self.telemetry.rolled_back()
+
+    def _tell(self, event: str, partition: Partition, chosen: Plan, span: Span, **more: str) -> None:
+        """Log where a partition starts or why it does not, as loud as the reason asks for."""
+        if chosen.reason in LOUD_STARTS:
+            more["meaning"] = STARTS[chosen.reason]
+        log = (
+            self._log.error
+            if chosen.is_halted
+            else self._log.warning
+            if chosen.reason in LOUD_STARTS
+            else self._log.info
+        )
+        log(
+            event,
+            topic=partition.topic,
+            partition=partition.index,
+            reason=chosen.reason,
+            offset=chosen.start,
+            replay_until=chosen.replay_until,
+            committed=span.committed,
+            earliest=span.earliest,
+            **more,
+        )
+
+    def _drop(self, partition: Partition, manifest: Manifest) -> None:
+        """Delete stored state that was judged unusable, unless another owner has replaced it meanwhile.
+
+        Raises:
+            RetryableError: it was replaced: look again.
+        """
+        if not self.store.drop(partition, manifest.offset):
+            raise RetryableError(
+                f"stored state of {partition.topic}-{partition.index} has changed hands: looking again"
+            )

@@ -1,0 +1,227 @@
+"""Key state between memory and store."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamae.batches import Partition, RecordBatch
+from streamae.connectors.memory_store import MemoryStore
+from streamae.connectors.protocols import Manifest, Outcome, Span, Stamp
+from streamae.core.columns import Columns, Field
+from streamae.core.key_table import NO_SLOT, KeyTable
+from streamae.engine.key_states import KeyStates
+from streamae.engine.partitions import Partitions, Plan
+from streamae.errors import FatalError, RetryableError
+
+P0, P1 = Partition("sensors", 0), Partition("sensors", 1)
+
+
+class Bench:
+    """Key states over two one-field parts, with everything they report written down."""
+
+    def __init__(self, capacity: int = 4, idle_ms: int = 100, store: MemoryStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.evicted: list[int] = []
+        self.split: list[bytes] = []
+        self.parts = (Columns(capacity, {"a": Field("<i8", (), 7)}), Columns(capacity, {"b": Field("<f4", (3,))}))
+        self.states = KeyStates(
+            KeyTable(capacity, idle_ms),
+            self.parts,
+            self.store,
+            self.evicted.append,
+            lambda key, partition: self.split.append(key),
+        )
+
+    def admit(self, *keys: bytes, partition: Partition = P0, base: int | None = None, time_ms: int = 0) -> list[int]:
+        """Admit one record of each key; return the slots."""
+        return self.states.admit(batch(keys, partition, time_ms), owning(partition, base)).slots.tolist()
+
+
+def owning(partition: Partition, base: int | None) -> Partitions:
+    """Return progress on state stored at `base`, of which much is left to load."""
+    partitions = Partitions()
+    found = None if base is None else Manifest(base, "f", (1_000_000,))
+    partitions.take(partition, Plan(0, 0, base, False, "clean"), Span(0, 0, 0), found)
+    return partitions
+
+
+def batch(keys: tuple[bytes, ...], partition: Partition = P0, time_ms: int = 0) -> RecordBatch:
+    """Return a batch with one record a key."""
+    size = len(keys)
+    return RecordBatch(
+        [],
+        [partition] * size,
+        list(keys),
+        np.arange(size),
+        np.full(size, time_ms, dtype=np.int64),
+        np.zeros((size, 1), dtype=np.float32),
+    )
+
+
+def saved(bench: Bench, key: bytes, a: int, new: int = 10) -> None:
+    """Store the state a = `a` of `key` with a manifest at `new`."""
+    (slot,) = bench.admit(key)
+    bench.parts[0]["a"][slot] = a
+    packed = bench.states.pack(np.array([slot], dtype=np.int32))
+    assert bench.store.checkpoint(P0, None, new, Stamp("f"), packed) is Outcome.OK
+
+
+def test_a_new_key_starts_with_initial_state() -> None:
+    """Whoever had the slot before leaves nothing behind."""
+    bench = Bench()
+    (slot,) = bench.admit(b"one")
+    bench.parts[0]["a"][slot] = 99
+    bench.states.release(P0)
+    (again,) = bench.admit(b"two")
+    assert again == slot
+    assert bench.parts[0]["a"][again] == 7
+
+
+def test_stored_state_is_loaded_at_first_sight() -> None:
+    """A key comes back exactly as it was saved, in another process."""
+    before = Bench()
+    saved(before, b"one", 42)
+    after = Bench(store=before.store)
+    known, new = after.admit(b"one", b"two", base=10)
+    assert after.parts[0]["a"][known] == 42
+    assert after.parts[0]["a"][new] == 7
+
+
+def test_a_key_is_loaded_once() -> None:
+    """While a key is resident memory is the truth; the store is not asked again."""
+    bench = Bench()
+    saved(bench, b"one", 42)
+    (slot,) = bench.admit(b"one", base=10)
+    bench.store.fail_at("load", RetryableError("not to be asked"))
+    assert bench.admit(b"one", b"one", base=10) == [slot, slot]
+
+
+def test_without_stored_state_the_store_is_not_asked() -> None:
+    """A partition that begins empty costs no round trip per key."""
+    bench = Bench()
+    bench.store.fail_at("load", RetryableError("not to be asked"))
+    assert bench.admit(b"one")[0] >= 0
+
+
+def test_once_every_stored_key_was_loaded_the_store_is_not_asked() -> None:
+    """Memory then knows more than the store: what it does not know is new, and a loss cannot mislead it."""
+    before = Bench()
+    saved(before, b"one", 42)
+    after, partitions = Bench(store=before.store), owning(P0, 10)
+    partitions[P0].unread = 1
+    after.states.admit(batch((b"new",)), partitions)
+    assert partitions[P0].unread == 1, "a new key is not one of those stored"
+    after.states.admit(batch((b"one",)), partitions)
+    assert partitions[P0].unread == 0
+    before.store.flush()
+    admission = after.states.admit(batch((b"other",)), partitions)
+    assert admission.lost == frozenset()
+    assert after.parts[0]["a"][admission.slots].tolist() == [7]
+
+
+def test_a_stored_key_without_room_stays_unread() -> None:
+    """Only keys that memory has got are known: one refused for lack of room is loaded when there is some."""
+    before = Bench()
+    saved(before, b"one", 42)
+    after, partitions = Bench(capacity=1, store=before.store), owning(P0, 10)
+    partitions[P0].unread = 1
+    after.states.admit(batch((b"new", b"one")), partitions)
+    assert partitions[P0].unread == 1
+
+
+def test_state_that_moved_is_not_used() -> None:
+    """When the manifest is no longer where we believe, the partition is reported lost and gets no slots."""
+    before = Bench()
+    saved(before, b"one", 42, new=20)
+    after = Bench(store=before.store)
+    admission = after.states.admit(batch((b"one",)), owning(P0, 10))
+    assert admission.lost == {P0}
+    assert admission.slots.tolist() == [NO_SLOT]
+    assert not admission.refused.any()
+
+
+def test_a_silent_store_changes_nothing() -> None:
+    """A failed load leaves the key unknown, so that the same records can be tried again."""
+    before = Bench()
+    saved(before, b"one", 42)
+    after = Bench(store=before.store)
+    after.store.fail_at("load", RetryableError("down"))
+    with pytest.raises(RetryableError):
+        after.admit(b"one", base=10)
+    (slot,) = after.admit(b"one", base=10)
+    assert after.parts[0]["a"][slot] == 42
+
+
+def test_keys_beyond_the_cap_are_refused() -> None:
+    """A full table refuses new keys and says which records that concerns."""
+    bench = Bench(capacity=2)
+    admission = bench.states.admit(batch((b"a", b"b", b"c", b"a", b"c")), owning(P0, None))
+    assert admission.refused.tolist() == [False, False, True, False, True]
+
+
+def test_an_evicted_key_that_returns_is_new() -> None:
+    """State of an evicted key must not rise again from a store that has not deleted it yet."""
+    bench = Bench(capacity=1, idle_ms=100)
+    saved(bench, b"one", 42)
+    bench.admit(b"two", base=10, time_ms=500)
+    assert bench.evicted == [1]
+    assert bench.states.table.deleted(P0) == [b"one"]
+    (slot,) = bench.admit(b"one", base=10, time_ms=1_000)
+    assert bench.parts[0]["a"][slot] == 7
+    assert bench.states.table.deleted(P0) == [b"two"]
+
+
+def test_a_key_of_this_very_batch_is_not_evicted_for_another() -> None:
+    """An idle key that comes back together with a new one keeps its slot and its state."""
+    bench = Bench(capacity=1, idle_ms=100)
+    saved(bench, b"one", 42)
+    admission = bench.states.admit(batch((b"new", b"one"), time_ms=1_000), owning(P0, 10))
+    assert admission.refused.tolist() == [True, False]
+    assert bench.evicted == []
+    assert bench.parts[0]["a"][admission.slots[1]] == 42
+
+
+def test_a_partition_that_lags_loses_no_key_to_one_that_is_ahead() -> None:
+    """Idle means idle in the event time of the key's own partition."""
+    bench = Bench(capacity=1, idle_ms=100)
+    bench.admit(b"one", time_ms=1_000)
+    admission = bench.states.admit(batch((b"two",), P1, time_ms=9_000), owning(P1, None))
+    assert admission.refused.tolist() == [True]
+
+
+def test_a_key_in_two_partitions_is_reported_once_per_partition() -> None:
+    """Two slots, and a word to the operator."""
+    bench = Bench()
+    bench.admit(b"one", b"two")
+    bench.admit(b"one", b"one", partition=P1)
+    assert bench.split == [b"one"]
+
+
+def test_damaged_state_ends_the_process() -> None:
+    """Bytes of another length cannot be state of ours: going on would score garbage."""
+    bench = Bench()
+    bench.store.checkpoint(P0, None, 10, Stamp("f"), [(b"one", b"short")])
+    with pytest.raises(FatalError, match="5"):
+        bench.admit(b"one", base=10)
+
+
+def test_packing_nothing_is_nothing() -> None:
+    """A checkpoint without changed keys sends no key."""
+    assert Bench().states.pack(np.zeros(0, dtype=np.int32)) == []
+
+
+def test_layout_names_every_field() -> None:
+    """The fingerprint of stored state changes with any field of any part."""
+    assert Bench().states.layout == "a:<i8[]|b:<f4[3]"
+
+
+def test_many_keys_come_in_chunks() -> None:
+    """More keys than one load takes still all arrive, each with its own state."""
+    before = Bench(capacity=5_000)
+    slots = np.array(before.admit(*(b"%d" % n for n in range(4_500))), dtype=np.int32)
+    before.parts[0]["a"][slots] = np.arange(4_500)
+    before.store.checkpoint(P0, None, 10, Stamp("f"), before.states.pack(slots))
+    after = Bench(capacity=5_000, store=before.store)
+    again = np.array(after.admit(*(b"%d" % n for n in range(4_500)), base=10), dtype=np.int32)
+    assert after.parts[0]["a"][again].tolist() == list(range(4_500))
