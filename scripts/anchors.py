@@ -30,11 +30,11 @@ from streamae.batches import Doubles, Series
 from streamae.errors import DataError, ExitCode, FatalError
 from streamae.evaluation.detectors import split
 from streamae.evaluation.jobs import Job
-from streamae.evaluation.live_scores import score_live
 from streamae.evaluation.ranking import period, vus_pr
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.evaluation.summary import hardware
 from streamae.observe import logs
+from streamae.replay.live_scores import score_live
 from streamae.settings.tree import Settings
 from streamae.training.run import train
 

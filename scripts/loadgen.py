@@ -22,8 +22,8 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.structs import TopicPartition
 
+from streamae.demo.sensors import Injection, SyntheticStream, generate
 from streamae.errors import DataError
-from streamae.evaluation.synthetic import Injection, SyntheticStream, generate
 
 HISTORY_ROWS = 1_000  # of each key, before the live stream
 LIVE_ROWS = 1_000  # the stream is generated this long at least, so that a shorter one is its beginning

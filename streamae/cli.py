@@ -1,38 +1,25 @@
 """The `streamae` command: arguments in, exit code out.
 
 Settings come from `--config FILE`, the environment and `--section.field VALUE`, which every command that takes
-settings accepts. Torch and the clients are imported inside the commands, so that `--help` answers at once.
+settings accepts. A command is the module of its name in `commands`, loaded when it is called, so that `--help` waits for nothing.
 This module must not know how any command does its work.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from streamae import __version__
+from streamae.commands.invocation import Invocation
 from streamae.errors import ConfigError, ExitCode, StreamaeError
 
-if TYPE_CHECKING:
-    from streamae.settings.tree import LoadedSettings
-    from streamae.training.outcome import Training
-
 _FLAG = re.compile(r"--(?P<name>\w+\.\w+)(=(?P<value>.*))?", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """What the user typed: parsed arguments, and the settings given as flags."""
-
-    options: argparse.Namespace
-    flags: dict[str, str]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"streamae {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    train = _command(commands, "train", _train, "train a bundle from files", "train data/*.csv --bundle bundle")
+    train = _command(commands, "train", "train a bundle from files", "train data/*.csv --bundle bundle")
     train.add_argument("data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders")
     train.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="where the bundle is written")
     train.add_argument(
@@ -60,7 +47,6 @@ def build_parser() -> argparse.ArgumentParser:
     bootstrap = _command(
         commands,
         "bootstrap",
-        _bootstrap,
         "let keys learn from files, before `run` meets them",
         "bootstrap history/*.csv --out learnt-keys --config streamae.toml",
     )
@@ -69,17 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     bootstrap.add_argument("--out", type=Path, required=True, metavar="FILE", help="for state.bootstrap_file")
 
-    _command(commands, "run", _run, "run the daemon", "run --config streamae.toml --service.log_level debug")
+    _command(commands, "run", "run the daemon", "run --config streamae.toml --service.log_level debug")
 
     status = _command(
-        commands, "status", _status, "ask a running daemon how it and its keys are", "status --config streamae.toml"
+        commands, "status", "ask a running daemon how it and its keys are", "status --config streamae.toml"
     )
     status.add_argument("--url", metavar="URL", help="of the daemon; by default that of the service settings")
     status.add_argument("--json", action="store_true", help="print the answer as it comes")
 
-    demo = _command(
-        commands, "demo", _demo, "train and run on generated streams, offline", "demo --out out/demo", False
-    )
+    demo = _command(commands, "demo", "train and run on generated streams, offline", "demo --out out/demo", False)
     demo.add_argument("--stream", choices=("sensors", "transactions"), default="sensors", help="what is generated")
     demo.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="for results (%(default)s)")
     demo.add_argument("--keys", type=_positive, default=None, metavar="N", help="number of generated streams")
@@ -87,12 +71,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_evaluations(commands)
 
-    config = _command(
-        commands, "config", _config, "print effective settings and their sources", "config --train.seed 3"
-    )
+    config = _command(commands, "config", "print effective settings and their sources", "config --train.seed 3")
     config.add_argument("--schema", action="store_true", help="print the JSON Schema of the settings file instead")
 
-    _command(commands, "schema", _schema, "print the JSON Schema of anomaly events", "schema > event.json", False)
+    _command(commands, "schema", "print the JSON Schema of anomaly events", "schema > event.json", False)
     return parser
 
 
@@ -101,7 +83,6 @@ def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParse
     evaluate = _command(
         commands,
         "evaluate",
-        _evaluate,
         "compare detectors on a suite of labelled series",
         "evaluate shared/data --out out/evaluation --groups nab,smd --detectors default,default+sigma3 --jobs 2",
     )
@@ -120,7 +101,6 @@ def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParse
     backtest = _command(
         commands,
         "backtest",
-        _backtest,
         "show which alerts a history would have brought",
         "backtest data/*.csv --bundle bundle --out out/backtest",
     )
@@ -159,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code (`streamae.errors.ExitCode`)."""
     try:
         invocation = _parse(sys.argv[1:] if argv is None else argv)
-        code: int = invocation.options.run(invocation)
+        code: int = import_module(f"streamae.commands.{invocation.options.command}").main(invocation)
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse: --help and --version, or wrong usage, already explained
@@ -194,7 +174,6 @@ def _parse(argv: Sequence[str]) -> Invocation:
 def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
-    run: Callable[[Invocation], int],
     summary: str,
     example: str,
     takes_settings: bool = True,
@@ -211,7 +190,7 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run, takes_settings=takes_settings)
+    parser.set_defaults(takes_settings=takes_settings)
     if takes_settings:
         parser.add_argument("--config", dest="config_file", type=Path, metavar="FILE", help="settings in TOML")
     return parser
@@ -256,114 +235,3 @@ class _RefusePointAdjustment(argparse.Action):
         from streamae.evaluation.measures import NO_POINT_ADJUSTMENT
 
         parser.error(f"--point-adjust: {NO_POINT_ADJUSTMENT}")
-
-
-def _load(invocation: Invocation) -> LoadedSettings:
-    from streamae.settings.sources import load_settings
-
-    return load_settings(invocation.options.config_file, os.environ, invocation.flags)
-
-
-def _train(invocation: Invocation) -> int:
-    loaded = _load(invocation)
-    from streamae.commands.train import train
-
-    of = invocation.options
-    report = _training_report(of.report, of.bundle)
-    return train(loaded.settings, of.data, of.bundle, start=of.start, tune=of.tune, report=report)
-
-
-def _training_report(asked: Path | None, bundle: Path) -> Callable[[Training], None] | None:
-    """Return what writes the report beside the bundle, which holds nothing but itself.
-
-    Raises:
-        ConfigError: it was asked for and cannot be written; else a training does without, and says so.
-    """
-    path = asked or bundle.resolve().with_name(f"{bundle.resolve().name}.html")
-    try:
-        from streamae.evaluation.training_html import write_training
-    except ModuleNotFoundError as error:
-        text = f"{path}: the report needs {error.name}: install streamae[report]"
-        if asked is not None:
-            raise ConfigError([text]) from error
-        print(text, file=sys.stderr)
-        return None
-
-    def write(training: Training) -> None:
-        write_training(path, training)
-        print(f"{path}: report", file=sys.stderr)
-
-    return write
-
-
-def _bootstrap(invocation: Invocation) -> int:
-    loaded = _load(invocation)
-    from streamae.evaluation.bootstrap import bootstrap
-
-    return bootstrap(loaded.settings, invocation.options.data, invocation.options.out)
-
-
-def _run(invocation: Invocation) -> int:
-    loaded = _load(invocation)
-    from streamae.commands.run import run
-
-    return run(loaded, lambda: _load(invocation))
-
-
-def _status(invocation: Invocation) -> int:
-    loaded = _load(invocation)
-    from streamae.commands.status import ask, describe, url_of
-
-    options = invocation.options
-    found = ask(options.url or url_of(loaded.settings))
-    print(json.dumps(found, indent=2) if options.json else describe(found))
-    return ExitCode.OK
-
-
-def _demo(invocation: Invocation) -> int:
-    options = invocation.options
-    if options.stream == "transactions":
-        from streamae.evaluation import transaction_demo
-
-        return transaction_demo.main(options.out, options.keys, options.seed)
-    from streamae.evaluation import demo
-
-    return demo.main(options.out, options.keys, options.seed)
-
-
-def _evaluate(invocation: Invocation) -> int:
-    loaded = _load(invocation)
-    from streamae.evaluation.detectors import SHIPPED
-    from streamae.evaluation.evaluate import Choice, evaluate
-
-    of = invocation.options
-    choice = Choice(of.groups, of.detectors or SHIPPED, of.seeds, of.series, of.fleet, of.jobs)
-    return evaluate(loaded.settings, of.suite, of.out, choice)
-
-
-def _backtest(invocation: Invocation) -> int:
-    loaded = _load(invocation)
-    from streamae.evaluation.backtest import backtest
-
-    of = invocation.options
-    return backtest(loaded.settings, of.data, of.bundle, of.out, has_labels=of.labels)
-
-
-def _config(invocation: Invocation) -> int:
-    from streamae.settings.documents import describe, settings_schema
-
-    if invocation.options.schema:
-        print(json.dumps(settings_schema(), indent=2))
-        return ExitCode.OK
-    rows = describe(_load(invocation))
-    names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for row in rows:
-        print(f"{row.name:{names}}  {row.value:{values}}  {row.source}")
-    return ExitCode.OK
-
-
-def _schema(_: Invocation) -> int:
-    from streamae.connectors.events import schema
-
-    print(json.dumps(schema(), indent=2))
-    return ExitCode.OK

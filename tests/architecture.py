@@ -35,9 +35,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "engine": (*BELOW_ENGINE, "settings"),
     "assembly": (*BELOW_ENGINE, "settings", "training", "engine"),
     "daemon": (*GROUND, "core", "observe", "settings", "engine"),
-    "evaluation": BELOW_REPLAY,
-    "commands": (*BELOW_REPLAY, "daemon", "evaluation"),
-    "cli": (*GROUND, "settings", "training", "connectors", "commands", "evaluation"),
+    "replay": BELOW_REPLAY,
+    "evaluation": (*BELOW_REPLAY, "replay"),
+    "reports": (*GROUND, "core", "model", "training", "replay", "evaluation"),
+    "demo": (*BELOW_REPLAY, "replay", "evaluation", "reports"),
+    "commands": (*BELOW_REPLAY, "daemon", "replay", "evaluation", "reports", "demo"),
+    "cli": (*BELOW_REPLAY, "evaluation", "reports", "demo", "commands"),
     "__main__": ("cli",),
     "__init__": (),
 }
@@ -78,8 +81,8 @@ HOME_OF = {
     "pydantic": ("streamae.settings",),
     "pydantic_settings": ("streamae.settings.sources",),
     "torch": ("streamae.model", "streamae.training"),
-    "matplotlib": ("streamae.evaluation",),
-    "jinja2": ("streamae.evaluation",),
+    "matplotlib": ("streamae.demo",),
+    "jinja2": ("streamae.reports.page", "streamae.commands.evaluate"),
 }
 
 MOCK_NAMES = {"Mock", "MagicMock", "AsyncMock", "PropertyMock", "create_autospec", "mocker"}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from scripts.anchors import AnchorJob, AnchorResult, perform
-from streamae.evaluation.job_progress import JobProgress
+from streamae.evaluation.progress import JobProgress
 
 HEADER = ("detector", "group", "series", "seed", "digest", "vus_pr")
 Place = tuple[str, str, str, int]

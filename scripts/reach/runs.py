@@ -17,10 +17,11 @@ from scripts.anchors import table as anchor_table
 from scripts.reach import targets
 from scripts.reach.findings import Findings
 from scripts.reach.kept_anchors import place_of, resume
+from streamae.commands.evaluate import evaluate
 from streamae.errors import DataError, ExitCode
-from streamae.evaluation.evaluate import Choice, evaluate, plan
 from streamae.evaluation.nab_corpus import corpus_scores
 from streamae.evaluation.results import Result
+from streamae.evaluation.schedule import Choice, plan
 from streamae.evaluation.suite import Suite
 from streamae.evaluation.summary import hardware
 from streamae.settings.tree import Settings

@@ -80,20 +80,7 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     bundle = parts.bundle or load_bundle(settings.model.bundle)
     stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, telemetry))
     state = state_fingerprint(settings, bundle, layout_of(stages.state))
-    states = KeyStates(
-        KeyTable(
-            settings.limits.max_keys,
-            settings.limits.key_idle_ms,
-            stages.episodes.is_open,
-            stages.decision.key_rules.admit,
-        ),
-        stages.state,
-        parts.store or connectors.build_store(settings),
-        telemetry.evicted,
-        SplitKeyWarning(telemetry),
-        connectors.read_learnt_keys(settings, state),
-        telemetry.bootstrapped,
-    )
+    states = _key_states(settings, stages, parts.store or connectors.build_store(settings), state, telemetry)
     watch = StoreWatch(states.store, telemetry)
     watch()
     source = parts.source or connectors.build_source(settings)
@@ -124,6 +111,24 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
         build_policies(settings),
         observer=parts.observer,
         on_report=watch,
+    )
+
+
+def _key_states(settings: Settings, stages: Stages, store: StateStore, state: str, telemetry: Telemetry) -> KeyStates:
+    table = KeyTable(
+        settings.limits.max_keys,
+        settings.limits.key_idle_ms,
+        stages.episodes.is_open,
+        stages.decision.key_rules.admit,
+    )
+    return KeyStates(
+        table,
+        stages.state,
+        store,
+        telemetry.evicted,
+        SplitKeyWarning(telemetry),
+        connectors.read_learnt_keys(settings, state),
+        telemetry.bootstrapped,
     )
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from streamae.commands.invocation import Invocation
 from streamae.daemon.health import STATUS_PATH
-from streamae.errors import ConfigError, FatalError
+from streamae.errors import ConfigError, ExitCode, FatalError
 from streamae.settings.tree import Settings
 
 TIMEOUT_S = 5.0
@@ -67,3 +68,11 @@ def describe(found: Mapping[str, Any]) -> str:
         examples = f" ({', '.join(one['examples'])})" if one["examples"] else ""
         lines.append(f"  {one['state']:12}{one['keys']:>10,}{progress:>6}  {one['reason']}{examples}".rstrip())
     return "\n".join(lines)
+
+
+def main(invocation: Invocation) -> int:
+    """Do what `streamae status` was asked for."""
+    settings, options = invocation.load().settings, invocation.options
+    found = ask(options.url or url_of(settings))
+    print(json.dumps(found, indent=2) if options.json else describe(found))
+    return ExitCode.OK

@@ -13,8 +13,9 @@ from typing import TextIO
 
 from streamae.assembly import connectors
 from streamae.assembly.training_options import train_options
+from streamae.commands.invocation import Invocation
 from streamae.connectors.files import read_series
-from streamae.errors import ExitCode
+from streamae.errors import ConfigError, ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts
@@ -78,3 +79,33 @@ def train(
     if report is not None:
         report(done)
     return ExitCode.OK
+
+
+def main(invocation: Invocation) -> int:
+    """Do what `streamae train` was asked for."""
+    settings, of = invocation.load().settings, invocation.options
+    report = _training_report(of.report, of.bundle)
+    return train(settings, of.data, of.bundle, start=of.start, tune=of.tune, report=report)
+
+
+def _training_report(asked: Path | None, bundle: Path) -> Callable[[Training], None] | None:
+    """Return what writes the report beside the bundle, which holds nothing but itself.
+
+    Raises:
+        ConfigError: it was asked for and cannot be written; else a training does without, and says so.
+    """
+    path = asked or bundle.resolve().with_name(f"{bundle.resolve().name}.html")
+    try:
+        from streamae.reports.training import write_training
+    except ModuleNotFoundError as error:
+        text = f"{path}: the report needs {error.name}: install streamae[report]"
+        if asked is not None:
+            raise ConfigError([text]) from error
+        print(text, file=sys.stderr)
+        return None
+
+    def write(training: Training) -> None:
+        write_training(path, training)
+        print(f"{path}: report", file=sys.stderr)
+
+    return write

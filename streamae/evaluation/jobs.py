@@ -23,12 +23,12 @@ from streamae.assembly.training_options import train_options
 from streamae.batches import Series
 from streamae.errors import BundleError, DataError
 from streamae.evaluation.detectors import settings_of
-from streamae.evaluation.live_scores import RowScores, lead_in, score_live
 from streamae.evaluation.measures import Measures, measure
 from streamae.evaluation.metrics import runs
 from streamae.evaluation.results import Curves, Place, Result, failure
 from streamae.evaluation.suite import LabelledSeries, SuiteSeries
 from streamae.model.bundle import Bundle, load_bundle
+from streamae.replay.live_scores import RowScores, lead_in, score_live
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -47,8 +47,8 @@ TRAINED_BY = (
     "training",
 )
 SCORED_BY = (
-    *("batches.py", "core", "model", "assembly/build.py", "engine/stages.py", "connectors/codec.py"),
-    *(f"evaluation/{name}.py" for name in ("jobs", "live_scores", "measures", "metrics", "nab", "ranking", "replay")),
+    *("batches.py", "core", "model", "assembly", "engine/stages.py", "connectors/codec.py", "replay"),
+    *(f"evaluation/{name}.py" for name in ("jobs", "measures", "metrics", "nab", "ranking")),
 )
 
 

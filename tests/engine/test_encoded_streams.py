@@ -15,8 +15,8 @@ from streamae.connectors.events import schema
 from streamae.connectors.memory import MemoryBroker
 from streamae.core.encoding import Encoding, FeatureOptions
 from streamae.errors import ConfigError
-from streamae.evaluation.replay import Tap
 from streamae.model.bundle import Bundle
+from streamae.replay.play import Tap
 from streamae.training.options import WindowOptions
 from streamae.training.windows import training_windows
 from tests.engines import DEAD, START_MS, TOPIC, WINDOW, Rig, broker_with, header, settings, tiny_bundle

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from streamae.demo.sensors import generate
 from streamae.evaluation.suite import COLUMNS
-from streamae.evaluation.synthetic import generate
 from streamae.settings.decisions import ThresholdSettings
 from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings

@@ -21,6 +21,7 @@ import numpy as np
 from redis import Redis
 
 from streamae.batches import Reason, Record, Series
+from streamae.commands.bootstrap import bootstrap
 from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import StateStore
@@ -28,7 +29,6 @@ from streamae.connectors.redis_store import RedisOptions, RedisStore
 from streamae.core.encoding import FeatureOptions
 from streamae.engine.key_states import layout_of
 from streamae.errors import ExitCode
-from streamae.evaluation.bootstrap import bootstrap
 from streamae.model.bundle import load_bundle
 from streamae.observe.telemetry import Telemetry
 from streamae.settings.tree import SETTING_NAMES, Settings, fingerprint

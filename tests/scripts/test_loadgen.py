@@ -20,7 +20,7 @@ from scripts.services.process import free_port
 from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, KeyState, Partition
 from streamae.connectors.events import EventWriter
 from streamae.connectors.files import read_series
-from streamae.evaluation.synthetic import START_MS
+from streamae.demo.sensors import START_MS
 from tests.kafka_io import create_topics, read_all
 from tests.records import Record, codec
 

@@ -1,0 +1,99 @@
+"""`streamae backtest`: a history of one's own through the live engine: which alerts it would have brought, and when.
+
+Needs no labels. Must not know how scores come about.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from streamae.commands.invocation import Invocation
+from streamae.errors import ConfigError, DataError, ExitCode
+from streamae.evaluation.backtest import KeyAlerts, look_back
+from streamae.model.bundle import load_bundle
+from streamae.observe import logs
+from streamae.replay.live_scores import score_live
+from streamae.replay.own_history import read_history
+from streamae.replay.play import Episode
+from streamae.replay.progress import ReplayProgress
+from streamae.reports.text import moment, text
+from streamae.settings.tree import Settings
+from streamae.training.data_doubts import order_doubts
+
+ALERTS_FILE, KEYS_FILE, REPORT_FILE = "alerts.csv", "keys.csv", "report.html"
+
+
+def backtest(
+    settings: Settings,
+    data: Sequence[Path],
+    directory: Path,
+    out: Path,
+    *,
+    has_labels: bool = False,
+    stream: TextIO | None = None,
+) -> ExitCode:
+    """Run a history through the engine; print a summary, write `alerts.csv`, `keys.csv` and `report.html`.
+
+    Args:
+        settings: the input section says how to read the files; window, threshold and episode how to judge.
+        data: CSV or Parquet files, or folders of them.
+        directory: of the bundle.
+        out: for results.
+        has_labels: hold the alarms against the column `is_anomaly`.
+        stream: for the summary; standard output by default.
+
+    Raises:
+        BundleError, DataError: the bundle or the data cannot be used.
+        ConfigError: settings do not fit, or what the report needs is not installed.
+    """
+    stream = stream or sys.stdout
+    logs.configure("error", stream=sys.stderr)
+    try:
+        from streamae.reports.backtest import write_backtest
+    except ModuleNotFoundError as error:
+        raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
+    bundle = load_bundle(directory)
+    series = read_history(settings, data, bundle)
+    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
+        print(doubt, file=sys.stderr)
+    if has_labels and all(one.labels is None for one in series):
+        raise DataError("--labels: there is no column is_anomaly in the data")
+    live = score_live(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))
+    history = look_back(settings, bundle, series, live, has_labels=has_labels)
+    out.mkdir(parents=True, exist_ok=True)
+    write_alerts(out / ALERTS_FILE, live.episodes)
+    write_keys(out / KEYS_FILE, history.keys)
+    write_backtest(out / REPORT_FILE, history, f"bundle {bundle.version}, {settings.threshold.rule} threshold")
+    print(text(history), file=stream)
+    print(f"alerts: {out / ALERTS_FILE}\nkeys:   {out / KEYS_FILE}\nreport: {out / REPORT_FILE}", file=stream)
+    return ExitCode.OK
+
+
+def write_alerts(path: Path, episodes: Sequence[Episode]) -> None:
+    """Write one line an alert: key, start and end in UTC, severity, guilty features, whether it was over at the end."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["key", "start", "end", "severity", "features", "is_closed"])
+        for one in episodes:
+            cells = [one.key, moment(one.start_ms), moment(one.end_ms), one.severity, " ".join(one.features)]
+            writer.writerow([*cells, int(one.is_closed)])
+
+
+def write_keys(path: Path, keys: Sequence[KeyAlerts]) -> None:
+    """Write one line a key, also those without alerts: alerts, alerts a week, when the first and the last began in UTC."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["key", "alerts", "alerts_per_week", "first", "last"])
+        for one in keys:
+            first, last = ("", "") if one.starts_ms is None else map(moment, one.starts_ms)
+            writer.writerow([one.key, one.alerts, round(one.per_week, 4), first, last])
+
+
+def main(invocation: Invocation) -> int:
+    """Do what `streamae backtest` was asked for."""
+    settings, of = invocation.load().settings, invocation.options
+    return backtest(settings, of.data, of.bundle, of.out, has_labels=of.labels)

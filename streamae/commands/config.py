@@ -1,0 +1,21 @@
+"""`streamae config`: every setting with its effective value and where that came from, or the schema of the file."""
+
+from __future__ import annotations
+
+import json
+
+from streamae.commands.invocation import Invocation
+from streamae.errors import ExitCode
+from streamae.settings.documents import describe, settings_schema
+
+
+def main(invocation: Invocation) -> int:
+    """Do what `streamae config` was asked for."""
+    if invocation.options.schema:
+        print(json.dumps(settings_schema(), indent=2))
+        return ExitCode.OK
+    rows = describe(invocation.load())
+    names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for row in rows:
+        print(f"{row.name:{names}}  {row.value:{values}}  {row.source}")
+    return ExitCode.OK

@@ -1,0 +1,121 @@
+"""What other thresholds would have brought: recorded scores are judged again, as a new key would be.
+
+Other levels of the rule that is set, the other rules, and none of the operator's own rules. Must not know how scores
+come about.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.assembly.build import build_decision, build_tuning, with_budget_solved
+from streamae.batches import ChangeKind, Series, Status
+from streamae.core.episodes import Episodes
+from streamae.core.key_table import NO_SLOT
+from streamae.errors import ConfigError
+from streamae.model.bundle import Bundle
+from streamae.replay.live_scores import LiveRun
+from streamae.settings.alerts import AlertSettings
+from streamae.settings.tree import Settings
+
+KNOBS = {  # of each rule: its level
+    "sigma": "k",
+    "mad": "k",
+    "static": "value",
+    "quantile": "margin",
+    "conformal": "margin",
+    "block_maxima": "block_level",
+    "pot": "probability",
+    "dspot": "probability",
+}
+FACTORS = (0.6, 0.8, 1.0, 1.3, 1.7)  # of the level set
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What would come of a threshold rule at a level.
+
+    Attributes:
+        rule: its name.
+        value: of the rule's level.
+        is_set: both are those in the settings.
+        alerts: episodes opened.
+        keys: with at least one.
+        alarm_share: share of windows in alarm, in [0, 1].
+    """
+
+    rule: str
+    value: float
+    is_set: bool
+    alerts: int
+    keys: int
+    alarm_share: float
+
+
+def levels(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> list[Level]:
+    """Judge the recorded scores again, as a new key would be, at several levels of the rule that is set."""
+    settings = with_budget_solved(settings, bundle)
+    knob = KNOBS.get(settings.threshold.rule)
+    if knob is None:
+        return []
+    usual = getattr(settings.threshold, knob)
+    return [
+        _judged_again(_with_threshold(settings, **{knob: usual * factor}), bundle, live, series, is_set=factor == 1.0)
+        for factor in FACTORS
+    ]
+
+
+def other_rules(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> list[Level]:
+    """Judge the recorded scores again by each other rule at the level it has in the settings; one that cannot meet an
+    alert budget is left out.
+    """
+    found = []
+    for rule in KNOBS:
+        if rule == settings.threshold.rule:
+            continue
+        try:
+            tried = with_budget_solved(_with_threshold(settings, rule=rule), bundle)
+        except ConfigError:
+            continue
+        found.append(_judged_again(tried, bundle, live, series, is_set=False))
+    return found
+
+
+def without_alert_rules(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> Level | None:
+    """Judge the recorded scores again without [alerts]: what is muted, in maintenance or too small would be heard."""
+    if settings.alerts == AlertSettings():
+        return None
+    unruled = with_budget_solved(settings, bundle).model_copy(update={"alerts": AlertSettings()})
+    return _judged_again(unruled, bundle, live, series, is_set=False)
+
+
+def _with_threshold(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update={"threshold": settings.threshold.model_copy(update=changes)})
+
+
+def _judged_again(
+    settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series], *, is_set: bool
+) -> Level:
+    """Return what the recorded scores bring under other settings of the threshold."""
+    keys, threshold = max(1, len(live.slots)), settings.threshold
+    settings = settings.model_copy(update={"limits": settings.limits.model_copy(update={"max_keys": keys})})
+    tuning = build_tuning(settings, bundle)
+    decision, merged = build_decision(settings, bundle, tuning), Episodes(keys, len(bundle.features), tuning.episodes)
+    for columns in (decision.columns, merged.columns):
+        columns.reset(np.arange(keys, dtype=np.int32))  # as the engine does for a key that is new
+    for slot, one in zip(live.slots, series, strict=True):
+        if slot != NO_SLOT:
+            decision.key_rules.admit(slot, one.key.encode())
+    opened: Counter[int] = Counter()
+    windows = alarms = 0
+    for batch, scores in zip(live.recording.windows, live.recording.scores, strict=True):
+        verdicts = decision.judge(scores, batch)
+        changes = merged.advance(verdicts, scores, batch)
+        opened.update(change.slot for change in changes if change.kind is ChangeKind.OPENED)
+        windows, alarms = windows + len(batch), alarms + int((verdicts.statuses == Status.ANOMALOUS).sum())
+    value = float(getattr(threshold, KNOBS[threshold.rule]))
+    return Level(threshold.rule, value, is_set, opened.total(), len(opened), alarms / max(windows, 1))
