@@ -23,7 +23,7 @@ demo: $(READY) ## train on generated streams and watch the engine find anomalies
 
 test: $(READY) system ## everything: unit, doctest, real Kafka and Redis, deploy files, then torture-quick
 	REQUIRE_SERVICES=1 $(PY) -m pytest
-	$(PY) -m scripts.torture --quick --jobs 2
+	$(PY) -m scripts.verify.torture --quick --jobs 2
 
 test-fast: $(READY) ## what needs no service
 	$(PY) -m pytest -m "not integration"
@@ -58,19 +58,19 @@ bench: $(READY) ## throughput and latency, with the hardware line
 	$(PY) -m scripts.bench
 
 reach: $(READY) ## targets of detection and what is reached on the series in SUITE, hours, resumable: out/reach
-	$(PY) -m scripts.reach $(SUITE) --out out/reach --seeds 3 --jobs 2
+	$(PY) -m scripts.bench.reach $(SUITE) --out out/reach --seeds 3 --jobs 2
 
 guards: $(READY) system ## take each guard away and see a test go red, about 10 minutes
-	$(PY) -m scripts.guards
+	$(PY) -m scripts.verify.guards
 
 model-check: $(READY) ## a million random schedules of the checkpoint protocol, about 15 minutes
-	$(PY) -m scripts.model_check --schedules 1000000
+	$(PY) -m scripts.verify.model_check --schedules 1000000
 
 torture: $(READY) system ## real workers, Kafka and Redis under hundreds of faults, about 3 hours: out/torture
-	$(PY) -m scripts.torture --full --resume
+	$(PY) -m scripts.verify.torture --full --resume
 
 torture-quick: $(READY) system ## the same with fewer faults, about 15 minutes
-	$(PY) -m scripts.torture --quick --jobs 2
+	$(PY) -m scripts.verify.torture --quick --jobs 2
 
 constraints: $(READY) ## write the versions of .venv to constraints.txt
 	@{ sed -n '/^#/p; /# keep/p' constraints.txt; $(PY) -m pip freeze --exclude-editable | grep '=='; } > .constraints.new

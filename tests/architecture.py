@@ -71,7 +71,7 @@ CORE_MAY_NOT_CALL = {"open", "print", "input", "exec", "eval", "__import__", "br
 # Each client library has one home, so that it can be replaced and its hazards are guarded in one place.
 HOME_OF = {
     "kafka": ("streamae.connectors.kafka",),
-    "confluent_kafka": ("scripts.torture",),  # for checkers only: the product has one Kafka client
+    "confluent_kafka": ("scripts.verify.torture",),  # for checkers only: the product has one Kafka client
     "redis": ("streamae.connectors.redis_store",),
     "prometheus_client": ("streamae.observe.telemetry",),
     "structlog": ("streamae.observe.logs",),

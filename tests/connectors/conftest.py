@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from scripts.services import KafkaBroker, RedisServer
-from tests.connectors.interceptor import Interceptor
+from tests.connectors.kafka.interceptor import Interceptor
 from tests.connectors.stores import InMemory, InRedis, Store
 from tests.connectors.streams import KafkaStreams, MemoryStreams, Streams
 

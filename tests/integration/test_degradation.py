@@ -20,7 +20,7 @@ from redis import Redis
 
 from scripts.services import KafkaBroker, RedisServer
 from tests.conftest import start_or_skip
-from tests.connectors.secured import PASSWORD, USER, SecuredBroker
+from tests.connectors.kafka.secured import PASSWORD, USER, SecuredBroker
 from tests.daemons import Daemon
 from tests.kafka_io import create_topics
 from tests.pumps import Pumps, train_pumps

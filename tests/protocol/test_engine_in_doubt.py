@@ -1,6 +1,6 @@
 """Interleavings that the model check found, on the whole engine: nothing is lost, repeated, stuck or thrown away.
 
-Each has a variant in `scripts.model_check.protocols` that shows what happens without its guard.
+Each has a variant in `scripts.verify.model_check.protocols` that shows what happens without its guard.
 """
 
 from __future__ import annotations
