@@ -1,4 +1,4 @@
-"""Write the table of all settings anew between the two markers of README.md: python -m scripts.settings_table."""
+"""Write the table of all settings anew between the two markers of docs/settings.md: python -m scripts.settings_table."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from streamae.settings.documents import with_settings_table
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
 
 def main() -> None:
-    """Rewrite README.md in place."""
-    README.write_text(with_settings_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite the page in place."""
+    PAGE.write_text(with_settings_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

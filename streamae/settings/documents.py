@@ -53,7 +53,7 @@ def describe(loaded: LoadedSettings) -> list[SettingRow]:
 
 
 def settings_table() -> str:
-    """Return the Markdown table of the README: one line a setting, generated from its description."""
+    """Return the Markdown table of docs/settings.md: one line a setting, generated from its description."""
     lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
     for name, field in FIELDS.items():
         default = _shown(field.get_default(call_default_factory=True))

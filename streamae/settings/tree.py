@@ -1,7 +1,7 @@
 """The settings tree: every knob of streamae with its default, unit, bounds and meaning.
 
 One frozen tree is built from a TOML file, `STREAMAE_SECTION__FIELD` variables and command-line flags
-(later wins; see `settings/sources.py`). The README's table is generated from these descriptions.
+(later wins; see `settings/sources.py`). The table of docs/settings.md is generated from these descriptions.
 Core code never sees this module: it takes plain numbers.
 """
 

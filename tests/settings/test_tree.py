@@ -35,7 +35,7 @@ def test_the_defaults_are_valid() -> None:
 
 @pytest.mark.parametrize(("section", "name", "field"), FIELDS, ids=[f"{s}.{n}" for s, n, _ in FIELDS])
 def test_every_setting_is_described(section: str, name: str, field: Any) -> None:
-    """The README's table is generated, so a setting without a sentence would be an empty cell."""
+    """The table of docs/settings.md is generated, so a setting without a sentence would be an empty cell."""
     assert field.description is not None
     assert field.description.endswith(".")
     assert "\n" not in field.description
