@@ -20,7 +20,7 @@ from torch import Tensor
 from scripts.bench.embedded import EmbeddedEngine
 from scripts.bench.inputs import STEP_MS, Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore
-from streamae.assembly.build import build_decision, build_tuning
+from streamae.assembly.tuning import build_decision, build_tuning
 from streamae.batches import ErrorBatch, ScoreBatch, WindowBatch
 from streamae.core.scoring import score
 from streamae.core.thresholds.choice import FAMILY_OF

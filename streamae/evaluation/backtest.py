@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamae.assembly.build import window_ms
+from streamae.assembly.tuning import window_ms
 from streamae.batches import Series
 from streamae.core.thresholds.budget import rate_per_week
 from streamae.evaluation.metrics import EventReport, event_report, pool

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.assembly.build import build_decision, build_tuning, with_budget_solved
+from streamae.assembly.tuning import build_decision, build_tuning, with_budget_solved
 from streamae.batches import ChangeKind, Series, Status
 from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT

@@ -1,0 +1,96 @@
+"""From settings to how scores are judged: threshold rule, episodes, the operator's rules; also what of it may change live."""
+
+from __future__ import annotations
+
+from streamae.assembly.alert_rules import build_alert_rules
+from streamae.core.decision import Decision
+from streamae.core.episodes import EpisodeRules
+from streamae.core.thresholds import budget
+from streamae.core.thresholds.choice import rule_named
+from streamae.core.thresholds.rolling import Learning
+from streamae.engine.stages import Tuning
+from streamae.errors import ConfigError
+from streamae.model.bundle import Bundle
+from streamae.settings.tree import Settings, fingerprint
+
+TYPICAL_STEPS = 500  # half-life of the statistics, in steps of the training data
+FALLBACK_STEP_MS = 1_000
+
+
+def build_decision(settings: Settings, bundle: Bundle, tuning: Tuning) -> Decision:
+    """Build what judges scores, for keys that start as the bundle's did."""
+    return Decision(
+        settings.limits.max_keys,
+        len(bundle.features),
+        tuning.rule,
+        tuning.min_windows,
+        prior=bundle.history,
+        is_early=tuning.is_early,
+        step_ms=window_ms(settings, bundle),
+        alerts=tuning.alerts,
+    )
+
+
+def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
+    """Build threshold, episode and alert rules; new keys start from the level of the bundle's calibration.
+
+    Raises:
+        ConfigError: the rule cannot meet the alert budget, or settings name features that the bundle does not have.
+    """
+    threshold, episode = with_budget_solved(settings, bundle).threshold, settings.episode
+    learning = Learning(
+        half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
+        cap_sigma=threshold.cap_sigma,
+        smoothing=threshold.smoothing,
+        quantile=threshold.quantile,
+        prior_mean=bundle.calibration.score_mean,
+        prior_sd=bundle.calibration.score_sd,
+    )
+    return Tuning(
+        rule=rule_named(
+            threshold.rule,
+            learning,
+            k=threshold.k,
+            value=threshold.value,
+            margin=threshold.margin,
+            probability=threshold.probability,
+            block_level=threshold.block_level,
+            hold=episode.merge_gap_windows,
+            start_windows=threshold.min_windows,
+        ),
+        min_windows=threshold.min_windows,
+        is_early=threshold.provisional,
+        episodes=EpisodeRules(
+            exit_ratio=episode.exit_ratio,
+            min_duration=episode.min_duration_windows,
+            merge_gap=episode.merge_gap_windows,
+            update_interval_ms=episode.update_interval_ms,
+            top_features=settings.output.top_features,
+            min_windows=threshold.min_windows,
+            out_of=episode.out_of_windows,
+        ),
+        alerts=build_alert_rules(settings, bundle.features),
+        settings_version=fingerprint(settings),
+    )
+
+
+def with_budget_solved(settings: Settings, bundle: Bundle) -> Settings:
+    """Return the settings with the threshold rule's own parameter in the place of an alert budget.
+
+    Raises:
+        ConfigError: the rule cannot meet the budget.
+    """
+    threshold = settings.threshold
+    if threshold.alert_budget_per_week is None:
+        return settings
+    try:
+        found = budget.parameters(threshold.rule, threshold.alert_budget_per_week, window_ms(settings, bundle))
+    except ValueError as error:
+        raise ConfigError([f"threshold.alert_budget_per_week: {error}"]) from None
+    solved = threshold.model_copy(update={**found, "alert_budget_per_week": None})
+    return settings.model_copy(update={"threshold": solved})
+
+
+def window_ms(settings: Settings, bundle: Bundle) -> float:
+    """Return the event time between two windows of a key that behaves as the training data did."""
+    return settings.window.stride * (bundle.step_ms or FALLBACK_STEP_MS)
