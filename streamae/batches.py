@@ -19,6 +19,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamae.reasons import CloseReason, Reason
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,26 +70,6 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]] = field(default_factory=list)
-
-
-class Reason(StrEnum):
-    """Why a record became a dead letter: a closed set, also a metric label."""
-
-    NOT_JSON = "not_json"  # not decodable as JSON, or not an object
-    WRONG_TYPE = "wrong_type"  # a field has another type than configured
-    TOO_LARGE = "too_large"  # value above input.max_record_bytes
-    TOMBSTONE = "tombstone"  # no value at all
-    MISSING_KEY = "missing_key"  # neither key field nor Kafka key
-    KEY_TOO_LARGE = "key_too_large"  # key above input.max_key_bytes
-    MISSING_TIME = "missing_time"
-    BAD_TIME = "bad_time"  # not parseable, before input.min_time or too far in the future
-    MISSING_FEATURE = "missing_feature"  # a feature is absent and its policy is `reject`
-    NOT_FINITE = "not_finite"  # NaN, infinite, or beyond 1e30 in size
-    WRONG_LENGTH = "wrong_length"  # value array of another length than the features
-    UNKNOWN_FEATURE = "unknown_feature"  # long layout: a name that is no feature
-    LATE = "late"  # event time before the key's newest
-    DUPLICATE = "duplicate"  # event time equal to the key's newest
-    TOO_MANY_KEYS = "too_many_keys"  # key cap reached and no idle key to evict
 
 
 class Status(IntEnum):
@@ -344,8 +326,7 @@ class EpisodeChange:
         severity: 0-100, by how rare the worst score is for the key (core/episodes.py).
         confidence: 0-1, grows with evidence, falls with imputed data.
         imputed_share: of the newest window.
-        close_reason: `quiet`, `gap` (the key fell silent longer than window.max_gap_ms), `maintenance` or `muted` (its
-            alerts are suspended), or None while open.
+        close_reason: why it ended, None while open.
         features: most guilty first, taken at the peak.
     """
 
@@ -373,7 +354,7 @@ class EpisodeChange:
     severity: float
     confidence: float
     imputed_share: float
-    close_reason: str | None
+    close_reason: CloseReason | None
     features: tuple[FeatureExplanation, ...]
 
 

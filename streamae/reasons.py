@@ -6,6 +6,54 @@ Must not know: who finds out which of them holds.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
+
+
+class Explained(StrEnum):
+    """A closed set of words, each with what it means in a sentence for people.
+
+    Attributes:
+        meaning: of the word.
+    """
+
+    meaning: str
+
+    def __new__(cls, word: str, meaning: str = "") -> Self:
+        """Make a member that equals its word."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.meaning = meaning
+        return member
+
+
+class Reason(Explained):
+    """Why a record became a dead letter."""
+
+    NOT_JSON = "not_json", "not decodable as JSON, or not an object"
+    WRONG_TYPE = "wrong_type", "a field has another type than configured"
+    TOO_LARGE = "too_large", "the value is longer than input.max_record_bytes"
+    TOMBSTONE = "tombstone", "there is no value at all"
+    MISSING_KEY = "missing_key", "neither the key field nor the Kafka key is there"
+    KEY_TOO_LARGE = "key_too_large", "the key is longer than input.max_key_bytes"
+    MISSING_TIME = "missing_time", "there is no event time"
+    BAD_TIME = "bad_time", "the event time cannot be read, lies before input.min_time_ms or too far in the future"
+    MISSING_FEATURE = "missing_feature", "a feature is absent and its policy is reject"
+    NOT_FINITE = "not_finite", "a value is NaN, infinite, or beyond 1e30 in size"
+    WRONG_LENGTH = "wrong_length", "the array of values has another length than the features"
+    UNKNOWN_FEATURE = "unknown_feature", "long layout: the name is that of no feature"
+    LATE = "late", "event time is before the newest of this key"
+    DUPLICATE = "duplicate", "event time equals the newest of this key"
+    TOO_MANY_KEYS = "too_many_keys", "limits.max_keys reached and no key idle for long enough"
+
+
+class CloseReason(Explained):
+    """Why an episode was closed."""
+
+    QUIET = "quiet", "back to normal"
+    GAP = "gap", "the key fell silent"
+    MAINTENANCE = "maintenance", "its alerts are suspended for a time"
+    MUTED = "muted", "for good"
+
 
 STARTS = {  # of a start: what it means, where somebody should know
     "first": "",

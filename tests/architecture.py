@@ -22,19 +22,19 @@ GROUND = ("batches", "errors", "fail_points", "reasons")
 BELOW_ENGINE = (*GROUND, "core", "model", "connectors", "observe")
 BELOW_REPLAY = (*BELOW_ENGINE, "settings", "training", "engine", "assembly")
 ROOMS: dict[str, tuple[str, ...]] = {
-    "batches": (),
+    "reasons": (),
+    "batches": ("reasons",),
     "errors": (),
     "fail_points": (),
-    "reasons": (),
     "settings": GROUND,
     "core": GROUND,
     "model": (*GROUND, "core"),
     "training": (*GROUND, "core", "model"),
     "connectors": GROUND,
     "observe": GROUND,
-    "engine": (*BELOW_ENGINE, "settings"),
+    "engine": BELOW_ENGINE,
     "assembly": (*BELOW_ENGINE, "settings", "training", "engine"),
-    "daemon": (*GROUND, "core", "observe", "settings", "engine"),
+    "daemon": (*GROUND, "observe", "settings", "engine"),
     "replay": BELOW_REPLAY,
     "evaluation": (*BELOW_REPLAY, "replay"),
     "reports": (*GROUND, "core", "model", "training", "replay", "evaluation"),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from streamae.assembly.build import Parts, build_engine
+from streamae.assembly.tuning import build_tuning
 from streamae.batches import ErrorBatch, Floats, Partition, Record
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
@@ -127,6 +128,10 @@ class Rig:
             "runner": SquareModel(),
         }
         return build_engine(self.settings, self.telemetry, Parts(**(parts | self.parts)))
+
+    def retune(self, of: Settings) -> None:
+        """Judge by other settings from now on."""
+        self.engine.adopt(build_tuning(of, self.bundle))
 
     def step(self, times: int = 1) -> None:
         """Take turns, 5 ms of the clock each."""

@@ -20,7 +20,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from streamae.batches import ChangeKind, Reason
+from streamae.batches import ChangeKind
 from streamae.cli import build_parser, split_settings
 from streamae.daemon import health, service
 from streamae.errors import ExitCode
@@ -32,7 +32,7 @@ from streamae.observe.telemetry import (
     TRANSACTION_OUTCOMES,
     Telemetry,
 )
-from streamae.reasons import STARTS
+from streamae.reasons import STARTS, Reason
 from streamae.settings.serving import ServiceSettings
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import SETTING_NAMES, Settings

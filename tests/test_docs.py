@@ -13,9 +13,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from streamae.batches import KeyState, Reason, Suspension
+from streamae.batches import KeyState, Suspension
 from streamae.cli import build_parser, main, split_settings
 from streamae.errors import ExitCode
+from streamae.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -16,7 +16,6 @@ import numpy as np
 from streamae.assembly import connectors
 from streamae.assembly.devices import build_runner
 from streamae.assembly.tuning import build_decision, build_tuning, window_ms
-from streamae.batches import Partition, Reason
 from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.connectors.window_scores import ScoreWriter
@@ -29,17 +28,18 @@ from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.engine.checkpoint import Checkpointer
-from streamae.engine.engine import Engine
+from streamae.engine.engine import Engine, Persistence
 from streamae.engine.key_states import KeyStates, layout_of
-from streamae.engine.partitions import Partitions, Policy
+from streamae.engine.partitions import Partitions, RecoveryPolicy
 from streamae.engine.publisher import Publisher, RunInBackground
 from streamae.engine.recovery import Recovery
-from streamae.engine.stages import Observer, Policies, Stages, WindowModel
+from streamae.engine.stages import EngineOptions, Observer, Stages, WindowModel
 from streamae.engine.store_watch import StoreWatch
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle, load_bundle
-from streamae.observe.logs import get_logger, shown
-from streamae.observe.telemetry import Telemetry
+from streamae.observe.listener import SILENT, Listener
+from streamae.observe.logs import get_logger
+from streamae.reasons import Reason
 from streamae.settings.tree import Settings
 
 
@@ -56,12 +56,12 @@ class Parts:
     run_in_background: RunInBackground | None = None
 
 
-def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None = None) -> Engine:
+def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts | None = None) -> Engine:
     """Build the engine that `settings` describe.
 
     Args:
         settings: validated settings.
-        telemetry: receives all counters.
+        listener: is told what the engine does.
         parts: ready-made edges, model or observer.
 
     Raises:
@@ -71,69 +71,58 @@ def build_engine(settings: Settings, telemetry: Telemetry, parts: Parts | None =
     """
     parts = parts or Parts()
     bundle = parts.bundle or load_bundle(settings.model.bundle)
-    stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, telemetry))
+    stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, listener))
     state = state_fingerprint(settings, bundle, layout_of(stages.state))
-    states = _key_states(settings, stages, parts.store or connectors.build_store(settings), state, telemetry)
-    watch = StoreWatch(states.store, telemetry)
+    states = _key_states(settings, stages, parts.store or connectors.build_store(settings), state)
+    watch = StoreWatch(states.store)
+    watch.attach(listener)
     watch()
     source = parts.source or connectors.build_source(settings)
+    sink = parts.sink or connectors.build_sink(settings, listener.producer_recycled)
     partitions = Partitions()
-    telemetry.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
-    telemetry.alert_budget(settings.threshold.alert_budget_per_week)
-    get_logger().info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
-    recovery = Recovery(source, states.store, state, build_policy(settings), telemetry)
-    sink = parts.sink or connectors.build_sink(settings, telemetry.producer_recycled)
-    return Engine(
-        source,
-        stages,
+    recovery = Recovery(source, states.store, state, recovery_policy(settings))
+    checkpointer = Checkpointer(
         states,
         partitions,
-        recovery,
-        Publisher(
-            sink, source, partitions, recovery, telemetry, settings.output.dead_letter_topic, parts.run_in_background
-        ),
-        Checkpointer(
-            states,
-            partitions,
-            state,
-            telemetry,
-            interval_ms=settings.state.checkpoint_interval_ms,
-            max_dirty_keys=settings.state.checkpoint_max_dirty_keys,
-        ),
-        telemetry,
-        build_policies(settings),
+        state,
+        interval_ms=settings.state.checkpoint_interval_ms,
+        max_dirty_keys=settings.state.checkpoint_max_dirty_keys,
+    )
+    engine = Engine(
+        source,
+        stages,
+        Persistence(states, partitions, recovery, checkpointer),
+        Publisher(sink, source, partitions, recovery, settings.output.dead_letter_topic, parts.run_in_background),
+        engine_options(settings),
         observer=parts.observer,
         on_report=watch,
     )
+    engine.attach(listener)
+    listener.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
+    listener.alert_budget(settings.threshold.alert_budget_per_week)
+    get_logger().info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
+    return engine
 
 
-def _key_states(settings: Settings, stages: Stages, store: StateStore, state: str, telemetry: Telemetry) -> KeyStates:
+def _key_states(settings: Settings, stages: Stages, store: StateStore, state: str) -> KeyStates:
     table = KeyTable(
         settings.limits.max_keys,
         settings.limits.key_idle_ms,
         stages.episodes.is_open,
         stages.decision.key_rules.admit,
     )
-    return KeyStates(
-        table,
-        stages.state,
-        store,
-        telemetry.evicted,
-        SplitKeyWarning(telemetry),
-        connectors.read_learnt_keys(settings, state),
-        telemetry.bootstrapped,
-    )
+    return KeyStates(table, stages.state, store, connectors.read_learnt_keys(settings, state))
 
 
 def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Stages:
-    """Build the stations of the data for a bundle that runs on `runner`."""
+    """Build the stages of the data for a bundle that runs on `runner`."""
     capacity, features, window = settings.limits.max_keys, len(bundle.features), settings.window
     _refuse_other_scaling(settings, bundle)
     tuning = build_tuning(settings, bundle)
     max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
     model = settings.model
     return Stages(
-        codec=connectors.build_codec(settings, bundle.inputs, bundle.encoding.categories if bundle.encoding else ()),
+        reading=connectors.build_codec(settings, bundle.inputs, bundle.encoding.categories if bundle.encoding else ()),
         encoder=Encoder(capacity, bundle.encoding) if bundle.encoding else None,
         grid=RowGrid(capacity, features, grid_ms=window.grid_ms, merge=window.grid_merge, max_gap_ms=max_gap_ms),
         windows=KeyWindows(
@@ -162,7 +151,6 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             explain=partial(explain, bundle.encoding) if bundle.encoding else None,
         ),
         rate=AlertRate(window_ms(settings, bundle)),
-        tune=partial(build_tuning, bundle=bundle),
         scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
     )
 
@@ -195,9 +183,9 @@ def missing_policy(settings: Settings, bundle: Bundle) -> Missing:
     return Missing(np.array([policy == "previous" for policy in policies]), constants.astype(np.float32))
 
 
-def build_policy(settings: Settings) -> Policy:
+def recovery_policy(settings: Settings) -> RecoveryPolicy:
     """Pick out of the settings what to do where offsets or state are missing."""
-    return Policy(
+    return RecoveryPolicy(
         first=settings.input.start,
         on_lost_offsets=settings.input.on_lost_offsets,
         on_loss=settings.state.on_loss,
@@ -206,15 +194,15 @@ def build_policy(settings: Settings) -> Policy:
     )
 
 
-def build_policies(settings: Settings) -> Policies:
-    """Pick the engine's own policies out of the settings."""
+def engine_options(settings: Settings) -> EngineOptions:
+    """Pick out of the settings what the engine does at its own discretion."""
     window = settings.window
     dropped = {
         reason
         for reason, policy in ((Reason.LATE, window.late), (Reason.DUPLICATE, window.duplicate))
         if policy == "drop"
     }
-    return Policies(
+    return EngineOptions(
         poll_timeout_ms=settings.input.poll_timeout_ms,
         commit_interval_ms=settings.output.commit_interval_ms,
         step_budget_s=settings.model.step_budget_ms / 1_000,
@@ -240,25 +228,3 @@ def state_fingerprint(settings: Settings, bundle: Bundle, layout: str) -> str:
         window.missing_constant,
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
-class SplitKeyWarning:
-    """Counts keys seen in several partitions, and says once what to do about it."""
-
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
-        self._log = get_logger()
-        self._is_said = False
-
-    def __call__(self, key: bytes, partition: Partition) -> None:
-        """Note that `key` was seen in `partition` and in another one before."""
-        self._telemetry.split_key()
-        if not self._is_said:
-            self._is_said = True
-            self._log.warning(
-                "key_in_several_partitions",
-                key=shown(key),
-                topic=partition.topic,
-                partition=partition.index,
-                remedy="let the producer partition by the same field as input.key_field: state is kept per partition",
-            )

@@ -11,8 +11,8 @@ from streamae.engine.stages import WindowModel
 from streamae.errors import ConfigError, StreamaeError
 from streamae.model.architecture import BASELINES
 from streamae.model.bundle import Bundle
+from streamae.observe.listener import SILENT, Listener
 from streamae.observe.logs import get_logger
-from streamae.observe.telemetry import Telemetry
 from streamae.settings.tree import Settings
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def build_runner(
-    settings: Settings, bundle: Bundle, telemetry: Telemetry, network: Network | None = None
+    settings: Settings, bundle: Bundle, listener: Listener = SILENT, network: Network | None = None
 ) -> WindowModel:
     """Put the model on the configured device; with `model.fallback = "cpu"`, behind it the CPU.
 
     Args:
         settings: validated settings.
         bundle: what to serve.
-        telemetry: told when the CPU takes over.
+        listener: told when the CPU takes over.
         network: stands in for the bundle's on the configured device only.
 
     Raises:
@@ -55,8 +55,8 @@ def build_runner(
         )
 
     def tell(error: StreamaeError) -> None:
-        telemetry.device_fallback()
-        telemetry.bundle(bundle.version, "cpu")
+        listener.device_fallback()
+        listener.bundle(bundle.version, "cpu")
         get_logger().error(
             "device_fallback", error=str(error), remedy="scoring goes on, slower; restart once the device works again"
         )

@@ -71,6 +71,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
         ),
         alerts=build_alert_rules(settings, bundle.features),
         settings_version=fingerprint(settings),
+        alert_budget_per_week=settings.threshold.alert_budget_per_week,
     )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from streamae.assembly.build import build_engine
+from functools import cache
+
+from streamae.assembly.build import Parts, build_engine
+from streamae.assembly.tuning import build_tuning
 from streamae.commands.invocation import Invocation
+from streamae.daemon.reload import Changes
 from streamae.daemon.service import serve
+from streamae.model.bundle import load_bundle
 
 
 def main(invocation: Invocation) -> int:
@@ -15,4 +20,10 @@ def main(invocation: Invocation) -> int:
         FatalError: the health port cannot be listened on.
     """
     loaded = invocation.load()
-    return serve(loaded, lambda telemetry: build_engine(loaded.settings, telemetry), invocation.load)
+    settings = loaded.settings
+    bundle = cache(lambda: load_bundle(settings.model.bundle))  # read when the engine is built, kept for later settings
+    return serve(
+        loaded,
+        lambda listener: build_engine(settings, listener, Parts(bundle=bundle())),
+        Changes(invocation.load, lambda changed: build_tuning(changed, bundle())),
+    )

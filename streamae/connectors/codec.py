@@ -17,10 +17,11 @@ from typing import Any, Literal, cast
 import msgspec
 import numpy as np
 
-from streamae.batches import Doubles, Flags, Ints, Partition, RawRecord, Reason, RecordBatch, Rejected
+from streamae.batches import Doubles, Flags, Ints, Partition, RawRecord, RecordBatch, Rejected
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS, UNREADABLE, read_times
 from streamae.connectors.value_layouts import CategoryValues, Findings, Leaf, Vocabulary, value_layout
 from streamae.errors import ConfigError
+from streamae.reasons import Reason
 
 MAX_SIZE = 1e30  # larger values are refused: beyond any measurement, and safely below the end of float32
 MAX_DETAIL = 512

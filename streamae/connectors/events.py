@@ -12,7 +12,7 @@ import re
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,10 +20,16 @@ from msgspec import UNSET, Meta, UnsetType
 from streamae.batches import EpisodeChange, Partition
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS
 from streamae.connectors.protocols import Message
+from streamae.reasons import CloseReason
 
 SCHEMA_ID = "urn:streamae:schema:anomaly-event:v1"
 EVENT_TYPE = "io.streamae.anomaly.{kind}.v1"
 SHARE_DIGITS = 6  # of what is left by shares in float32: the digits behind are their rounding
+
+if TYPE_CHECKING:
+    CloseWord: TypeAlias = CloseReason
+else:
+    CloseWord = Literal[tuple(map(str, CloseReason))]  # in the schema they are plain words
 
 _NAMESPACE = uuid.UUID("5f1ec0de-7b5c-5a0e-9d6b-2c1a8e4f9a37")  # of all our identifiers; never changes
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,7 +47,6 @@ Time = Annotated[
 ]
 TimeMs = Annotated[int, Meta(description="The same in milliseconds since the Unix epoch.")]
 Share = Annotated[float, Meta(ge=0, le=1)]
-CloseReason = Literal["quiet", "gap", "maintenance", "muted"]
 State = Literal["learning", "provisional", "ready", "resuming", "starved"]
 
 
@@ -152,11 +157,8 @@ class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
     ) = UNSET
     imputed_share: Annotated[Share, Meta(description="Part of this window's values that was missing and filled in.")]
     close_reason: Annotated[
-        CloseReason | None,
-        Meta(
-            description="quiet = back to normal, gap = the key fell silent, maintenance = its alerts are suspended for a"
-            " time, muted = for good; null while open."
-        ),
+        CloseWord | None,
+        Meta(description=", ".join(f"{reason} = {reason.meaning}" for reason in CloseReason) + "; null while open."),
     ]
     features: Annotated[list[FeaturePart], Meta(description="Most guilty first, taken at the peak.")]
     other_features_share: (
@@ -177,7 +179,7 @@ class EventWriter:
     """Writes episode changes as messages. Holds no state: the same change gives the same bytes, also after a replay.
 
     Attributes:
-        settings_version: carried in every event; may be replaced when the settings are.
+        settings_version: carried in every event.
     """
 
     def __init__(
@@ -208,6 +210,10 @@ class EventWriter:
         self._bundle_version, self.settings_version = bundle_version, settings_version
         self._explain = explain
         self._encode = msgspec.json.Encoder().encode
+
+    def adopt(self, settings_version: str) -> None:
+        """Carry another version of the settings from now on."""
+        self.settings_version = settings_version
 
     def message(self, change: EpisodeChange, key: bytes, partition: Partition) -> Message:
         """Return the event of `change` of the stream `key`, whose records come from `partition`.
@@ -264,7 +270,7 @@ class EventWriter:
             state_progress=min(1.0, change.count / max(change.needed, 1)) if change.needed else 1.0,
             state_reason=change.state_reason,
             imputed_share=_share(change.imputed_share),
-            close_reason=cast(CloseReason | None, change.close_reason),
+            close_reason=change.close_reason,
             features=parts,
             other_features_share=round(_share(1.0 - math.fsum(part.share for part in parts)), SHARE_DIGITS),
             model_version=self._bundle_version,

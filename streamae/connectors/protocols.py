@@ -1,4 +1,4 @@
-"""The three edges of streamae: where records come from, where messages go, where key state survives.
+"""The edges of streamae: where records come from and how they are read, where messages go, where key state survives.
 
 Every implementation passes the same contract tests (tests/connectors/test_*_contract.py), so the engine
 never knows which one it has. Nothing here imports a client library.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from streamae.batches import Partition, RawRecord
+from streamae.batches import Partition, RawRecord, RecordBatch, Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,14 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Leave the group and release connections; idempotent; never commits."""
+        ...
+
+
+class Reading(Protocol):
+    """Turns what a source delivers into rows of features: the only place that knows a foreign format."""
+
+    def decode(self, records: dict[Partition, Sequence[RawRecord]]) -> tuple[RecordBatch, list[Rejected]]:
+        """Return all records that can be used, in the order given, and those that cannot, each with a reason."""
         ...
 
 

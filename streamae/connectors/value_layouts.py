@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from streamae.batches import Doubles, Reason
+from streamae.batches import Doubles
 from streamae.errors import ConfigError
+from streamae.reasons import Reason
 
 NAN = float("nan")  # stands for an absent field, None for an explicit null; both become NaN
 

@@ -9,6 +9,7 @@ whatever forgets follows the windows' event time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -27,9 +28,9 @@ class Decision:
     """Judges scores. State per key: see `columns`; survives a restart through it.
 
     Attributes:
-        rule: may be replaced by another one of its family, then what keys have learnt stays.
-        min_windows: scores of its own that a key must have learnt to be ready; may be replaced.
-        is_early: whether keys that start from a prior may alarm before they are ready; may be replaced.
+        rule: judges and learns.
+        min_windows: scores of its own that a key must have learnt to be ready.
+        is_early: whether keys that start from a prior may alarm before they are ready.
         key_rules: of the operator; has to be told which key moves into which slot.
     """
 
@@ -63,6 +64,25 @@ class Decision:
             initial = initial_state(rule, prior, step_ms)
             fields |= {name: replace(fields[name], initial=value) for name, value in initial.items()}
         self.columns = Columns(capacity, fields | key_rules.fields(features))
+
+    def adopt(
+        self,
+        rule: ThresholdRule,
+        min_windows: int,
+        alerts: AlertRules,
+        keys: Iterable[tuple[int, bytes]],
+        *,
+        is_early: bool,
+    ) -> None:
+        """Judge by these from now on; what keys have learnt stays.
+
+        Args:
+            rule: of the family of the present one.
+            min_windows, alerts, is_early: as at construction.
+            keys: all slots in use, with their keys.
+        """
+        self.rule, self.min_windows, self.is_early = rule, min_windows, is_early
+        self.key_rules.adopt(alerts, keys)
 
     def judge(self, scores: ScoreBatch, windows: WindowBatch) -> VerdictBatch:
         """Compare each score with its key's threshold, then let the key learn it.

@@ -31,6 +31,7 @@ from streamae.batches import (
 from streamae.core.columns import Columns, Field
 from streamae.core.segments import waves
 from streamae.core.state_reasons import of_one
+from streamae.reasons import CloseReason
 
 SEVERITY_WINDOWS = 2_500.0  # severity 50 is one false alarm in so many windows, about what the default rule allows
 
@@ -109,6 +110,10 @@ class Episodes:
             },
         )
 
+    def adopt(self, rules: EpisodeRules) -> None:
+        """Follow these rules from now on; open episodes stay open."""
+        self.rules = rules
+
     def is_open(self, slots: Slots) -> Flags:
         """Tell which of `slots` have an episode that is open."""
         found: Flags = self.columns["open"][slots] > 0
@@ -165,7 +170,7 @@ class Episodes:
         quiet = np.where(is_open & ~alarm, columns["quiet"][slots] + 1, 0)
         columns["quiet"][slots] = quiet
         ends = is_open & (quiet >= max(self.rules.merge_gap, 1))
-        changes += self._emit(wave[ends], ChangeKind.CLOSED, "quiet", verdicts, windows)
+        changes += self._emit(wave[ends], ChangeKind.CLOSED, CloseReason.QUIET, verdicts, windows)
 
         silent_ms = windows.end_times_ms[wave] - columns["updated_ms"][slots]
         updates = is_open & alarm & (silent_ms >= self.rules.update_interval_ms)
@@ -179,7 +184,7 @@ class Episodes:
         changes = []
         suspensions = np.where(windows.is_first[wave], Suspension.NONE, verdicts.suspensions[wave])
         for suspension in Suspension:
-            reason = "gap" if suspension is Suspension.NONE else suspension.name.lower()
+            reason = CloseReason.GAP if suspension is Suspension.NONE else CloseReason(suspension.name.lower())
             changes += self._emit(wave[suspensions == suspension], ChangeKind.CLOSED, reason, verdicts, windows)
         self.columns.reset(windows.slots[wave])
         return changes
@@ -240,14 +245,24 @@ class Episodes:
         columns["updated_ms"][slots] = windows.end_times_ms[wave]
 
     def _emit(
-        self, wave: Ints, kind: ChangeKind, close_reason: str | None, verdicts: VerdictBatch, windows: WindowBatch
+        self,
+        wave: Ints,
+        kind: ChangeKind,
+        close_reason: CloseReason | None,
+        verdicts: VerdictBatch,
+        windows: WindowBatch,
     ) -> list[EpisodeChange]:
         """Describe a change of each key of the wave."""
         self.columns["sequence"][windows.slots[wave]] += 1
         return [self._change(int(index), kind, close_reason, verdicts, windows) for index in wave]
 
     def _change(
-        self, index: int, kind: ChangeKind, close_reason: str | None, verdicts: VerdictBatch, windows: WindowBatch
+        self,
+        index: int,
+        kind: ChangeKind,
+        close_reason: CloseReason | None,
+        verdicts: VerdictBatch,
+        windows: WindowBatch,
     ) -> EpisodeChange:
         columns, slot = self.columns, int(windows.slots[index])
         count, imputed = int(verdicts.counts[index]), float(windows.imputed_shares[index])

@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from streamae.batches import Doubles, Flags, Ints, Reason, RecordBatch, RowBatch, Slots
+from streamae.batches import Doubles, Flags, Ints, RecordBatch, RowBatch, Slots
 from streamae.core.columns import Columns, Field
 from streamae.core.segments import Segments, is_last
+from streamae.reasons import Reason
 
 NEVER = np.iinfo(np.int64).min  # event time of a key that has no row yet
 

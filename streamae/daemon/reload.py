@@ -7,35 +7,33 @@ This module must not know where settings come from, nor handle signals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Event
-from typing import Any, Protocol
 
-from streamae.core.thresholds.choice import FAMILY_OF
 from streamae.daemon.notify import Notifier
+from streamae.daemon.supervised import Supervised
+from streamae.engine.stages import Tuning
 from streamae.errors import ConfigError
 from streamae.observe import logs
-from streamae.observe.telemetry import Telemetry
+from streamae.observe.listener import Listener
 from streamae.settings.tree import LoadedSettings, Settings
 
 LIVE_SECTIONS = frozenset({"threshold", "episode", "alerts"})
 LIVE_NAMES = frozenset({"service.log_level"})
 
 
-class Engine(Protocol):
-    """What takes new settings over."""
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Where changed settings come from.
 
-    def drain(self, now_ms: int) -> None:
-        """Commit and save what was decided so far."""
-        ...
+    Attributes:
+        read: reads all sources anew; raises ConfigError with every problem.
+        tune: makes of settings what an engine judges by; raises ConfigError where they do not fit its bundle.
+    """
 
-    def adopt(self, settings: Settings) -> None:
-        """Judge by these from now on."""
-        ...
-
-    def summary(self) -> Mapping[str, Any]:
-        """Tell how many partitions are `replaying`, among other things."""
-        ...
+    read: Callable[[], LoadedSettings]
+    tune: Callable[[Settings], Tuning]
 
 
 class Reload:
@@ -43,14 +41,12 @@ class Reload:
 
     Args:
         running: what the process was started with.
-        reread: reads all sources anew; raises ConfigError with every problem.
+        changes: where settings are read again.
     """
 
-    def __init__(
-        self, running: Settings, reread: Callable[[], LoadedSettings], telemetry: Telemetry, notifier: Notifier
-    ) -> None:
+    def __init__(self, running: Settings, changes: Changes, listener: Listener, notifier: Notifier) -> None:
         self.running = running
-        self._reread, self._telemetry, self._notifier = reread, telemetry, notifier
+        self._changes, self._listener, self._notifier = changes, listener, notifier
         self._asked = Event()
         self._accepted: Settings | None = None
         self._log = logs.get_logger()
@@ -59,7 +55,7 @@ class Reload:
         """Have the settings read at the next turn."""
         self._asked.set()
 
-    def turn(self, engine: Engine, now_ms: int) -> None:
+    def turn(self, engine: Supervised, now_ms: int) -> None:
         """Read if asked to; take over what was accepted, once that is safe.
 
         What was decided under the old settings is committed and saved first, and no partition may be replaying,
@@ -77,34 +73,28 @@ class Reload:
         settings, changed = self._accepted, _changed(self.running, self._accepted)
         live = [name for name in changed if _is_live(name)]
         if any(name not in LIVE_NAMES for name in live):
-            if engine.summary()["replaying"]:
+            if engine.status().replaying:
                 return
             engine.drain(now_ms)
             running = _with_live(self.running, settings)
-            try:
-                engine.adopt(running)
-            except ConfigError as error:  # valid in itself, but not with this bundle
-                self._accepted = None
-                self._refuse(error)
-                self._notifier.reloaded()
-                return
+            engine.adopt(self._changes.tune(running))
             self.running = running
         self._accepted = None
-        self._telemetry.reloaded("applied")
+        self._listener.reloaded("applied")
         self._log.info(
             "settings_reloaded", changed=live, needs_restart=[name for name in changed if not _is_live(name)]
         )
         self._notifier.reloaded()
 
     def _refuse(self, error: ConfigError) -> None:
-        self._telemetry.reloaded("refused")
+        self._listener.reloaded("refused")
         self._log.error("settings_reload_failed", problems=error.problems)
 
     def _read(self) -> None:
-        """Accept valid settings; the log level counts at once, perhaps to see why the rest must wait."""
+        """Accept settings that are valid and fit the bundle; the log level counts at once, perhaps to see why the rest must wait."""
         try:
-            settings = self._reread().settings
-            _refuse_other_family(self.running, settings)
+            settings = self._changes.read().settings
+            self._refuse_other_family(settings)
         except ConfigError as error:
             self._refuse(error)
             if self._accepted is None:
@@ -114,16 +104,12 @@ class Reload:
         if settings.service.log_level != self.running.service.log_level:
             logs.set_level(settings.service.log_level)
 
-
-def _refuse_other_family(old: Settings, new: Settings) -> None:
-    """Raise ConfigError where the new threshold rule could not go on with what keys have learnt under the old one."""
-    before, after = old.threshold.rule, new.threshold.rule
-    if FAMILY_OF[before] != FAMILY_OF[after]:
-        raise ConfigError(
-            [
-                f"threshold.rule: {before} to {after} needs a restart: it keeps other state of a key, keys will learn again"
-            ]
-        )
+    def _refuse_other_family(self, new: Settings) -> None:
+        """Raise ConfigError where the new threshold rule could not go on with what keys have learnt under the old one."""
+        before, after = self._changes.tune(self.running).rule, self._changes.tune(_with_live(self.running, new)).rule
+        if before.family != after.family:
+            change = f"{self.running.threshold.rule} to {new.threshold.rule} needs a restart"
+            raise ConfigError([f"threshold.rule: {change}: it keeps other state of a key, keys will learn again"])
 
 
 def _changed(old: Settings, new: Settings) -> list[str]:

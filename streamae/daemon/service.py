@@ -14,19 +14,22 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Thread, Timer
-from typing import Any, Protocol
+from typing import Any
 
 from streamae.daemon.health import HealthServer
 from streamae.daemon.notify import Notifier
-from streamae.daemon.reload import Reload
+from streamae.daemon.reload import Changes, Reload
+from streamae.daemon.supervised import Supervised
+from streamae.engine.status import EngineStatus
 from streamae.errors import ConfigError, ExitCode, FatalError, MembershipError, RetryableError, StreamaeError
 from streamae.observe import logs
+from streamae.observe.listener import Listener
 from streamae.observe.telemetry import Telemetry
-from streamae.settings.tree import LoadedSettings, Settings
+from streamae.settings.tree import LoadedSettings
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 STATUS_INTERVAL_MS = 10_000
@@ -37,42 +40,6 @@ START_TIMEOUT_S = 300.0  # what systemd is asked for while a model loads
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 SIGNALS = STOP_SIGNALS | {signal.SIGHUP}
-
-
-class Engine(Protocol):
-    """What the service turns. One thread calls everything."""
-
-    def step(self, now_ms: int) -> None:
-        """Poll, score, commit what is due.
-
-        Raises:
-            RetryableError: nothing was changed; call again.
-        """
-        ...
-
-    def drain(self, now_ms: int) -> None:
-        """Commit and checkpoint what is in hand: before the end, and before other settings count."""
-        ...
-
-    def adopt(self, settings: Settings) -> None:
-        """Judge by the threshold and episode settings of these from now on."""
-        ...
-
-    def close(self) -> None: ...
-
-    def report(self) -> None:
-        """Refresh metrics that cost something to compute."""
-        ...
-
-    def summary(self) -> Mapping[str, Any]:
-        """What the engine says of itself; cheap.
-
-        Always there: `partitions` owned, `replaying` of these (rebuilding state silently), `halted` (not started,
-        since their state is lost), `keys` (counts),
-        `joined` (bool, a member of the group, perhaps with no partition), `store_failing_since_ms` (on the
-        engine's clock, or None). `finished` is true once an input that has an end has reached it.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +68,9 @@ class Service:
 
     def __init__(
         self,
-        build: Callable[[], Engine],
+        build: Callable[[], Supervised],
         limits: Limits,
-        telemetry: Telemetry,
+        listener: Listener,
         notifier: Notifier,
         now_ms: Callable[[], int] = _monotonic_ms,
         wait: Callable[[float], object] | None = None,
@@ -111,20 +78,20 @@ class Service:
         reload: Reload | None = None,
     ) -> None:
         self._reload = reload
-        self._build, self._limits, self._telemetry, self._notifier = build, limits, telemetry, notifier
+        self._build, self._limits, self._listener, self._notifier = build, limits, listener, notifier
         self._now_ms, self._exit_now = now_ms, exit_now
         self._stop = Event()
         self._deadline = Timer(limits.drain_timeout_ms / 1_000, self._drain_too_slow)
         self._wait = wait or self._stop.wait
         self._pause = wait or time.sleep  # once a stop is asked for
         self._log = logs.get_logger()
-        self._engine: Engine | None = None
-        self._summary: Mapping[str, Any] | None = None
+        self._engine: Supervised | None = None
+        self._status: EngineStatus | None = None
         self._announced = False
         self._is_over = False
         self._backoff_s = 0.0
         self._failing: tuple[int, str] | None = None  # since when, and why
-        self._started_ms = self._progress_ms = self._status_ms = self._report_ms = self._ping_ms = self._logged_ms = (
+        self._started_ms = self._progress_ms = self._shown_ms = self._report_ms = self._ping_ms = self._logged_ms = (
             now_ms()
         )
 
@@ -181,18 +148,18 @@ class Service:
 
     def ready(self) -> list[str]:
         """What speaks against being ready, one sentence each."""
-        summary, now_ms, grace_ms = self._summary, self._now_ms(), self._limits.store_grace_ms
+        status, now_ms, grace_ms = self._status, self._now_ms(), self._limits.store_grace_ms
         if self._stop.is_set():
             return ["stopping"]
         failing = self._failing
         reasons = [] if failing is None or now_ms - failing[0] <= grace_ms else [f"retrying: {failing[1]}"]
-        if summary is None:
+        if status is None:
             return reasons or ["starting"]
-        if not summary["joined"] and summary["partitions"] == 0:
+        if not status.joined and status.partitions == 0:
             reasons.append("not a member of the consumer group yet")
-        if summary["halted"]:
-            reasons.append(f"partitions halted: {summary['halted']}, their state is lost and state.on_loss is halt")
-        since_ms = summary["store_failing_since_ms"]
+        if status.halted:
+            reasons.append(f"partitions halted: {status.halted}, their state is lost and state.on_loss is halt")
+        since_ms = status.store_failing_since_ms
         if since_ms is not None and now_ms - since_ms > grace_ms:
             reasons.append(f"state not saved for {(now_ms - since_ms) // 1_000} s")
         return reasons
@@ -200,7 +167,7 @@ class Service:
     def status(self) -> dict[str, Any]:
         """Return what `/status` answers: readiness, and what the engine last said of itself."""
         reasons = self.ready()
-        return {"ready": not reasons, "reasons": reasons, **(self._summary or {})}
+        return {"ready": not reasons, "reasons": reasons, **(self._status.plain() if self._status else {})}
 
     def _start(self) -> None:
         while self._engine is None and not self._stop.is_set():
@@ -235,21 +202,23 @@ class Service:
     def _report(self) -> None:
         """Note how the engine is, also while nothing succeeds: gauges that stand still then would hide just that."""
         assert self._engine is not None
-        self._summary = self._engine.summary()
+        self._status = self._engine.status()
         if self._now_ms() - self._report_ms >= REPORT_INTERVAL_MS:
             self._report_ms = self._now_ms()
             with suppress(RetryableError):
                 self._engine.report()
         if self._now_ms() - self._logged_ms >= LOG_INTERVAL_MS:
             self._logged_ms = self._now_ms()
-            self._log.info("status", **{name: value for name, value in self._summary.items() if name != "key_states"})
+            self._log.info(
+                "status", **{name: value for name, value in self._status.plain().items() if name != "key_states"}
+            )
 
     def _back_off(self, error: RetryableError) -> None:
         """Wait, twice as long each time; always shorter than the watchdog's patience.
 
         A process that is no member waits no longer than the first time: it joins by polling, and the others wait for it.
         """
-        self._telemetry.retried()
+        self._listener.retried()
         if self._failing is None:
             self._log.warning("retrying", error=str(error), kind=type(error).__name__)
         since_ms = self._now_ms() if self._failing is None else self._failing[0]
@@ -262,13 +231,13 @@ class Service:
     def _progressed(self) -> None:
         """Tell everyone who watches the loop that it came round."""
         now_ms = self._progress_ms = self._now_ms()
-        self._telemetry.progressed()
+        self._listener.progressed()
         waited_ms = now_ms - self._started_ms
         if not self._announced and (not self.ready() or waited_ms >= READY_GRACE_MS):
             self._announced = True
             self._notifier.ready()
             self._show_status(now_ms)
-        elif now_ms - self._status_ms >= STATUS_INTERVAL_MS:
+        elif now_ms - self._shown_ms >= STATUS_INTERVAL_MS:
             self._show_status(now_ms)
         watchdog_ms = self._notifier.watchdog_ms
         if watchdog_ms is not None and now_ms - self._ping_ms >= watchdog_ms // 2:
@@ -276,17 +245,17 @@ class Service:
             self._notifier.watchdog()
 
     def _show_status(self, now_ms: int) -> None:
-        self._status_ms = now_ms
+        self._shown_ms = now_ms
         if self._failing is not None:
             self._notifier.status(f"retrying: {self._failing[1]}")
-        elif (summary := self._summary) is None:
+        elif (status := self._status) is None:
             self._notifier.status("starting")
         else:
-            counts = "{partitions} partitions ({replaying} replaying), {keys} keys".format_map(summary)
+            counts = f"{status.partitions} partitions ({status.replaying} replaying), {status.keys} keys"
             self._notifier.status("; ".join([counts, *self.ready()]))
 
     def _is_finished(self) -> bool:
-        return self._summary is not None and bool(self._summary.get("finished"))
+        return self._status is not None and self._status.finished
 
     def _drain(self) -> ExitCode:
         """Commit and save what is in hand; for half of the deadline a rebalance or a short outage is waited out."""
@@ -343,14 +312,16 @@ def watch_signals(handle: Callable[[int], None]) -> None:
 
 
 def serve(
-    loaded: LoadedSettings, build: Callable[[Telemetry], Engine], reread: Callable[[], LoadedSettings] | None = None
+    loaded: LoadedSettings,
+    build: Callable[[Listener], Supervised],
+    changes: Changes | None = None,
 ) -> ExitCode:
     """Run an engine as this process: log, health server, supervisor and signals around it.
 
     Args:
         loaded: settings of the service, and what is running.
         build: makes the engine.
-        reread: reads the settings again on SIGHUP; None = SIGHUP is ignored.
+        changes: where settings are read again on SIGHUP; None = SIGHUP is ignored.
 
     Call once, from the main thread.
 
@@ -366,7 +337,7 @@ def serve(
         Limits(settings.drain_timeout_ms, settings.stall_timeout_ms, settings.store_grace_ms),
         telemetry,
         notifier,
-        reload=Reload(loaded.settings, reread, telemetry, notifier) if reread else None,
+        reload=Reload(loaded.settings, changes, telemetry, notifier) if changes else None,
     )
     host, port = settings.http_host, settings.http_port
     try:

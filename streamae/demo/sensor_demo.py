@@ -24,7 +24,6 @@ from streamae.demo.stories import choose, story
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.model.bundle import Bundle
 from streamae.observe import logs
-from streamae.observe.telemetry import Telemetry
 from streamae.replay.play import (
     KEY_FIELD,
     TIME_FIELD,
@@ -152,7 +151,7 @@ def play(series: Sequence[Series], bundle: Bundle, settings: Settings, stream: T
     source = MemorySource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
     parts = Parts(source=source, sink=MemorySink(broker), store=MemoryStore(), bundle=bundle, observer=tap)
     started = time.perf_counter()
-    engine = build_engine(settings, Telemetry(), parts)
+    engine = build_engine(settings, parts=parts)
     slots: dict[str, int] = {}
 
     def show(unread: int) -> None:

@@ -14,11 +14,11 @@ from streamae.engine.key_states import KeyStates
 from streamae.engine.partitions import Partitions, Progress
 from streamae.errors import RetryableError
 from streamae.fail_points import fail_point
+from streamae.observe.listener import Announcer
 from streamae.observe.logs import get_logger
-from streamae.observe.telemetry import Telemetry
 
 
-class Checkpointer:
+class Checkpointer(Announcer):
     """Decides when to save and does it. Mutated by the engine's thread only."""
 
     def __init__(
@@ -26,7 +26,6 @@ class Checkpointer:
         states: KeyStates,
         partitions: Partitions,
         fingerprint: str,
-        telemetry: Telemetry,
         *,
         interval_ms: int,
         max_dirty_keys: int,
@@ -38,12 +37,11 @@ class Checkpointer:
             states: what to save.
             partitions: offsets that go with it.
             fingerprint: stored with the state; see `Manifest`.
-            telemetry: outcome counters.
             interval_ms: longest time between two checkpoints.
             max_dirty_keys: changed keys that trigger one earlier.
             clock: seconds, for durations only.
         """
-        self.states, self.partitions, self.fingerprint, self.telemetry = states, partitions, fingerprint, telemetry
+        self.states, self.partitions, self.fingerprint = states, partitions, fingerprint
         self.interval_ms, self.max_dirty_keys, self.clock = interval_ms, max_dirty_keys, clock
         self.failing_since_ms: int | None = None
         self._last_ms: int | None = None
@@ -89,7 +87,7 @@ class Checkpointer:
                     offset=progress.position,
                 )
                 lost.append(partition)
-        self.telemetry.nothing_to_save()
+        self.listener.nothing_to_save()
         return lost
 
     def _save_one(self, partition: Partition, progress: Progress, now_ms: int) -> Outcome | None:
@@ -98,7 +96,7 @@ class Checkpointer:
             outcome = self._call(partition, progress, self.states.table.dirty(partition), now_ms)
             if outcome is not Outcome.ROLLED_BACK or progress.unread:
                 return outcome
-            self.telemetry.rolled_back()
+            self.listener.rolled_back()
         slots = self.states.table.owned(partition)  # every key there is: what was lost is here
         outcome = self._call(partition, progress, slots, now_ms, whole=True)
         progress.is_gone = outcome is None
@@ -130,12 +128,12 @@ class Checkpointer:
             )
         except RetryableError as error:
             self.failing_since_ms = now_ms if self.failing_since_ms is None else self.failing_since_ms
-            self.telemetry.checkpoint("error", self.clock() - started)
-            self.telemetry.store_error()
+            self.listener.checkpoint("error", self.clock() - started)
+            self.listener.store_error()
             self._log.warning("checkpoint_failed", error=str(error), dirty_keys=table.dirty_count())
             return None
         self.failing_since_ms = None
-        self.telemetry.checkpoint(outcome, self.clock() - started)
+        self.listener.checkpoint(outcome, self.clock() - started)
         if outcome is Outcome.OK:
             table.clean(partition, slots, deleted)
             progress.base = progress.position

@@ -8,20 +8,14 @@ committed offset, on the state of the last checkpoint. The engine knows protocol
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from streamae.batches import (
-    Partition,
-    RawRecord,
-    Reason,
-    RecordBatch,
-    Rejected,
-    Slots,
-    WindowBatch,
-)
+from streamae.batches import Partition, RawRecord, RecordBatch, Rejected, Slots, WindowBatch
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.protocols import Finite, Poll, Source
 from streamae.core.episodes import opening_times
@@ -35,55 +29,68 @@ from streamae.engine.key_states import KeyStates
 from streamae.engine.partitions import Partitions
 from streamae.engine.publisher import Publisher
 from streamae.engine.recovery import Recovery
-from streamae.engine.stages import Observer, Policies, Stages
+from streamae.engine.stages import EngineOptions, Observer, Stages, Tuning
+from streamae.engine.status import EngineStatus
 from streamae.engine.store_waits import StoreWaits
 from streamae.errors import RetryableError
 from streamae.fail_points import fail_point
+from streamae.observe.listener import Announcer, Listener
 from streamae.observe.logs import get_logger, shown
-from streamae.observe.telemetry import Telemetry
-from streamae.settings.tree import Settings
+from streamae.reasons import Reason
 
 
-class Engine:
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """What survives this process, and where it stands: key state, progress of each partition, take-overs, checkpoints."""
+
+    states: KeyStates
+    partitions: Partitions
+    recovery: Recovery
+    checkpointer: Checkpointer
+
+
+class Engine(Announcer):
     """One process's share of the stream. Single-threaded; time is an argument."""
 
     def __init__(
         self,
         source: Source,
         stages: Stages,
-        states: KeyStates,
-        partitions: Partitions,
-        recovery: Recovery,
+        persistence: Persistence,
         publisher: Publisher,
-        checkpointer: Checkpointer,
-        telemetry: Telemetry,
-        policies: Policies,
+        options: EngineOptions,
         *,
         observer: Observer | None = None,
         on_report: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Join the parts; `runtime.assembly.build_engine` does it from settings.
+        """Join the parts; `assembly.build.build_engine` does it from settings.
 
         Args:
             source: where records come from.
-            stages: the stations of the data.
-            states, partitions, recovery, checkpointer: key state and where each partition stands.
+            stages: the stages of the data.
+            persistence: key state and where each partition stands.
             publisher: what makes outputs and offsets visible.
-            telemetry: counters.
-            policies: see there.
+            options: see there.
             observer: called with every scored batch, for pictures and backtests.
             on_report: called by `report`, for what else is to be looked at every few seconds.
             clock: seconds, for durations only.
         """
-        self.source, self.publisher, self.stages = source, publisher, stages
-        self.states, self.partitions, self.recovery, self.checkpointer = states, partitions, recovery, checkpointer
-        self.telemetry, self.policies, self.observer, self.clock = telemetry, policies, observer, clock
-        self.outbox, self.store_waits, self._on_report = publisher.outbox, StoreWaits(source), on_report
+        self.source, self.publisher, self.stages, self.options = source, publisher, stages, options
+        self.states, self.partitions = persistence.states, persistence.partitions
+        self.recovery, self.checkpointer = persistence.recovery, persistence.checkpointer
+        self.outbox, self.store_waits = publisher.outbox, StoreWaits(source)
+        self.observer, self.clock, self._on_report = observer, clock, on_report
         self._commit_started_ms: int | None = None
         self._standings: list[dict[str, Any]] | None = None  # of keys, at the last report
         self._held: set[Partition] = set()  # partitions that the source was told to pause
         self._log = get_logger()
+
+    def attach(self, listener: Listener) -> None:
+        """Tell `listener` what the engine and its parts do."""
+        super().attach(listener)
+        for part in (self.publisher, self.states, self.recovery, self.checkpointer):
+            part.attach(listener)
 
     def step(self, now_ms: int) -> None:
         """Take one turn: poll, decode, window, score, decide; commit when it is time.
@@ -99,10 +106,10 @@ class Engine:
         if self.publisher.is_due():
             self.publisher.settle()  # how the last transaction ended, so that a failure is acted on at once
         self._regulate(now_ms)
-        poll = self.source.poll(0 if self._is_behind() else self.policies.poll_timeout_ms)
+        poll = self.source.poll(0 if self._is_behind() else self.options.poll_timeout_ms)
         fail_point("after_poll")
         polled = self._follow(poll, now_ms)
-        records, rejected = self.stages.codec.decode(polled)
+        records, rejected = self.stages.reading.decode(polled)
         records, slots, refused = self._admit(records, polled, now_ms)
         if self.stages.encoder is not None:  # from here on key state changes, in memory only
             records = self.stages.encoder.encode(records, slots)
@@ -112,11 +119,11 @@ class Engine:
         self._advance(polled)
         for batch in self.stages.batcher.ready(now_ms):
             self._score(batch)
-            if self.clock() - started > self.policies.step_budget_s:
+            if self.clock() - started > self.options.step_budget_s:
                 break  # the rest waits, so that the group hears of us in time
         if self._is_commit_due(now_ms) and not self._is_behind():
             self.commit(now_ms)
-        self.telemetry.stepped(self.clock() - started)
+        self.listener.stepped(self.clock() - started)
 
     def commit(self, now_ms: int) -> None:
         """Publish what was decided together with the offsets it came from; then save key state, if it is time.
@@ -161,38 +168,38 @@ class Engine:
         self.publisher.sink.close()
         self.states.store.close()
 
-    def summary(self) -> dict[str, Any]:
-        """Return what readiness and the log want to know; cheap."""
+    def status(self) -> EngineStatus:
+        """Return what readiness and the log need; cheap."""
         since = (self.checkpointer.failing_since_ms, self.recovery.failing_since_ms, self.store_waits.failing_since_ms)
         failing = [when_ms for when_ms in since if when_ms is not None]
-        return {
-            "partitions": len(self.partitions),
-            "replaying": self.partitions.replaying(),
-            "recovering": len(self.recovery.waiting),
-            "halted": len(self.recovery.halted),
-            "joined": self._is_member(),
-            "keys": len(self.states.table),
-            "key_states": self._standings,
-            "waiting_windows": len(self.stages.batcher),
-            "waiting_messages": len(self.outbox),
-            "store_failing_since_ms": min(failing, default=None),
-            "commit_blocked": self.publisher.is_blocked,
-            "finished": isinstance(self.source, Finite) and self.source.is_finished,
-        }
+        return EngineStatus(
+            partitions=len(self.partitions),
+            replaying=self.partitions.replaying(),
+            recovering=len(self.recovery.waiting),
+            halted=len(self.recovery.halted),
+            joined=self._is_member(),
+            keys=len(self.states.table),
+            key_states=self._standings,
+            waiting_windows=len(self.stages.batcher),
+            waiting_messages=len(self.outbox),
+            store_failing_since_ms=min(failing, default=None),
+            commit_blocked=self.publisher.is_blocked,
+            finished=isinstance(self.source, Finite) and self.source.is_finished,
+        )
 
     def report(self) -> None:
         """Refresh the gauges that cost something to compute."""
-        self.telemetry.lag(self.source.lag())
+        self.listener.lag(self.source.lag())
         found = standing.standings(self.stages, self.states)
-        self.telemetry.keys(standing.by_state(found))
+        self.listener.keys(standing.by_state(found))
         self._standings = standing.plain(found)
-        self.telemetry.episode_rate(self.stages.rate.per_week())
+        self.listener.episode_rate(self.stages.rate.per_week())
         halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
         loading = len(self.recovery.waiting) - halted
-        self.telemetry.partitions(
+        self.listener.partitions(
             standing.partition_states(self.partitions, loading, halted, self.store_waits, is_blocked)
         )
-        self.telemetry.committed({partition: progress.committed for partition, progress in self.partitions.items()})
+        self.listener.committed({partition: progress.committed for partition, progress in self.partitions.items()})
         if self._on_report is not None:
             self._on_report()
 
@@ -207,7 +214,7 @@ class Engine:
         """Errors, score, verdict, episodes: the only place where a window is judged."""
         stages, started = self.stages, self.clock()
         errors = stages.runner.run(standardised(batch))  # the only line that touches a device
-        self.telemetry.scored(len(batch), self.clock() - started)
+        self.listener.scored(len(batch), self.clock() - started)
         scores = score(in_own_units(errors, batch), stages.calibration)
         verdicts = stages.decision.judge(scores, batch)
         changes = stages.episodes.advance(verdicts, scores, batch)
@@ -222,7 +229,7 @@ class Engine:
             owner = table.owners[change.slot]
             assert owner is not None  # windows of released slots were dropped from the batcher
             if self.outbox.add([stages.events.message(change, table.keys[change.slot], owner)]):
-                self.telemetry.episode(change.kind)
+                self.listener.episode(change.kind)
                 self._log.info(
                     f"episode_{change.kind}", key=shown(table.keys[change.slot]), severity=round(change.severity)
                 )
@@ -252,8 +259,8 @@ class Engine:
             self.recovery.abandon(partition)
         running = {partition for partition, _ in self.partitions.items()}
         if poll.revoked or poll.assigned:
-            self.telemetry.rebalance("revoked", len(poll.revoked))
-            self.telemetry.rebalance("assigned", len(poll.assigned))
+            self.listener.rebalance("revoked", len(poll.revoked))
+            self.listener.rebalance("assigned", len(poll.assigned))
             self._log.info("rebalanced", revoked=_names(poll.revoked), assigned=_names(poll.assigned))
         self._recover(poll.assigned, now_ms)
         return {partition: found for partition, found in poll.records.items() if partition in running}
@@ -296,7 +303,7 @@ class Engine:
         try:
             admission = self.states.admit(records, self.partitions)
         except RetryableError as error:
-            self.telemetry.store_error()
+            self.listener.store_error()
             records = self._without_unknown(records, polled, error, now_ms)
             admission = self.states.admit(records, self.partitions)  # all in memory: the store is not asked
         self.store_waits.settle(polled.keys(), now_ms)
@@ -306,9 +313,7 @@ class Engine:
             self._log.warning("state_lost", partitions=_names(sorted(admission.lost)))
             self._recover_lost(sorted(admission.lost), now_ms)
         refused = [
-            Rejected(
-                records.raw[index], Reason.TOO_MANY_KEYS, "limits.max_keys reached and no key idle for long enough"
-            )
+            Rejected(records.raw[index], Reason.TOO_MANY_KEYS, Reason.TOO_MANY_KEYS.meaning)
             for index in np.flatnonzero(admission.refused)
         ]
         kept = np.flatnonzero(admission.slots != NO_SLOT)
@@ -319,42 +324,45 @@ class Engine:
         return records, slots, refused
 
     def _explained(self, strays: Strays, records: RecordBatch) -> list[Rejected]:
-        """Turn late and duplicate records into dead letters, with a sentence each."""
-        details = {
-            Reason.LATE: "event time is before the newest of this key",
-            Reason.DUPLICATE: "event time equals the newest of this key",
-        }
+        """Turn late and duplicate records into dead letters."""
         return [
-            Rejected(records.raw[index], reason, details[reason])
+            Rejected(records.raw[index], reason, reason.meaning)
             for index, reason in zip(strays.indices, strays.reasons, strict=True)
         ]
 
     def _send_away(self, rejected: list[Rejected], polled: dict[Partition, Sequence[RawRecord]]) -> None:
         """Count unusable records; those not dropped by policy go to the dead-letter topic."""
+        dropped, sent = Counter[Reason](), Counter[Reason]()
         for each in rejected:
             partition = Partition(each.raw.topic, each.raw.partition)
             if partition not in polled or self.partitions.is_suppressed(partition, each.raw.offset):
                 continue
-            if each.reason in self.policies.dropped:
-                self.telemetry.dropped(each.reason, 1)
+            if each.reason in self.options.dropped:
+                dropped[each.reason] += 1
             else:
-                self.outbox.add([dead_letter(each, self.policies.dead_letter_topic)])
-                self.telemetry.dead_lettered(each.reason, 1)
+                self.outbox.add([dead_letter(each, self.options.dead_letter_topic)])
+                sent[each.reason] += 1
+        for reason, count in dropped.items():
+            self.listener.dropped(reason, count)
+        for reason, count in sent.items():
+            self.listener.dead_lettered(reason, count)
 
     def _advance(self, polled: dict[Partition, Sequence[RawRecord]]) -> None:
         """Move positions behind the polled records; everything below is in the state or on its way out."""
         for partition, found in polled.items():
-            progress = self.partitions[partition]
+            progress, replayed = self.partitions[partition], 0
             if progress.is_replaying:
                 fail_point("in_shadow_replay")
-                self.telemetry.replayed(sum(record.offset < progress.replay_until for record in found))
+                replayed = sum(record.offset < progress.replay_until for record in found)
             progress.position = found[-1].offset + 1
-            self.telemetry.consumed(partition, len(found), found[-1].timestamp)
+            if replayed:
+                self.listener.replayed(replayed)
+            self.listener.consumed(partition, len(found), found[-1].timestamp)
 
     def _is_commit_due(self, now_ms: int) -> bool:
         if self._commit_started_ms is None:
             self._commit_started_ms = now_ms
-        return now_ms - self._commit_started_ms >= self.policies.commit_interval_ms
+        return now_ms - self._commit_started_ms >= self.options.commit_interval_ms
 
     def _without_unknown(
         self,
@@ -369,10 +377,10 @@ class Engine:
         self.store_waits.add({partition: polled.pop(partition)[0].offset for partition in waiting}, error, now_ms)
         return records.take(np.flatnonzero([partition in polled for partition in records.partitions]))
 
-    def adopt(self, settings: Settings) -> None:
-        """Judge by the live settings of these from now on. Only between two steps, after `drain`."""
-        self.stages.adopt(settings, self.states.table.entries())
-        self.telemetry.alert_budget(settings.threshold.alert_budget_per_week)
+    def adopt(self, tuning: Tuning) -> None:
+        """Judge by `tuning` from now on; what keys have learnt stays. Only between two steps, after `drain`."""
+        self.stages.adopt(tuning, self.states.table.entries())
+        self.listener.alert_budget(tuning.alert_budget_per_week)
 
 
 def _names(partitions: Sequence[Partition]) -> list[str]:

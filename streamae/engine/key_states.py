@@ -8,7 +8,7 @@ relies on; once every stored key was loaded, the store is not asked any more. Kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from streamae.core.columns import Columns
 from streamae.core.key_table import NO_SLOT, KeyTable
 from streamae.engine.partitions import Partitions, Progress
 from streamae.errors import FatalError
+from streamae.observe.listener import Announcer
+from streamae.observe.logs import get_logger, shown
 
 LOAD_CHUNK_KEYS = 2_000  # bounds how long one load blocks the store
 
@@ -43,7 +45,7 @@ def layout_of(parts: Sequence[Columns]) -> str:
     return "|".join(part.layout for part in parts)
 
 
-class KeyStates:
+class KeyStates(Announcer):
     """All per-key state of this process. Mutated by the engine's thread only."""
 
     def __init__(
@@ -51,10 +53,7 @@ class KeyStates:
         table: KeyTable,
         parts: Sequence[Columns],
         store: StateStore,
-        on_evicted: Callable[[int], None],
-        on_split: Callable[[bytes, Partition], None],
         learnt: Mapping[bytes, bytes] | None = None,
-        on_learnt: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Join the parts of a key's state.
 
@@ -62,14 +61,11 @@ class KeyStates:
             table: slots of the keys.
             parts: state of grid, windows, statistics and episodes; their order is the packed order.
             store: where state survives.
-            on_evicted: called with the number of idle keys given up.
-            on_split: called with a key seen in a second partition.
             learnt: packed state by key, for keys that are new.
-            on_learnt: called with the number of keys that began with it.
         """
-        self._learnt, self._on_learnt = learnt or {}, on_learnt
-        self.table, self.parts, self.store = table, tuple(parts), store
-        self._on_evicted, self._on_split = on_evicted, on_split
+        self.table, self.parts, self.store, self._learnt = table, tuple(parts), store, learnt or {}
+        self._is_split_told = False
+        self._log = get_logger()
 
     @property
     def layout(self) -> str:
@@ -128,15 +124,28 @@ class KeyStates:
                 return False
             for key in chunk:
                 if self.table.is_elsewhere(key, partition):
-                    self._on_split(key, partition)
+                    self._tell_split(key, partition)
             slots, evicted = self.table.admit(partition, chunk, now_event_ms)
             if len(evicted):
-                self._on_evicted(len(evicted))
+                self.listener.evicted(len(evicted))
             self._fill(slots, self._or_learnt(chunk, slots, found))
             progress.unread -= sum(
                 state is not None and slot != NO_SLOT for state, slot in zip(found, slots, strict=True)
             )
         return True
+
+    def _tell_split(self, key: bytes, partition: Partition) -> None:
+        """Announce a key that another partition has too; the log says once what to do about it."""
+        self.listener.split_key()
+        if not self._is_split_told:
+            self._is_split_told = True
+            self._log.warning(
+                "key_in_several_partitions",
+                key=shown(key),
+                topic=partition.topic,
+                partition=partition.index,
+                remedy="let the producer partition by the same field as input.key_field: state is kept per partition",
+            )
 
     def _load(self, partition: Partition, keys: list[bytes], progress: Progress) -> list[bytes | None] | None:
         if progress.unread == 0:  # nothing stored that memory does not know
@@ -155,7 +164,7 @@ class KeyStates:
         new = [
             slot != NO_SLOT and packed is not stored for slot, packed, stored in zip(slots, joined, found, strict=True)
         ]
-        self._on_learnt(sum(new))
+        self.listener.bootstrapped(sum(new))
         return joined
 
     def _fill(self, slots: Slots, found: Sequence[bytes | None]) -> None:

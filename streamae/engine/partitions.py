@@ -14,7 +14,7 @@ from streamae.connectors.protocols import Manifest, Span, Stamp
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RecoveryPolicy:
     """What to do where offsets or state are missing.
 
     Attributes:
@@ -56,7 +56,7 @@ class Plan:
     is_halted: bool = False
 
 
-def plan(span: Span, manifest: Manifest | None, fingerprint: str, policy: Policy) -> Plan:
+def plan(span: Span, manifest: Manifest | None, fingerprint: str, policy: RecoveryPolicy) -> Plan:
     """Decide where to start reading and which stored state to trust.
 
     Args:
@@ -66,7 +66,7 @@ def plan(span: Span, manifest: Manifest | None, fingerprint: str, policy: Policy
         policy: what to do where something is missing.
 
     Example:
-        >>> plan(Span(90, 0, 100), Manifest(70, "f", ()), "f", Policy())
+        >>> plan(Span(90, 0, 100), Manifest(70, "f", ()), "f", RecoveryPolicy())
         Plan(start=70, replay_until=90, base=70, drop_stored=False, reason='replay', is_halted=False)
     """
     committed = span.committed
@@ -93,7 +93,7 @@ def plan(span: Span, manifest: Manifest | None, fingerprint: str, policy: Policy
     return Plan(manifest.offset, target, manifest.offset, drop_stored=False, reason=reason)
 
 
-def _of_another_topic(span: Span, policy: Policy) -> Plan:
+def _of_another_topic(span: Span, policy: RecoveryPolicy) -> Plan:
     """Plan without the state of a former topic; an offset that fits the new one was meant for it."""
     committed = span.committed
     if committed is None or not span.earliest <= committed <= span.end:
@@ -102,7 +102,7 @@ def _of_another_topic(span: Span, policy: Policy) -> Plan:
     return Plan(max(span.earliest, committed - before), committed, None, drop_stored=True, reason="recreated")
 
 
-def _without_offset(span: Span, manifest: Manifest | None, fingerprint: str, policy: Policy) -> Plan:
+def _without_offset(span: Span, manifest: Manifest | None, fingerprint: str, policy: RecoveryPolicy) -> Plan:
     """Plan for a group that has no offset: it is new, unless there is state, which always follows a commit."""
     until = span.earliest if policy.first == "earliest" else span.end
     start = max(span.earliest, until - policy.bootstrap_records)
@@ -132,7 +132,9 @@ def _what_is_wrong(span: Span, target: int, manifest: Manifest | None, fingerpri
     return "state_expired" if manifest.offset < span.earliest else ""
 
 
-def _without_state(rebuild_from: int, target: int, manifest: Manifest | None, reason: str, policy: Policy) -> Plan:
+def _without_state(
+    rebuild_from: int, target: int, manifest: Manifest | None, reason: str, policy: RecoveryPolicy
+) -> Plan:
     """Plan for state that is gone although records below `target` were committed."""
     if policy.on_loss == "halt":
         return Plan(target, target, None, drop_stored=False, reason=reason, is_halted=True)

@@ -23,8 +23,8 @@ from streamae.engine.partitions import Partitions
 from streamae.engine.recovery import Recovery
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
 from streamae.fail_points import fail_point
+from streamae.observe.listener import Announcer
 from streamae.observe.logs import get_logger
-from streamae.observe.telemetry import Telemetry
 
 RunInBackground = Callable[[Callable[[], None]], "Future[None]"]
 
@@ -66,7 +66,7 @@ class PendingTransaction:
     is_doubtful: bool = False
 
 
-class Publisher:
+class Publisher(Announcer):
     """Sends what the outbox holds. Mutated by the engine's thread only; a transaction aside touches the sink alone.
 
     Attributes:
@@ -80,7 +80,6 @@ class Publisher:
         source: Source,
         partitions: Partitions,
         recovery: Recovery,
-        telemetry: Telemetry,
         dead_letter_topic: str,
         run_in_background: RunInBackground | None = None,
         *,
@@ -91,13 +90,12 @@ class Publisher:
         Args:
             sink, source: where messages go; whose membership fences them.
             partitions, recovery: what is committed, and who knows it after a lost answer.
-            telemetry: outcome counters.
             dead_letter_topic: its messages may be shortened when the topic refuses them for their size.
             run_in_background: how transactions run beside the engine; None = as the sink allows.
             clock: seconds, for durations only.
         """
         self.sink, self.source, self.outbox = sink, source, Outbox(partitions.is_suppressed)
-        self.partitions, self.recovery, self.telemetry, self.clock = partitions, recovery, telemetry, clock
+        self.partitions, self.recovery, self.clock = partitions, recovery, clock
         self.dead_letter_topic = dead_letter_topic
         self.is_blocked = False
         self._run = run_in_background or (at_once if sink.is_thread_bound else in_thread)
@@ -207,4 +205,4 @@ class Publisher:
             outcome = "unknown"
             raise
         finally:
-            self.telemetry.transaction(outcome, self.clock() - started)
+            self.listener.transaction(outcome, self.clock() - started)

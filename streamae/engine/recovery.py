@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from streamae.batches import Partition
 from streamae.connectors.protocols import Manifest, Source, Span, StateStore
-from streamae.engine.partitions import Partitions, Plan, Policy, plan
+from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
 from streamae.errors import RetryableError
+from streamae.observe.listener import Announcer
 from streamae.observe.logs import get_logger
-from streamae.observe.telemetry import Telemetry
 from streamae.reasons import LOUD_STARTS, STARTS
 
 HALT_RETRY_MS = 5_000  # between two looks at a halted partition
@@ -23,15 +23,13 @@ REMEDY = (
 )
 
 
-class Recovery:
+class Recovery(Announcer):
     """Recovers partitions. Mutated by the engine's thread only."""
 
-    def __init__(
-        self, source: Source, store: StateStore, fingerprint: str, policy: Policy, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, source: Source, store: StateStore, fingerprint: str, policy: RecoveryPolicy) -> None:
         """Join what is asked with what to do about the answers."""
         self.source, self.store, self.fingerprint = source, store, fingerprint
-        self.policy, self.telemetry = policy, telemetry
+        self.policy = policy
         self.waiting: dict[Partition, None] = {}  # an ordered set
         self.halted: dict[Partition, int] = {}  # those of them that policy holds back: when to look again, in ms
         self._relied: dict[Partition, int] = {}  # stored offset this process went on from, and no longer may
@@ -99,7 +97,7 @@ class Recovery:
         self.source.start_at(partition, chosen.start)
         self.source.resume([partition])  # it may have been halted
         into.take(partition, chosen, span, manifest)
-        self.telemetry.partition_started(chosen.reason)
+        self.listener.partition_started(chosen.reason)
         self._tell("partition_started", partition, chosen, span)
         return True
 
@@ -107,7 +105,7 @@ class Recovery:
         """Count a store that went back under this process; one that went on has another owner."""
         relied = self._relied.pop(partition, None)
         if relied is not None and (manifest is None or manifest.offset < relied or not manifest.is_whole):
-            self.telemetry.rolled_back()
+            self.listener.rolled_back()
 
     def _tell(self, event: str, partition: Partition, chosen: Plan, span: Span, **more: str) -> None:
         """Log where a partition starts or why it does not, as loud as the reason asks for."""

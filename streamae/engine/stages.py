@@ -1,4 +1,4 @@
-"""The stations of the data in order, what of them may change at run time, and what the engine may decide by itself.
+"""The stages of the data in order, what of them may change at run time, and what the engine may decide by itself.
 
 Only shapes: what is done with them is in the engine, how they are made from settings in the assembly.
 """
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from streamae.batches import ErrorBatch, Floats, Reason, ScoreBatch, VerdictBatch, WindowBatch
-from streamae.connectors.codec import Codec
+from streamae.batches import ErrorBatch, Floats, ScoreBatch, VerdictBatch, WindowBatch
 from streamae.connectors.events import EventWriter
+from streamae.connectors.protocols import Reading
 from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.alert_rate import AlertRate
 from streamae.core.batching import MicroBatcher
@@ -24,7 +24,7 @@ from streamae.core.key_rules import AlertRules
 from streamae.core.scoring import Calibration
 from streamae.core.thresholds.rule import ThresholdRule
 from streamae.core.windowing import KeyWindows
-from streamae.settings.tree import Settings
+from streamae.reasons import Reason
 
 Observer = Callable[[WindowBatch, ScoreBatch, VerdictBatch], None]
 
@@ -48,6 +48,7 @@ class Tuning:
         episodes: when episodes begin and end.
         alerts: what the operator knows better.
         settings_version: carried in every event.
+        alert_budget_per_week: false episodes a key and week that the rule was set to; None = nobody said.
     """
 
     rule: ThresholdRule
@@ -56,13 +57,14 @@ class Tuning:
     episodes: EpisodeRules
     alerts: AlertRules
     settings_version: str
+    alert_budget_per_week: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stages:
-    """The stations of the data, in order. Each owns its part of the keys' state."""
+    """The stages of the data, in order. Each owns its part of the keys' state."""
 
-    codec: Codec
+    reading: Reading
     grid: RowGrid
     windows: KeyWindows
     batcher: MicroBatcher
@@ -72,37 +74,29 @@ class Stages:
     episodes: Episodes
     events: EventWriter
     rate: AlertRate
-    tune: Callable[[Settings], Tuning]
     scores: ScoreWriter | None = None  # off: nobody asked for the curve
     encoder: Encoder | None = None  # None: the fields are the features
 
     @property
     def state(self) -> tuple[Columns, ...]:
-        """What each station knows of a key, in the order it is packed."""
-        parts = (self.grid.columns, self.windows.columns, self.decision.columns, self.episodes.columns)
-        of_encoder = (self.encoder.columns,) if self.encoder and self.encoder.columns.fields else ()
-        return (*of_encoder, *parts)
+        """What each stage knows of a key, in the order of the stages, which is that of packed state."""
+        parts = (self.encoder, self.grid, self.windows, self.decision, self.episodes)
+        return tuple(part.columns for part in parts if part is not None and part.columns.fields)
 
-    def adopt(self, settings: Settings, keys: Iterable[tuple[int, bytes]]) -> None:
-        """Judge by the threshold, episode and alert settings of these from now on; what keys have learnt stays.
+    def adopt(self, tuning: Tuning, keys: Iterable[tuple[int, bytes]]) -> None:
+        """Judge by `tuning` from now on; what keys have learnt stays.
 
         Args:
-            settings: validated settings.
+            tuning: of the same family of threshold rules.
             keys: all slots in use, with their keys.
-
-        Raises:
-            ConfigError: they do not fit the bundle; nothing was changed.
         """
-        tuning = self.tune(settings)
-        decision = self.decision
-        decision.rule, decision.min_windows, decision.is_early = tuning.rule, tuning.min_windows, tuning.is_early
-        decision.key_rules.adopt(tuning.alerts, keys)
-        self.episodes.rules = tuning.episodes
-        self.events.settings_version = tuning.settings_version
+        self.decision.adopt(tuning.rule, tuning.min_windows, tuning.alerts, keys, is_early=tuning.is_early)
+        self.episodes.adopt(tuning.episodes)
+        self.events.adopt(tuning.settings_version)
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
+class EngineOptions:
     """What the engine does at its own discretion.
 
     Attributes:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from streamae.connectors.protocols import StateStore
 from streamae.connectors.store_health import Inspectable
 from streamae.errors import RetryableError
+from streamae.observe.listener import Announcer
 from streamae.observe.logs import get_logger
-from streamae.observe.telemetry import Telemetry
 from streamae.reasons import Problem
 
 INTERVAL_S = 15.0
 
 
-class StoreWatch:
+class StoreWatch(Announcer):
     """Looks at one store. Called by the engine's thread only.
 
     Args:
@@ -26,8 +26,8 @@ class StoreWatch:
         clock: monotonic seconds.
     """
 
-    def __init__(self, store: StateStore, telemetry: Telemetry, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._telemetry, self._clock = store, telemetry, clock
+    def __init__(self, store: StateStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._clock = store, clock
         self._looked_s = -INTERVAL_S
         self._known: frozenset[Problem] = frozenset()
         self._log = get_logger()
@@ -53,4 +53,4 @@ class StoreWatch:
         for problem in self._known - found.keys():
             self._log.info("store_problem_gone", problem=str(problem))
         self._known = frozenset(found)
-        self._telemetry.store_problems(self._known)
+        self.listener.store_problems(self._known)

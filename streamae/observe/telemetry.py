@@ -1,6 +1,6 @@
 """Metrics of one process: counters, gauges and histograms in a registry of its own.
 
-The engine and the service call the methods; the health server calls `render`. Names are
+It hears what engine and service announce (`listener.py`); the health server calls `render`. Names are
 `streamae_<noun>_<unit>[_total]` in base units, labels come from closed sets and never hold a key.
 This module must not know who calls it, nor how metrics are served.
 """
@@ -23,8 +23,9 @@ from prometheus_client import (
 )
 
 from streamae import __version__
-from streamae.batches import ChangeKind, KeyState, Partition, Reason
-from streamae.reasons import STARTS, Problem
+from streamae.batches import ChangeKind, KeyState, Partition
+from streamae.observe.listener import Listener
+from streamae.reasons import STARTS, Problem, Reason
 
 TRANSACTION_OUTCOMES = ("committed", "aborted", "fenced", "unknown")
 RECYCLE_REASONS = ("aborted", "late", "unknown", "connection")
@@ -39,7 +40,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _BATCH_SIZES = (1, 4, 16, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
 
 
-class Telemetry:
+class Telemetry(Listener):
     """All metrics of one engine. Any thread may call; values start at zero with the process.
 
     Args:

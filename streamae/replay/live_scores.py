@@ -23,7 +23,6 @@ from streamae.engine.engine import Engine
 from streamae.engine.stages import Observer
 from streamae.errors import FatalError
 from streamae.model.bundle import Bundle
-from streamae.observe.telemetry import Telemetry
 from streamae.replay.play import (
     KEY_FIELD,
     TIME_FIELD,
@@ -161,7 +160,7 @@ def prepare(
     produce(broker, settings.input.topics[0], series)
     source = MemorySource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
     parts = Parts(source=source, sink=MemorySink(broker), store=store, bundle=bundle, observer=observer)
-    return build_engine(settings, Telemetry(), parts), broker
+    return build_engine(settings, parts=parts), broker
 
 
 def _embedded(settings: Settings, keys: int, features: int) -> Settings:

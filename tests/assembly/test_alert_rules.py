@@ -179,7 +179,7 @@ def test_a_reload_applies_to_keys_in_memory() -> None:
     rig = Rig(broker_with(records[: 3 * 70]))
     rig.run_dry()
     assert opened(rig) == ["machine-1"]
-    rig.engine.adopt(settings(alerts={"overrides": [{"keys": "machine-1", "mute": True}]}))
+    rig.retune(settings(alerts={"overrides": [{"keys": "machine-1", "mute": True}]}))
     for key, value in records[3 * 70 :]:
         rig.broker.produce("sensors", key, value, timestamp=START_MS, partition=sum(key) % 2)
     rig.run_dry()
@@ -193,7 +193,7 @@ def test_a_reload_that_does_not_fit_changes_nothing() -> None:
     """A wrong name refuses the whole reload; the rules before stay in force."""
     rig = Rig(broker_with(stream()), settings=settings(alerts={"overrides": [{"keys": "*", "mute": True}]}))
     with pytest.raises(ConfigError, match=r"alerts\.direction"):
-        rig.engine.adopt(settings(alerts={"direction": {"nothing": "above"}}))
+        rig.retune(settings(alerts={"direction": {"nothing": "above"}}))
     rig.run_dry()
     assert opened(rig) == []
 
@@ -211,7 +211,7 @@ def test_the_rate_that_is_reached_stands_beside_the_budget() -> None:
     windows = sum(rig.engine.stages.decision.columns["count"][rig.engine.states.table.resident()])
     assert gauge(rig, "episodes_per_key_week") == pytest.approx(2 * 7 * 86_400 / windows)
     assert np.isnan(gauge(rig, "alert_budget_per_key_week"))
-    rig.engine.adopt(settings(threshold={"alert_budget_per_week": 700}))
+    rig.retune(settings(threshold={"alert_budget_per_week": 700}))
     assert gauge(rig, "alert_budget_per_key_week") == 700
 
 

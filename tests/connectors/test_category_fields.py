@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamae.batches import Reason
 from streamae.connectors.codec import Codec
 from streamae.connectors.file_source import FileSource
 from streamae.connectors.files import read_series
 from streamae.core.categories import Vocabulary
 from streamae.errors import ConfigError, DataError
+from streamae.reasons import Reason
 from tests.connectors.tables import write_csv, write_parquet
 from tests.records import PARTITION, Record, codec, record
 

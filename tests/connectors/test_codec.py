@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamae.batches import Partition, Reason, RecordBatch, Rejected
+from streamae.batches import Partition, RecordBatch, Rejected
 from streamae.connectors.codec import MAX_DETAIL, Codec
 from streamae.errors import ConfigError
+from streamae.reasons import Reason
 from tests.records import FEATURES, PARTITION, STAMP_MS, Record, codec, record
 
 GOOD = {"temp": 20.5, "load": 0.75}

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streamae.batches import Reason
 from streamae.connectors.codec import MAX_DETAIL, MAX_SIZE, Codec
 from streamae.connectors.event_times import LATEST_MS
+from streamae.reasons import Reason
 from tests.records import PARTITION, STAMP_MS, Record, codec
 
 MAX_KEY_BYTES = 8

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamae import __version__
-from streamae.batches import Partition, Reason, Rejected
+from streamae.batches import Partition, Rejected
 from streamae.connectors.codec import MAX_DETAIL
 from streamae.connectors.dead_letters import dead_letter
+from streamae.reasons import Reason
 from tests.records import STAMP_MS, Record
 
 ORIGINAL = Record(

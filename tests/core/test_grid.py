@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamae.batches import Reason, RowBatch
+from streamae.batches import RowBatch
 from streamae.core.grid import RowGrid, Strays, longest_gap_ms
+from streamae.reasons import Reason
 from tests.core_batches import (
     CUTS,
     FEATURES,

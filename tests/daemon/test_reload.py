@@ -8,14 +8,22 @@ from typing import Any
 
 import pytest
 
+from streamae.assembly.tuning import build_tuning
 from streamae.core.thresholds.rolling import SigmaLimit
 from streamae.daemon.notify import Notifier
-from streamae.daemon.reload import Reload
+from streamae.daemon.reload import Changes, Reload
+from streamae.engine.stages import Tuning
+from streamae.engine.status import EngineStatus
 from streamae.errors import ConfigError, RetryableError
 from streamae.observe import logs
 from streamae.observe.telemetry import Telemetry
 from streamae.settings.tree import LoadedSettings, Settings, fingerprint
-from tests.engines import Rig, broker_with, settings, stream
+from tests.engines import Rig, broker_with, settings, stream, tiny_bundle
+
+
+def tune(of: Settings) -> Tuning:
+    """What an engine on the bundle of `tests.engines` judges by."""
+    return build_tuning(of, tiny_bundle())
 
 
 class Supervisor(Notifier):
@@ -43,11 +51,11 @@ class Engine:
             raise RetryableError("no broker")
         self.calls.append(("drain", now_ms))
 
-    def adopt(self, settings: Settings) -> None:
-        self.calls.append(settings)
+    def adopt(self, tuning: Tuning) -> None:
+        self.calls.append(tuning)
 
-    def summary(self) -> dict[str, int]:
-        return {"replaying": self.replaying}
+    def status(self) -> EngineStatus:
+        return EngineStatus(replaying=self.replaying)
 
 
 class Desk:
@@ -62,7 +70,7 @@ class Desk:
         self.telemetry, self.supervisor, self.engine = Telemetry(), Supervisor(), Engine()
         self.supervisor.ready()
         self.supervisor.heard.clear()
-        self.reload = Reload(self.running, self.read, self.telemetry, self.supervisor)
+        self.reload = Reload(self.running, Changes(self.read, tune), self.telemetry, self.supervisor)
 
     def read(self) -> LoadedSettings:
         """Return what is written."""
@@ -108,7 +116,7 @@ def test_thresholds_and_episodes_are_taken_over(desk: Desk) -> None:
     """After a commit and a checkpoint under the old ones; the supervisor hears begin and end, the log what changed."""
     written = settings(threshold={"k": 5}, episode={"merge_gap_windows": 7})
     desk.hang_up(written)
-    assert desk.engine.calls == [("drain", 70), written]
+    assert desk.engine.calls == [("drain", 70), tune(written)]
     assert desk.supervisor.heard == ["RELOADING=1", "READY=1"]
     (line,) = desk.lines("settings_reloaded")
     assert line["changed"] == ["threshold.k", "episode.merge_gap_windows"]
@@ -157,9 +165,10 @@ def test_what_needs_a_restart_is_named_and_not_taken_over(desk: Desk) -> None:
         assert line["needs_restart"] == ["kafka.group_id", "kafka.sasl_password", "service.http_port"]
     assert "hush" not in desk.log.getvalue()
     (_, adopted) = desk.engine.calls
-    assert adopted.kafka == desk.running.kafka
-    assert adopted.service.http_port == desk.running.service.http_port
-    assert fingerprint(adopted) == fingerprint(written) != fingerprint(desk.running)
+    assert adopted == tune(written)
+    assert desk.reload.running.kafka == desk.running.kafka
+    assert desk.reload.running.service.http_port == desk.running.service.http_port
+    assert fingerprint(desk.reload.running) == fingerprint(written) != fingerprint(desk.running)
 
 
 def test_settings_that_decide_nothing_need_no_commit(desk: Desk) -> None:
@@ -216,7 +225,7 @@ def test_a_reload_before_readiness_does_not_announce_it() -> None:
     """READY=1 for the reload would tell systemd that the start is over."""
     desk = Desk()
     supervisor = Supervisor()
-    Reload(desk.running, desk.read, desk.telemetry, supervisor)
+    Reload(desk.running, Changes(desk.read, tune), desk.telemetry, supervisor)
     supervisor.reloading()
     supervisor.reloaded()
     assert supervisor.heard == []
@@ -235,7 +244,7 @@ def rig() -> Rig:
 def test_the_engine_judges_by_the_new_settings(rig: Rig) -> None:
     """A threshold out of reach closes the open episode, by the new number of quiet windows, in the new version."""
     loaded = LoadedSettings(settings(threshold={"rule": "static", "value": 1e9}, episode={"merge_gap_windows": 1}), {})
-    reload = Reload(rig.settings, lambda: loaded, rig.telemetry, Notifier())
+    reload = Reload(rig.settings, Changes(lambda: loaded, tune), rig.telemetry, Notifier())
     reload.ask()
     before = rig.engine.partitions.items()[0][1].position
     reload.turn(rig.engine, rig.now_ms)
@@ -254,23 +263,23 @@ def test_what_keys_have_learnt_stays(rig: Rig) -> None:
     """A new threshold is no new warm-up: statistics and windows go on where they were."""
     slots = rig.engine.states.table.resident()
     counts = rig.engine.stages.decision.columns["count"][slots].copy()
-    rig.engine.adopt(settings(threshold={"k": 3}))
+    rig.engine.adopt(tune(settings(threshold={"k": 3})))
     assert (rig.engine.stages.decision.columns["count"][slots] == counts).all()
     assert rig.engine.stages.decision.rule.limit == SigmaLimit(3.0)
 
 
 def test_an_alert_budget_sets_the_rule(rig: Rig) -> None:
     """The budget wins over k; one that the rule cannot keep is a settings error with the reason."""
-    rig.engine.adopt(settings(threshold={"k": 3, "alert_budget_per_week": 600}))
+    rig.engine.adopt(tune(settings(threshold={"k": 3, "alert_budget_per_week": 600})))
     assert rig.engine.stages.decision.rule.limit.k == pytest.approx(6.0, abs=1.0)  # 600 of 604,800 windows
     with pytest.raises(ConfigError, match="alert_budget_per_week: a fixed threshold"):
-        rig.engine.adopt(settings(threshold={"rule": "static", "alert_budget_per_week": 600}))
+        tune(settings(threshold={"rule": "static", "alert_budget_per_week": 600}))
 
 
 def test_settings_that_do_not_fit_the_bundle_are_refused(rig: Rig) -> None:
     """Found out when they are taken over: the process goes on under the old ones."""
     loaded = LoadedSettings(settings(threshold={"rule": "static", "alert_budget_per_week": 1}), {})
-    reload = Reload(rig.settings, lambda: loaded, rig.telemetry, Notifier())
+    reload = Reload(rig.settings, Changes(lambda: loaded, tune), rig.telemetry, Notifier())
     before = rig.engine.stages.decision.rule
     reload.ask()
     reload.turn(rig.engine, rig.now_ms)

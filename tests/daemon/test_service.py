@@ -9,14 +9,16 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from streamae.assembly.tuning import build_tuning
 from streamae.daemon.notify import Notifier
-from streamae.daemon.reload import Reload
+from streamae.daemon.reload import Changes, Reload
 from streamae.daemon.service import (
     FIRST_BACKOFF_S,
     LAST_BACKOFF_S,
@@ -27,14 +29,17 @@ from streamae.daemon.service import (
     Limits,
     Service,
 )
+from streamae.engine.stages import Tuning
+from streamae.engine.status import EngineStatus
 from streamae.errors import BundleError, ConfigError, FatalError, MembershipError, RetryableError
 from streamae.observe import logs
 from streamae.observe.telemetry import Telemetry
 from streamae.settings.decisions import ThresholdSettings
 from streamae.settings.tree import LoadedSettings, Settings
+from tests.engines import tiny_bundle
 
 LIMITS = Limits(drain_timeout_ms=20_000, stall_timeout_ms=60_000, store_grace_ms=30_000)
-JOINED = {"partitions": 2, "replaying": 0, "halted": 0, "keys": 7, "joined": True, "store_failing_since_ms": None}
+JOINED = EngineStatus(partitions=2, keys=7)
 
 Action = Callable[[], None] | Exception | None
 
@@ -44,7 +49,7 @@ class ScriptedEngine:
 
     def __init__(self, world: World, script: Sequence[Action]) -> None:
         self.world, self.script = world, list(script)
-        self.state: dict[str, Any] = dict(JOINED)
+        self.state = JOINED
         self.calls: list[tuple[str, int]] = []
         self.on_drain: Action = None
         self.on_close: Action = None
@@ -69,11 +74,15 @@ class ScriptedEngine:
     def report(self) -> None:
         self.reports += 1
 
-    def adopt(self, settings: Settings) -> None:
+    def adopt(self, tuning: Tuning) -> None:
         self.calls.append(("adopt", self.world.now))
 
-    def summary(self) -> dict[str, Any]:
+    def status(self) -> EngineStatus:
         return self.state
+
+    def become(self, **changes: Any) -> None:
+        """Say other things of itself from now on."""
+        self.state = replace(self.state, **changes)
 
     @property
     def names(self) -> list[str]:
@@ -123,7 +132,12 @@ class World:
             exit_now=self.exits.append,
             reload=None
             if written is None
-            else Reload(Settings(), lambda: LoadedSettings(written, {}), self.telemetry, notifier),
+            else Reload(
+                Settings(),
+                Changes(lambda: LoadedSettings(written, {}), lambda of: build_tuning(of, tiny_bundle())),
+                self.telemetry,
+                notifier,
+            ),
         )
 
     def build(self) -> ScriptedEngine:
@@ -257,7 +271,7 @@ class TestStop:
     def test_an_input_with_an_end_ends_the_service(self, make: Make) -> None:
         """A replay of files drains and exits 0 by itself."""
         world = make(None, None, None, None)
-        world.engine.script[1] = lambda: world.engine.state.update(finished=True)
+        world.engine.script[1] = lambda: world.engine.become(finished=True)
         assert world.service.run() == 0
         assert world.engine.names == ["step", "step", "drain", "close"]
 
@@ -413,7 +427,7 @@ class TestHealth:
         seen: list[dict[str, Any]] = []
         world.engine.script.insert(1, lambda: seen.append(world.service.status()))
         world.service.run()
-        assert seen == [{"ready": True, "reasons": [], **world.engine.state}]
+        assert seen == [{"ready": True, "reasons": [], **world.engine.state.plain()}]
 
     def test_ready_once_joined(self, make: Make) -> None:
         """After a step as a member of the group nothing speaks against it."""
@@ -443,7 +457,7 @@ class TestHealth:
     def test_readiness_gives_its_reasons(self, make: Make, state: dict[str, Any], reasons: list[str]) -> None:
         """Member of the group, and state saved within the grace: all that is missing is listed."""
         world = make(None, None)
-        world.engine.state.update(state)
+        world.engine.become(**state)
         seen: list[list[str]] = []
         world.engine.script.insert(1, lambda: seen.append(world.service.ready()))
         world.service.run()
@@ -515,10 +529,10 @@ class TestSupervisor:
     def test_ready_after_the_group_is_joined(self, make: Make) -> None:
         """Units ordered after this one start when it works, not when it was started."""
         world = make(None, None, None)
-        world.engine.state.update(joined=False, partitions=0)
+        world.engine.become(joined=False, partitions=0)
         heard: list[list[str]] = []
         world.engine.script[0] = lambda: heard.append(world.heard())
-        world.engine.script[1] = lambda: world.engine.state.update(JOINED)
+        world.engine.script[1] = lambda: world.engine.become(joined=True, partitions=2)
         world.engine.script[2] = lambda: heard.append(world.heard())
         world.service.run()
         assert heard == [
@@ -529,7 +543,7 @@ class TestSupervisor:
     def test_ready_after_a_bounded_wait(self, make: Make) -> None:
         """Without a broker the unit counts as started after the grace, and its status says what is missing."""
         world = make(*[None] * 3)
-        world.engine.state.update(joined=False, partitions=0)
+        world.engine.become(joined=False, partitions=0)
         world.engine.script[0] = later(world, READY_GRACE_MS - 1)
         heard: list[list[str]] = []
 

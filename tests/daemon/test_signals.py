@@ -29,6 +29,7 @@ import json, sys, threading
 from pathlib import Path
 from streamae.settings.sources import load_settings
 from streamae.daemon.service import serve
+from streamae.engine.status import EngineStatus
 
 def say(event, **values):
     print(json.dumps({"event": event} | values), flush=True)
@@ -37,8 +38,12 @@ flags = {"service.http_port": "0"} | json.loads(sys.argv[1])
 path = flags.pop("reread.path", None)
 loaded = load_settings(path and Path(path), {}, flags)
 
-def reread():
-    return load_settings(Path(path), {}, flags)
+def changes():
+    from streamae.assembly.tuning import build_tuning
+    from streamae.daemon.reload import Changes
+    from tests.engines import tiny_bundle
+
+    return Changes(lambda: load_settings(Path(path), {}, flags), lambda of: build_tuning(of, tiny_bundle()))
 """
 
 EMBEDDED = """
@@ -73,8 +78,8 @@ class Engine:
         {drain}
     def close(self): say("closed")
     def report(self): pass
-    def summary(self):
-        return dict(partitions=1, replaying=0, halted=0, keys=0, joined=True, store_failing_since_ms=None)
+    def status(self):
+        return EngineStatus(partitions=1)
 
 sys.exit(serve(loaded, lambda telemetry: Engine()))
 """
@@ -233,7 +238,7 @@ def test_settings_are_read_again_on_hangup(start: Start, tmp_path: Path) -> None
     """A real SIGHUP with a real file: a broken one is refused with all its errors, a good one counts, and it stays up."""
     path = tmp_path / "streamae.toml"
     path.write_text("[threshold]\nk = 8.0\n", encoding="utf-8")
-    child = start(EMBEDDED.replace("serve(loaded, build)", "serve(loaded, build, reread)"), reread__path=str(path))
+    child = start(EMBEDDED.replace("serve(loaded, build)", "serve(loaded, build, changes())"), reread__path=str(path))
     child.until("caught_up")
     path.write_text("[threshold]\nk = -1\nrul = 'sigma'\n", encoding="utf-8")
     child.process.send_signal(signal.SIGHUP)

@@ -12,7 +12,7 @@ from streamae.core.columns import Columns, Field
 from streamae.core.key_table import KeyTable
 from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.key_states import KeyStates
-from streamae.engine.partitions import Partitions, Policy, plan
+from streamae.engine.partitions import Partitions, RecoveryPolicy, plan
 from streamae.errors import RetryableError
 from streamae.observe.telemetry import Telemetry
 
@@ -26,15 +26,14 @@ class Bench:
         self.store = MemoryStore()
         self.table = KeyTable(100, 10_000)
         self.columns = Columns(100, {"count": Field("<i8")})
-        states = KeyStates(self.table, (self.columns,), self.store, lambda n: None, lambda key, partition: None)
+        states = KeyStates(self.table, (self.columns,), self.store)
         self.partitions = Partitions()
         for partition in partitions:
             span = Span(None, 0, 0)
-            self.partitions.take(partition, plan(span, None, "f", Policy()), span, None)
+            self.partitions.take(partition, plan(span, None, "f", RecoveryPolicy()), span, None)
         self.telemetry = Telemetry(clock=lambda: 0.0)
-        self.saver = Checkpointer(
-            states, self.partitions, "f", self.telemetry, interval_ms=1_000, max_dirty_keys=max_dirty_keys
-        )
+        self.saver = Checkpointer(states, self.partitions, "f", interval_ms=1_000, max_dirty_keys=max_dirty_keys)
+        self.saver.attach(self.telemetry)
 
     def change(self, keys: int, position: int, partition: Partition = P0) -> None:
         """Let the first `keys` keys count one up, by records up to `position`."""

@@ -228,7 +228,7 @@ def test_a_failed_commit_is_repeated_with_the_same_outputs() -> None:
             rig.step()
         except RetryableError:
             failures += 1
-            assert rig.engine.summary()["commit_blocked"]
+            assert rig.engine.status().commit_blocked
     rig.run_dry()
     assert failures == 3
     assert len(broker.records("scores")) == 3 * (120 - WINDOW + 1)
@@ -269,7 +269,7 @@ def test_an_event_too_large_for_its_topic_waits_whole() -> None:
             rig.step()
     assert rig.engine.outbox.waiting == waiting
     assert [progress.position for _, progress in rig.engine.partitions.items()] == before
-    assert rig.engine.summary()["commit_blocked"]
+    assert rig.engine.status().commit_blocked
     rig.engine.report()
     assert b'streamae_partition_state{state="paused"} 2.0' in rig.telemetry.render()[0]
     rig.broker._waiting.clear()
@@ -318,7 +318,7 @@ def test_an_unknown_outcome_is_looked_up_not_guessed(point: str) -> None:
         try:
             rig.step()
         except RetryableError:
-            assert rig.engine.summary()["commit_blocked"]
+            assert rig.engine.status().commit_blocked
         try:
             rig.step()
         except RetryableError:
@@ -340,10 +340,10 @@ def test_records_whose_state_cannot_be_read_are_read_again() -> None:
     store.fail_at("load", RetryableError("Redis is down"), times=2)
     rig.step(3)
     assert b"streamae_store_errors_total 2.0" in rig.telemetry.render()[0]
-    assert rig.engine.summary()["store_failing_since_ms"] is not None
+    assert rig.engine.status().store_failing_since_ms is not None
     rig.now_ms += RETRY_MS
     rig.run_dry()
-    assert rig.engine.summary()["store_failing_since_ms"] is None
+    assert rig.engine.status().store_failing_since_ms is None
     assert ids(rig.events()) == ids(golden.events())
     assert rig.state() == golden.state()
 
@@ -374,7 +374,7 @@ def test_a_new_key_during_an_outage_of_the_store_stops_its_own_partition_only() 
     text = rig.telemetry.render()[0]
     assert b'streamae_partition_state{state="paused"} 1.0' in text
     assert b'streamae_partition_state{state="running"} 1.0' in text
-    assert rig.engine.summary()["store_failing_since_ms"] is not None
+    assert rig.engine.status().store_failing_since_ms is not None
     store._waiting.clear()
     rig.now_ms += RETRY_MS
     rig.run_dry()
@@ -391,11 +391,11 @@ def test_a_store_that_is_down_delays_checkpoints_only() -> None:
     rig.step(2)
     rig.store.fail_at("before_checkpoint", RetryableError("Redis is down"), times=1_000)
     rig.step(80)
-    assert rig.engine.summary()["store_failing_since_ms"] is not None
+    assert rig.engine.status().store_failing_since_ms is not None
     assert ids(rig.events()) == ids(golden.events())
     rig.store._waiting.clear()
     rig.run_dry()
-    assert rig.engine.summary()["store_failing_since_ms"] is None
+    assert rig.engine.status().store_failing_since_ms is None
     assert rig.state() == golden.state()
 
 
@@ -404,11 +404,11 @@ def test_a_partition_without_answer_from_the_store_waits() -> None:
     rig = Rig(broker_with(stream()))
     rig.store.fail_at("manifest", RetryableError("Redis is down"), times=3)
     rig.step(2)
-    assert rig.engine.summary()["recovering"] > 0
-    assert rig.engine.summary()["store_failing_since_ms"] == 5
+    assert rig.engine.status().recovering > 0
+    assert rig.engine.status().store_failing_since_ms == 5
     rig.run_dry()
-    assert rig.engine.summary()["recovering"] == 0
-    assert rig.engine.summary()["store_failing_since_ms"] is None
+    assert rig.engine.status().recovering == 0
+    assert rig.engine.status().store_failing_since_ms is None
     assert ids(rig.events()) == ids(run(stream()).events())
 
 
@@ -518,7 +518,7 @@ def test_the_summary_says_where_the_engine_stands() -> None:
     """Readiness and status lines are made of these numbers."""
     rig = run(stream())
     rig.engine.report()
-    summary = rig.engine.summary()
+    summary = rig.engine.status().plain()
     assert summary["partitions"] == 2
     assert summary["keys"] == 3
     assert summary["joined"] is True
@@ -540,7 +540,7 @@ def test_a_partition_that_is_taken_away_takes_its_outputs_along() -> None:
     """What a former owner had decided but not committed is decided again by the new one, and published once."""
     rig = Rig(broker_with(stream(), 1), settings=settings(output={"commit_interval_ms": 10_000_000}))
     rig.step(20)
-    assert rig.engine.summary()["waiting_messages"] > 0
+    assert rig.engine.status().waiting_messages > 0
     rig.broker.expel(rig.engine.source)  # type: ignore[arg-type]
     assert isinstance(rig.engine.source, MemorySource)
     rig.step(2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamae.batches import Partition
 from streamae.connectors.protocols import Manifest, Span, Stamp
-from streamae.engine.partitions import Partitions, Plan, Policy, plan
+from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
 from streamae.reasons import LOUD_STARTS, STARTS
 
 P0, P1 = Partition("sensors", 0), Partition("sensors", 1)
@@ -19,7 +19,7 @@ P0, P1 = Partition("sensors", 0), Partition("sensors", 1)
 
 def planned(span: Span, manifest: Manifest | None, **policy: Any) -> Plan:
     """Plan with the fingerprint "mine"."""
-    return plan(span, manifest, "mine", Policy(**{"rebuild_max_records": 30} | policy))
+    return plan(span, manifest, "mine", RecoveryPolicy(**{"rebuild_max_records": 30} | policy))
 
 
 def stored(offset: int, fingerprint: str = "mine", **more: Any) -> Manifest:
@@ -156,14 +156,14 @@ IDENTITIES = st.sampled_from(["", "c/t", "c/new"])
         is_whole=st.booleans(),
     ),
     policy=st.builds(
-        Policy,
+        RecoveryPolicy,
         on_lost_offsets=st.sampled_from(["resume", "start"]),
         on_loss=st.sampled_from(["rebuild", "warm_up", "halt"]),
         rebuild_max_records=st.integers(0, 200),
     ),
 )
 def test_no_record_is_skipped_and_nothing_is_published_twice(
-    committed: int | None, earliest: int, kept: int, identity: str, manifest: Manifest | None, policy: Policy
+    committed: int | None, earliest: int, kept: int, identity: str, manifest: Manifest | None, policy: RecoveryPolicy
 ) -> None:
     """Whatever is found: reading starts at or before what must be processed next, inside what the broker has,
     outputs below the committed offset stay suppressed, and stored state is used only at its very own offset."""

@@ -11,7 +11,7 @@ from streamae.batches import Partition
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Message
-from streamae.engine.partitions import Partitions, Plan, Policy
+from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy
 from streamae.engine.publisher import Publisher, RunInBackground, at_once, in_thread
 from streamae.engine.recovery import Recovery
 from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError, TooLargeError
@@ -32,10 +32,11 @@ class Bench:
         self.source = MemorySource(self.broker, "group", ("sensors",))
         self.source.poll(0)
         self.partitions, self.telemetry = Partitions(), Telemetry()
-        recovery = Recovery(self.source, MemoryStore(), "settings", Policy(), self.telemetry)
+        recovery = Recovery(self.source, MemoryStore(), "settings", RecoveryPolicy())
         self.publisher = Publisher(
-            MemorySink(self.broker), self.source, self.partitions, recovery, self.telemetry, DEAD, run_in_background
+            MemorySink(self.broker), self.source, self.partitions, recovery, DEAD, run_in_background
         )
+        self.publisher.attach(self.telemetry)
         self.partitions.take(P0, Plan(0, 0, None, drop_stored=False, reason="first"), self.source.span(P0), None)
 
     def decide(self, *offsets: int, topic: str = EVENTS, value: bytes = b"event") -> None:

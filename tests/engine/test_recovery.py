@@ -10,7 +10,7 @@ from streamae.batches import Partition
 from streamae.connectors.memory import MemoryBroker, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Stamp
-from streamae.engine.partitions import Partitions, Policy
+from streamae.engine.partitions import Partitions, RecoveryPolicy
 from streamae.engine.recovery import HALT_RETRY_MS, Recovery
 from streamae.errors import RetryableError
 from streamae.observe import logs
@@ -33,7 +33,8 @@ class Bench:
         for partition in (P0, P1):
             self.save(partition)
         self.partitions = Partitions()
-        self.recovery = Recovery(self.source, self.store, "f", Policy(**policy), self.telemetry)
+        self.recovery = Recovery(self.source, self.store, "f", RecoveryPolicy(**policy))
+        self.recovery.attach(self.telemetry)
         self.recovery.add([P0, P1])
 
     def save(self, partition: Partition) -> None:

@@ -108,6 +108,6 @@ def test_what_was_counted_is_in_the_summary_from_the_first_report_on() -> None:
     """The engine counts when it reports, not in each step."""
     rig = Rig(broker_with(stream(3, 60, spikes=[])))
     rig.run_dry()
-    assert rig.engine.summary()["key_states"] is None
+    assert rig.engine.status().key_states is None
     rig.engine.report()
-    assert rig.engine.summary()["key_states"] == plain(standings(rig.engine.stages, rig.engine.states))
+    assert rig.engine.status().key_states == plain(standings(rig.engine.stages, rig.engine.states))

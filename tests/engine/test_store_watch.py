@@ -42,7 +42,8 @@ class Round:
         logs.configure("info", "json", self.log)
         self.now = 50.0
         self.telemetry = Telemetry()
-        self.watch = StoreWatch(store, self.telemetry, lambda: self.now)
+        self.watch = StoreWatch(store, lambda: self.now)
+        self.watch.attach(self.telemetry)
 
     def look(self, times: int = 1) -> None:
         """Look that often, an interval apart."""

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from redis import Redis
 
-from streamae.batches import Reason, Record, Series
+from streamae.batches import Record, Series
 from streamae.commands.bootstrap import bootstrap
 from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
@@ -31,6 +31,7 @@ from streamae.engine.key_states import layout_of
 from streamae.errors import ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.observe.telemetry import Telemetry
+from streamae.reasons import Reason
 from streamae.settings.tree import SETTING_NAMES, Settings, fingerprint
 from streamae.training.options import TrainOptions
 from streamae.training.run import train

@@ -19,8 +19,9 @@ import pytest
 from kafka import KafkaProducer
 
 from scripts.services import KafkaBroker, RedisServer
-from streamae.batches import Reason, Series
+from streamae.batches import Series
 from streamae.connectors.events import schema
+from streamae.reasons import Reason
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
 from tests.daemons import ROOT, Daemon, Sections

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 import streamae
-from streamae.batches import ChangeKind, Partition, Reason
+from streamae.batches import ChangeKind, Partition
 from streamae.observe.telemetry import (
     CHECKPOINT_OUTCOMES,
     DROP_REASONS,
@@ -21,7 +21,7 @@ from streamae.observe.telemetry import (
     TRANSACTION_OUTCOMES,
     Telemetry,
 )
-from streamae.reasons import STARTS, Problem
+from streamae.reasons import STARTS, Problem, Reason
 
 ONE, TWO = Partition("sensors", 0), Partition("sensors", 1)
 OURS = re.compile(r"streamae_[a-z]+(_[a-z]+)*")

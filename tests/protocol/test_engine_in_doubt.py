@@ -14,11 +14,10 @@ from streamae.batches import Partition
 from streamae.connectors.memory import MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Poll, Span, Stamp
-from streamae.engine.partitions import Partitions, Policy
+from streamae.engine.partitions import Partitions, RecoveryPolicy
 from streamae.engine.recovery import Recovery
 from streamae.engine.store_waits import RETRY_MS
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
-from streamae.observe.telemetry import Telemetry
 from tests.engines import TOPIC, WINDOW, Rig, broker_with, ids, settings, stream
 from tests.late import late
 
@@ -85,7 +84,7 @@ def test_a_doubt_lasts_until_the_group_answers(point: str, silent_spans: int) ->
     for _ in range(TURNS):
         broker.fail_at(point, OutcomeUnknownError("no answer"))
         turn(rig, 1)
-        source.silent_spans = silent_spans if rig.engine.summary()["commit_blocked"] else 0
+        source.silent_spans = silent_spans if rig.engine.status().commit_blocked else 0
         turn(rig, silent_spans + 2)
     finish(rig)
     assert ids(rig.events()) == ids(golden().events())
@@ -111,7 +110,7 @@ def test_a_commit_whose_partitions_were_all_taken_away_blocks_nothing(point: str
         rig.step()
     broker.expel(source)
     finish(rig)
-    assert rig.engine.summary()["commit_blocked"] is False
+    assert rig.engine.status().commit_blocked is False
     assert ids(rig.events()) == ids(golden().events())
     assert rig.state() == golden().state()
 
@@ -202,7 +201,7 @@ def test_a_zombie_that_takes_over_does_not_throw_its_successors_state_away() -> 
     store.checkpoint(P0, None, 10, Stamp("settings"), [])
     source = Overtaken(broker, "group", (TOPIC,), store=store)
     source.poll(0)
-    recovery = Recovery(source, store, "settings", Policy(rebuild_max_records=0), Telemetry())
+    recovery = Recovery(source, store, "settings", RecoveryPolicy(rebuild_max_records=0))
     recovery.add([P0])
     recovery.start(Partitions(), 0)
     manifest = store.manifest(P0)

@@ -141,7 +141,7 @@ def test_halting_waits_for_somebody() -> None:
     published, committed = len(rig.events()), rig.broker.committed("group", P0)
     rig.step(20)
     rig.engine.report()
-    assert rig.engine.summary()["halted"] == 1
+    assert rig.engine.status().halted == 1
     assert b'streamae_partition_state{state="halted"} 1.0' in rig.telemetry.render()[0]
     assert b'streamae_partition_state{state="loading"} 0.0' in rig.telemetry.render()[0]
     assert (len(rig.events()), rig.broker.committed("group", P0)) == (published, committed)
@@ -149,7 +149,7 @@ def test_halting_waits_for_somebody() -> None:
     rig.now_ms += HALT_RETRY_MS
     rig.step(2)
     rig.run_dry()
-    assert rig.engine.summary()["halted"] == 0
+    assert rig.engine.status().halted == 0
     assert ids(rig.events()) == ids(golden().events())
     assert rig.state() == golden().state()
 

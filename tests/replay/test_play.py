@@ -119,7 +119,7 @@ def test_everything_is_read_scored_and_committed() -> None:
     assert tap.windows == 3 * (ROWS - WINDOW + 1)
     assert lags[-1] == 0
     assert lags == sorted(lags, reverse=True)
-    assert engine.summary()["waiting_windows"] == engine.summary()["waiting_messages"] == 0
+    assert engine.status().waiting_windows == engine.status().waiting_messages == 0
     committed = [broker.committed("streamae", partition) for partition in ((("sensors", 0)), ("sensors", 1))]
     assert sum(offset or 0 for offset in committed) == 3 * ROWS
 

@@ -15,7 +15,7 @@ from scripts.verify.model_check.protocols import Protocol
 from scripts.verify.model_check.worker import Worker
 from scripts.verify.model_check.world import FINGERPRINT, IDENTITY, KEYS, PARTITION, World
 from streamae.connectors.protocols import Stamp
-from streamae.engine.partitions import Policy
+from streamae.engine.partitions import RecoveryPolicy
 from streamae.errors import RetryableError
 
 RECORDS, WORKERS = 12, 3
@@ -53,10 +53,10 @@ class Run:
         log = [KEYS[choose(len(KEYS))] for _ in range(RECORDS)]
         self.world = World(log, protocol.store(), self._choose, is_fenced=protocol.is_fenced)
         self.world.fails = mix != protocols.NONE
-        self.policy = Policy(on_lost_offsets="start" if mix in LOSING and choose(2) else "resume")
+        self.policy = RecoveryPolicy(on_lost_offsets="start" if mix in LOSING and choose(2) else "resume")
         is_haunted, is_sound = choose(2), mix in {protocols.NONE, protocols.CRASH, protocols.ZOMBIES}
         if is_sound:
-            self.policy = Policy(rebuild_max_records=0)
+            self.policy = RecoveryPolicy(rebuild_max_records=0)
         if is_sound or is_haunted:
             self.world.group.committed = 0
             ghosts = [(GHOST, b"")] if is_haunted else []

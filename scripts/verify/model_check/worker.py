@@ -14,7 +14,7 @@ from scripts.verify.model_check.world import FINGERPRINT, PARTITION, World
 from streamae.batches import Partition
 from streamae.connectors.protocols import Manifest, Message, Outcome, Span
 from streamae.engine.outbox import Outbox
-from streamae.engine.partitions import Partitions, Plan, Policy, plan
+from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
 from streamae.errors import OutcomeUnknownError, RetryableError
 
 BATCH = 4
@@ -43,7 +43,7 @@ class Worker:
     settles_to_save = True  # knows how its transaction ended before it saves state
     mixes_polls = False  # takes what was polled before a recovery for what comes after it
 
-    def __init__(self, world: World, number: int, policy: Policy) -> None:
+    def __init__(self, world: World, number: int, policy: RecoveryPolicy) -> None:
         """Start a process that owns nothing."""
         self.world, self.number, self.policy = world, number, policy
         self.partitions = Partitions()

@@ -13,7 +13,7 @@ from streamae.connectors import redis_store
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
 from streamae.connectors.protocols import Manifest, Span
 from streamae.engine import recovery
-from streamae.engine.partitions import Plan, Policy, plan
+from streamae.engine.partitions import Plan, RecoveryPolicy, plan
 
 
 class GuardNotFoundError(RuntimeError):
@@ -80,7 +80,7 @@ def without_generation() -> None:
 def without_future() -> None:
     """Stored state that is ahead of the group is trusted."""
 
-    def trusting(span: Span, manifest: Manifest | None, fingerprint: str, policy: Policy) -> Plan:
+    def trusting(span: Span, manifest: Manifest | None, fingerprint: str, policy: RecoveryPolicy) -> Plan:
         if manifest is not None and span.committed is not None and manifest.offset > span.committed:
             return Plan(span.committed, span.committed, manifest.offset, drop_stored=False, reason="clean")
         return plan(span, manifest, fingerprint, policy)

@@ -24,14 +24,17 @@ from scripts.verify.torture import guards, holds
 from scripts.verify.torture.oracle import WINDOW
 from scripts.verify.torture.workload import FEATURES, STEP_MS
 from streamae.assembly.build import Parts, build_engine
+from streamae.assembly.tuning import build_tuning
 from streamae.batches import ErrorBatch, Floats
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration
+from streamae.daemon.reload import Changes
 from streamae.daemon.service import serve
 from streamae.engine.engine import Engine
+from streamae.engine.stages import Tuning
 from streamae.model.architecture import Architecture
-from streamae.model.bundle import Bundle
-from streamae.observe.telemetry import Telemetry
+from streamae.model.bundle import Bundle, load_bundle
+from streamae.observe.listener import Listener
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import Settings
 
@@ -59,12 +62,17 @@ def tiny_bundle() -> Bundle:
     )
 
 
-def build(settings: Settings, chosen: argparse.Namespace, telemetry: Telemetry) -> Engine:
+def build(settings: Settings, chosen: argparse.Namespace, listener: Listener) -> Engine:
     """Build the product's engine with a stand-in model, and hold it where asked."""
     parts = Parts() if chosen.real_model else Parts(bundle=tiny_bundle(), runner=StandIn())
-    engine = build_engine(settings, telemetry, parts)
+    engine = build_engine(settings, listener, parts)
     holds.install(engine, chosen.hold)
     return engine
+
+
+def tune(chosen: argparse.Namespace, changed: Settings) -> Tuning:
+    """Make of changed settings what the engine judges by."""
+    return build_tuning(changed, load_bundle(changed.model.bundle) if chosen.real_model else tiny_bundle())
 
 
 def sleep_by_waiting() -> None:
@@ -93,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         guards.REMOVALS[guard]()
     reread = partial(load_settings, chosen.config, {}, {})
     loaded = reread()
-    return int(serve(loaded, partial(build, loaded.settings, chosen), reread))
+    return int(serve(loaded, partial(build, loaded.settings, chosen), Changes(reread, partial(tune, chosen))))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from scripts.verify.torture.bad_records import (
     schedule,
 )
 from scripts.verify.torture.workload import FEATURES, START_MS
-from streamae.batches import Partition, Reason, Record
+from streamae.batches import Partition, Record
 from streamae.connectors.codec import Codec
+from streamae.reasons import Reason
 
 NOW_MS = START_MS + 500_000_000_000
 CONTENT = {"temp": 2, "load": -1, "ts": START_MS}

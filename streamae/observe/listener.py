@@ -1,0 +1,124 @@
+"""What an engine announces. A `Listener` hears nothing; override what is of interest.
+
+Announcements come after what they announce, in the engine's thread, but for `transaction`: it comes in the thread that
+the transaction ran in. None is called once a record. What a listener raises ends the step it is called in.
+Must not know: who listens, or what is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from streamae.batches import ChangeKind, Partition
+from streamae.reasons import Problem, Reason
+
+
+class Listener:
+    """Hears what happens; does nothing about it."""
+
+    def consumed(self, partition: Partition, records: int, newest_ms: int) -> None:
+        """Records were read from a partition; `newest_ms` is the Kafka timestamp of the last, ms since the epoch."""
+
+    def replayed(self, records: int) -> None:
+        """So many records were replayed with outputs suppressed."""
+
+    def dead_lettered(self, reason: Reason, records: int) -> None:
+        """So many records are on their way to the dead-letter topic."""
+
+    def dropped(self, reason: Reason, records: int) -> None:
+        """So many late or duplicate records were dropped by policy."""
+
+    def lag(self, lags: Mapping[Partition, int]) -> None:
+        """What is left to read, by partition: all that are owned now."""
+
+    def committed(self, offsets: Mapping[Partition, int | None]) -> None:
+        """Committed offset by partition, all that are owned now; None = never committed."""
+
+    def partitions(self, by_state: Mapping[str, int]) -> None:
+        """Partitions of this process by state, one of `telemetry.PARTITION_STATES`."""
+
+    def scored(self, windows: int, seconds: float) -> None:
+        """A micro-batch was scored; seconds of the model."""
+
+    def stepped(self, seconds: float) -> None:
+        """A step of the engine is over."""
+
+    def episode(self, kind: ChangeKind, events: int = 1) -> None:
+        """So many episode events of a kind are on their way."""
+
+    def episode_rate(self, per_key_week: float) -> None:
+        """Episodes opened a key and week."""
+
+    def alert_budget(self, per_key_week: float | None) -> None:
+        """False episodes a key and week to aim at; None = nobody said."""
+
+    def transaction(self, outcome: str, seconds: float) -> None:
+        """A transaction ended: committed, aborted, fenced or unknown. Called in the thread that it ran in."""
+
+    def producer_recycled(self, reason: str) -> None:
+        """A producer was replaced, and why: one of `telemetry.RECYCLE_REASONS`."""
+
+    def checkpoint(self, outcome: str, seconds: float) -> None:
+        """The store answered a checkpoint (a value of `protocols.Outcome`), or did not (`error`)."""
+
+    def nothing_to_save(self) -> None:
+        """What is stored is up to date."""
+
+    def keys(self, by_state: Mapping[str, int]) -> None:
+        """Keys in memory by state: `KeyState` in lower case."""
+
+    def evicted(self, keys: int) -> None:
+        """So many idle keys were given up at the cap."""
+
+    def bootstrapped(self, keys: int) -> None:
+        """So many new keys began with what a bootstrap had learnt."""
+
+    def split_key(self, keys: int = 1) -> None:
+        """So many keys were seen in a second partition."""
+
+    def store_error(self) -> None:
+        """A call to the state store failed."""
+
+    def store_problems(self, found: Collection[Problem]) -> None:
+        """What is wrong with the state store now."""
+
+    def rolled_back(self) -> None:
+        """Stored state was lost, and that was noticed."""
+
+    def partition_started(self, reason: str) -> None:
+        """A partition was taken over; `reason` is one of `reasons.STARTS`."""
+
+    def rebalance(self, kind: str, partitions: int) -> None:
+        """So many partitions were `assigned` or `revoked`."""
+
+    def retried(self) -> None:
+        """A step failed in a way that may pass."""
+
+    def progressed(self) -> None:
+        """The loop completed a turn."""
+
+    def bundle(self, version: str, device: str) -> None:
+        """Which bundle is served, and on what device."""
+
+    def device_fallback(self) -> None:
+        """The device failed and the CPU took over."""
+
+    def reloaded(self, outcome: str) -> None:
+        """Settings were read again: `applied` or `refused`."""
+
+
+SILENT = Listener()
+
+
+class Announcer:
+    """Something that tells a listener what it did; nobody listens until `attach`.
+
+    Attributes:
+        listener: is told.
+    """
+
+    listener: Listener = SILENT
+
+    def attach(self, listener: Listener) -> None:
+        """Tell `listener` from now on, and nobody else."""
+        self.listener = listener
