@@ -37,6 +37,18 @@ class Partition(NamedTuple):
     index: int  # type: ignore[assignment]  # Kafka says partition index; tuple.index is not missed here
 
 
+class Cause(NamedTuple):
+    """Where a row comes from, and so what an output was caused by: suppression in a replay goes by it.
+
+    Attributes:
+        partition: of the input.
+        offset: of the record in it. Where one record holds many rows, their index joins here.
+    """
+
+    partition: Partition
+    offset: int
+
+
 class RawRecord(Protocol):
     """A record as the source delivers it: Kafka's own names, bytes untouched.
 
@@ -371,3 +383,8 @@ class Rejected:
     raw: RawRecord
     reason: Reason
     detail: str
+
+    @property
+    def cause(self) -> Cause:
+        """The record's place in the input."""
+        return Cause(Partition(self.raw.topic, self.raw.partition), self.raw.offset)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from scripts.services import KafkaBroker
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.kafka import KafkaOptions, KafkaSink, KafkaSource
 from streamae.connectors.protocols import Message
 
@@ -68,7 +68,7 @@ class _Transactions:
         self._source, self._sink, self._offset = source, sink, 0
         self._partition = Partition(INPUT, 0)
         value = b"x" * MESSAGE_BYTES
-        self._messages = [Message(OUTPUT, b"key", value, (), self._partition, 0)] * MESSAGES
+        self._messages = [Message(OUTPUT, b"key", value, (), Cause(self._partition, 0))] * MESSAGES
         deadline_s = time.monotonic() + JOIN_TIMEOUT_S
         while self._partition not in source.poll(POLL_TIMEOUT_MS).assigned:
             if time.monotonic() > deadline_s:

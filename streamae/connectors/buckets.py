@@ -38,6 +38,7 @@ def digest_of_call(
     """Return 16 bytes that tell a repeated checkpoint call from another one to the same offset."""
     facts = f"{base} {new} {whole} {len(records)} {stamp.epoch} {stamp.identity} {stamp.fingerprint}"
     digest = hashlib.blake2b(facts.encode(), digest_size=16)
+    digest.update(stamp.partition_state)
     for key, value in records:
         digest.update(b"%d %d " % (len(key), len(value)))
         digest.update(key)

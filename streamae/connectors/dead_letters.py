@@ -6,7 +6,7 @@ This module must not know the record format: key, value and headers are copied b
 from __future__ import annotations
 
 from streamae import __version__
-from streamae.batches import Partition, Rejected
+from streamae.batches import Rejected
 from streamae.connectors.protocols import Message
 
 
@@ -32,4 +32,4 @@ def dead_letter(rejected: Rejected, topic: str) -> Message:
         "version": __version__,
     }
     headers = (*raw.headers, *((f"streamae-{name}", text.encode()) for name, text in ours.items()))
-    return Message(topic, raw.key, raw.value, headers, Partition(raw.topic, raw.partition), raw.offset)
+    return Message(topic, raw.key, raw.value, headers, rejected.cause)

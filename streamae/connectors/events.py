@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from streamae.batches import EpisodeChange, Partition
+from streamae.batches import Cause, EpisodeChange, Partition
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS
 from streamae.connectors.protocols import Message
 from streamae.reasons import CloseReason
@@ -235,7 +235,7 @@ class EventWriter:
         }
         headers = tuple((name, value.encode()) for name, value in attributes.items() if value)
         event = self._event(change, key, text, str(episode), partition)
-        return Message(self._topic, key, self._encode(event), headers, partition, change.offset)
+        return Message(self._topic, key, self._encode(event), headers, Cause(partition, change.offset))
 
     def _event(self, change: EpisodeChange, key: bytes, text: str, episode: str, partition: Partition) -> AnomalyEvent:
         parts = self._parts(change)

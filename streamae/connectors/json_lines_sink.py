@@ -234,8 +234,8 @@ def _line(message: Message) -> bytes:
         "key": _readable(message.key),
         "value": _value(message.value),
         "headers": [[name, _readable(value)] for name, value in message.headers],
-        "partition": f"{message.partition.topic}/{message.partition.index}",
-        "offset": message.offset,
+        "partition": f"{message.cause.partition.topic}/{message.cause.partition.index}",
+        "offset": message.cause.offset,
     }
     return msgspec.json.encode(content) + b"\n"
 

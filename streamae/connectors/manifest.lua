@@ -4,14 +4,14 @@
 -- KEYS[1]      manifest (see rules.lua)
 -- KEYS[2...]   all buckets
 --
--- Answers off, fp, ep, id, n, stage (nil where there is none), and that number.
+-- Answers off, fp, ep, id, n, stage, ps (nil where there is none), and that number.
 
-local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'n', 'stage')
+local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'n', 'stage', 'ps')
 local is_whole = 1
 for bucket = 2, #KEYS do
     if stored[1] and redis.call('HLEN', KEYS[bucket]) ~= struct.unpack('<I4', stored[5], (bucket - 2) * 4 + 1) then
         is_whole = 0
     end
 end
-stored[7] = is_whole
+stored[8] = is_whole
 return stored

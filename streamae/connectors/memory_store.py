@@ -121,7 +121,14 @@ class MemoryStore(Switches):
         counts = list(stored.manifest.counts) if stored.manifest else [0] * BUCKETS
         for bucket in touched:
             counts[bucket] = len(stored.buckets[bucket])
-        stored.manifest = Manifest(new, stamp.fingerprint, tuple(counts), stamp.epoch, stamp.identity)
+        stored.manifest = Manifest(
+            new,
+            stamp.fingerprint,
+            tuple(counts),
+            stamp.epoch,
+            stamp.identity,
+            partition_state=stamp.partition_state,
+        )
         stored.call = call
         self.reach("after_checkpoint")
         return Outcome.OK

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from streamae.batches import Partition, RawRecord, RecordBatch, Rejected
+from streamae.batches import Cause, Partition, RawRecord, RecordBatch, Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,14 @@ class Message:
         topic: destination topic.
         key, value: bytes, None allowed as in Kafka.
         headers: in order, repeated names allowed; values are bytes or None.
-        partition: input partition that caused it; with `offset` it decides suppression during replay.
-        offset: input offset that caused it.
+        cause: input record that caused it.
     """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
-    partition: Partition
-    offset: int
+    cause: Cause
 
 
 class Source(Protocol):
@@ -178,11 +176,13 @@ class Stamp:
         epoch: counts take-overs: one more than that of the stored state the owner found, 0 if it found none.
             Only a hint, which sends a former owner away early; what decides is the offset.
         identity: `Span.identity` of the topic, "" = unknown.
+        partition_state: packed state of the partition itself, beside that of its keys; saved and read with the manifest.
     """
 
     fingerprint: str
     epoch: int = 0
     identity: str = ""
+    partition_state: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Manifest:
 
     Attributes:
         offset: the state is exactly the state after every record below this offset.
-        fingerprint, epoch, identity: see `Stamp`.
+        fingerprint, epoch, identity, partition_state: see `Stamp`.
         counts: number of keys in each of the buckets.
         is_whole: whether every bucket held so many keys when this was read.
     """
@@ -202,6 +202,7 @@ class Manifest:
     epoch: int = 0
     identity: str = ""
     is_whole: bool = True
+    partition_state: bytes = b""
 
 
 class Outcome(StrEnum):

@@ -104,7 +104,7 @@ class RedisStore:
         keys = self._keys(partition, range(BUCKETS))
         with self._guarded("manifest"):
             stored = self._when_merged(partition, lambda: self._manifest(keys=keys), lambda found: found[5] is not None)
-        offset, fingerprint, epoch, identity, counts, _, is_whole = stored
+        offset, fingerprint, epoch, identity, counts, _, partition_state, is_whole = stored
         if offset is None:
             return None
         return Manifest(
@@ -114,6 +114,7 @@ class RedisStore:
             int(epoch or 0),
             (identity or b"").decode(),
             bool(is_whole),
+            partition_state or b"",
         )
 
     def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
@@ -144,7 +145,9 @@ class RedisStore:
         digest = digest_of_call(base, new, stamp, records, deleted, whole=whole)
         changes = Changes.of(records, deleted, is_all=whole or base is None)
         known = "" if base is None else base
-        head = _Head(known, new, stamp.fingerprint, stamp.epoch, stamp.identity, digest, int(whole))
+        head = _Head(
+            known, new, stamp.fingerprint, stamp.epoch, stamp.identity, digest, int(whole), stamp.partition_state
+        )
         with self._guarded("checkpoint"):
             save = self._checkpoint_large if changes.is_large else self._checkpoint_small
             outcome = save(partition, head, changes)
@@ -300,6 +303,7 @@ class _Head(NamedTuple):
     identity: str
     digest: bytes
     whole: int
+    partition_state: bytes
 
 
 def _connect(options: RedisOptions) -> Redis:

@@ -3,10 +3,10 @@
 -- (The first line makes Redis refuse the whole script when memory is full, instead of stopping it half way.)
 --
 -- KEYS[1]      manifest: hash of off (offset), fp (fingerprint), ep (epoch), id (identity), call (digest of the call),
---              n (counts), and while a large call is being merged stage (its digest), sn (what is staged) and sk (how
---              many changes to merge in one command)
--- ARGV[1..7]   base offset or '' (there must be no manifest), new offset, fingerprint, epoch, identity, digest of this
---              call, '1' if it brings the whole state
+--              n (counts), ps (state of the partition itself, if it has any), and while a large call is being merged
+--              stage (its digest), sn (what is staged) and sk (how many changes to merge in one command)
+-- ARGV[1..8]   base offset or '' (there must be no manifest), new offset, fingerprint, epoch, identity, digest of this
+--              call, '1' if it brings the whole state, state of the partition itself or ''
 --
 -- n and sn are one little-endian uint32 a bucket: how many keys it holds, how many changes of it are staged.
 
@@ -35,6 +35,7 @@ end
 local function move_manifest(packed)
     redis.call('HSET', KEYS[1], 'off', ARGV[2], 'fp', ARGV[3], 'ep', ARGV[4], 'id', ARGV[5], 'call', call,
         'n', table.concat(packed, '', 0, BUCKETS - 1))
+    if ARGV[8] == '' then redis.call('HDEL', KEYS[1], 'ps') else redis.call('HSET', KEYS[1], 'ps', ARGV[8]) end
 end
 
 local answer = refusal()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from streamae.batches import Floats, Partition, Status, VerdictBatch, WindowBatch
+from streamae.batches import Cause, Floats, Partition, Status, VerdictBatch, WindowBatch
 from streamae.connectors.protocols import Message
 
 LATENT_DECIMALS = 5  # codes are of the order of one; more digits are rounding of the device
@@ -84,8 +84,7 @@ class ScoreWriter:
                 key,
                 self._value(owner, offset, time_ms, score, threshold, anomalous, code),
                 (),
-                owner,
-                offset,
+                Cause(owner, offset),
             )
             for owner, key, offset, time_ms, score, threshold, anomalous, code in columns
         ]

@@ -334,8 +334,7 @@ class Engine(Announcer):
         """Count unusable records; those not dropped by policy go to the dead-letter topic."""
         dropped, sent = Counter[Reason](), Counter[Reason]()
         for each in rejected:
-            partition = Partition(each.raw.topic, each.raw.partition)
-            if partition not in polled or self.partitions.is_suppressed(partition, each.raw.offset):
+            if each.cause.partition not in polled or self.partitions.is_suppressed(each.cause):
                 continue
             if each.reason in self.options.dropped:
                 dropped[each.reason] += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.protocols import Message
 
 TRUNCATED_HEADER = "streamae-truncated"
@@ -18,8 +18,8 @@ TRUNCATED_HEADER = "streamae-truncated"
 class Outbox:
     """Output messages in order. Lost with the process: they are recomputed from the committed offset."""
 
-    def __init__(self, is_suppressed: Callable[[Partition, int], bool]) -> None:
-        """Take the rule that says whether outputs of (partition, offset) were published before."""
+    def __init__(self, is_suppressed: Callable[[Cause], bool]) -> None:
+        """Take the rule that says whether outputs of a cause were published before."""
         self._is_suppressed = is_suppressed
         self.under_way: list[Message] = []
         self.waiting: list[Message] = []
@@ -31,7 +31,7 @@ class Outbox:
     def add(self, messages: Iterable[Message]) -> int:
         """Take messages in, without those published before; return how many were new."""
         before = len(self.waiting)
-        self.waiting += [m for m in messages if not self._is_suppressed(m.partition, m.offset)]
+        self.waiting += [m for m in messages if not self._is_suppressed(m.cause)]
         return len(self.waiting) - before
 
     def take(self) -> tuple[Message, ...]:
@@ -60,5 +60,5 @@ class Outbox:
 
     def drop(self, partition: Partition) -> None:
         """Forget what a partition caused: it is no longer ours. A transaction under way ends as it may."""
-        self.under_way = [message for message in self.under_way if message.partition != partition]
-        self.waiting = [message for message in self.waiting if message.partition != partition]
+        self.under_way = [message for message in self.under_way if message.cause.partition != partition]
+        self.waiting = [message for message in self.waiting if message.cause.partition != partition]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.protocols import Manifest, Span, Stamp
 
 
@@ -226,10 +226,10 @@ class Partitions:
         """Partitions still behind their committed offset."""
         return sum(progress.is_replaying for progress in self._progress.values())
 
-    def is_suppressed(self, partition: Partition, offset: int) -> bool:
+    def is_suppressed(self, cause: Cause) -> bool:
         """Whether outputs of this record were published before, or the partition is not ours."""
-        progress = self._progress.get(partition)
-        return progress is None or offset < progress.replay_until
+        progress = self._progress.get(cause.partition)
+        return progress is None or cause.offset < progress.replay_until
 
     def finished(self) -> dict[Partition, int]:
         """Return the offsets to commit: all records below are in the state in memory, and new since last time.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from streamae.batches import Partition, RawRecord
+from streamae.batches import Cause, Partition, RawRecord
 from streamae.connectors.kafka import AtLeastOnceSink, KafkaOptions, KafkaSink, KafkaSource
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Message, Sink, Source
@@ -255,7 +255,7 @@ class AtLeastOnceStreams(KafkaStreams):
 
 def message(topic: str, value: bytes | None, key: bytes | None = b"k", headers: tuple[Any, ...] = ()) -> Message:
     """Build a message of no particular origin."""
-    return Message(topic, key, value, headers, Partition("input", 0), 0)
+    return Message(topic, key, value, headers, Cause(Partition("input", 0), 0))
 
 
 def commit(

@@ -25,7 +25,7 @@ def test_a_dead_letter_says_why_and_from_where() -> None:
     """Reason, detail, topic, partition, offset, timestamp and version are headers, after the record's own."""
     message = dead_letter(Rejected(ORIGINAL, Reason.NOT_JSON, "invalid at 10 °C"), "dead")
     assert message.topic == "dead"
-    assert (message.partition, message.offset) == (Partition("sensors", 3), 42)
+    assert message.cause == (Partition("sensors", 3), 42)
     assert list(message.headers[:4]) == ORIGINAL.headers
     assert list(message.headers[4:]) == [
         ("streamae-reason", b"not_json"),

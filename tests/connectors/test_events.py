@@ -157,7 +157,7 @@ def test_headers_are_cloudevents_in_binary_mode(kind: ChangeKind) -> None:
 def test_a_message_goes_where_its_input_came_from() -> None:
     """Topic and Kafka key are set, and the input position travels along for the replay filter."""
     message = writer().message(CHANGE, b"\xffkey", PARTITION)
-    assert (message.topic, message.key, message.partition, message.offset) == ("anomalies", b"\xffkey", PARTITION, 120)
+    assert (message.topic, message.key, message.cause) == ("anomalies", b"\xffkey", (PARTITION, 120))
 
 
 @pytest.mark.parametrize("reason", ["quiet", "gap"])

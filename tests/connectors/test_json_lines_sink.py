@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.file_source import FileMembership
 from streamae.connectors.json_lines_sink import (
     OFFSETS_FILE,
@@ -33,7 +33,7 @@ P0, P1 = Partition("in", 0), Partition("in", 1)
 
 def message(value: bytes | None = b'{"a":1}', topic: str = "out", key: bytes | None = b"k", **more: Any) -> Message:
     """Return a message caused by offset 7 of partition 0."""
-    return Message(topic, key, value, more.get("headers", ()), P0, 7)
+    return Message(topic, key, value, more.get("headers", ()), Cause(P0, 7))
 
 
 def commit(sink: JsonLinesSink, messages: list[Message], offsets: dict[Partition, int] | None = None) -> None:

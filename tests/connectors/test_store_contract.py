@@ -50,6 +50,28 @@ def test_the_manifest_says_what_is_stored(stores: Store) -> None:
     assert store.manifest(HERE) == Manifest(20, "fp-ü", tuple(counts), 7, "cluster/tøpic")
 
 
+@pytest.mark.parametrize("keys", [2, 6_000])
+def test_a_partition_has_state_of_its_own(stores: Store, keys: int) -> None:
+    """It is saved and read with the manifest, in the same step as the keys, few or many, and goes when there is none."""
+    store, many = stores.open(), states(*map(str, range(keys)))
+    assert store.checkpoint(HERE, None, 10, Stamp("fp", partition_state=b"\x00own"), many) is Outcome.OK
+    assert stores.open().manifest(HERE).partition_state == b"\x00own"  # type: ignore[union-attr]
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp", partition_state=b"newer"), many[:1]) is Outcome.OK
+    assert store.manifest(HERE).partition_state == b"newer"  # type: ignore[union-attr]
+    assert store.checkpoint(HERE, 10, 30, Stamp("other", partition_state=b"foreign"), []) is Outcome.STALE
+    assert store.manifest(HERE).partition_state == b"newer"  # type: ignore[union-attr]
+    assert store.checkpoint(HERE, 20, 30, Stamp("fp"), many[:1]) is Outcome.OK
+    assert store.manifest(HERE).partition_state == b""  # type: ignore[union-attr]
+
+
+def test_calls_that_differ_in_the_partitions_state_differ(stores: Store) -> None:
+    """A repeated call is answered as before; one to the same offset with other state of the partition is refused."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp", partition_state=b"one"), states("a"))
+    assert store.checkpoint(HERE, None, 10, Stamp("fp", partition_state=b"one"), states("a")) is Outcome.OK
+    assert store.checkpoint(HERE, None, 10, Stamp("fp", partition_state=b"two"), states("a")) is Outcome.STALE
+
+
 def test_a_checkpoint_changes_only_its_keys(stores: Store) -> None:
     """Only dirty keys travel; the others keep their state."""
     store = stores.open()

@@ -53,7 +53,7 @@ def test_a_window_is_one_record_with_its_origin_and_verdict() -> None:
         "threshold": 9.0,
         "anomalous": True,
     }
-    assert (second.topic, second.key, second.partition, second.offset) == ("scores", b"\xff", OWNERS[1], 99)
+    assert (second.topic, second.key, second.cause) == ("scores", b"\xff", (OWNERS[1], 99))
     learning = json.loads(first.value or b"")
     assert (learning["threshold"], learning["anomalous"]) == (None, False)
 

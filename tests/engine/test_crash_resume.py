@@ -140,6 +140,6 @@ def test_suppression_is_what_keeps_a_replay_silent() -> None:
     broker.expel(first.engine.source)  # type: ignore[arg-type]
     first.engine.source.close()
     careless = rig(broker, MemoryStore())
-    careless.engine.outbox._is_suppressed = lambda partition, offset: False
+    careless.engine.outbox._is_suppressed = lambda cause: False
     careless.run_dry()
     assert len(careless.events()) == 2 * len(GOLDEN.events())

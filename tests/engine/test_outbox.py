@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.protocols import Message
 from streamae.engine.outbox import TRUNCATED_HEADER, Outbox
 
@@ -10,13 +10,13 @@ P0, P1 = Partition("sensors", 0), Partition("sensors", 1)
 
 
 def message(partition: Partition = P0, offset: int = 0, value: bytes | None = b"value") -> Message:
-    """Return a message caused by (partition, offset)."""
-    return Message("out", b"key", value, (("name", b"1"),), partition, offset)
+    """Return a message caused by the record at (partition, offset)."""
+    return Message("out", b"key", value, (("name", b"1"),), Cause(partition, offset))
 
 
 def outbox(replay_until: int = 0) -> Outbox:
     """Return an outbox that suppresses offsets of P0 below `replay_until`."""
-    return Outbox(lambda partition, offset: partition == P0 and offset < replay_until)
+    return Outbox(lambda cause: cause.partition == P0 and cause.offset < replay_until)
 
 
 def test_order_is_kept() -> None:
@@ -31,7 +31,7 @@ def test_replayed_outputs_stay_inside() -> None:
     """A record replayed to rebuild state causes no second event."""
     box = outbox(replay_until=10)
     assert box.add([message(offset=9), message(offset=10), message(P1, 1)]) == 2
-    assert [m.offset for m in box.waiting] == [10, 1]
+    assert [m.cause.offset for m in box.waiting] == [10, 1]
 
 
 def test_messages_stay_until_they_are_known_to_be_committed() -> None:
@@ -55,7 +55,7 @@ def test_what_is_decided_meanwhile_is_not_delivered_with_it() -> None:
     box.take()
     box.add([message(offset=2)])
     box.delivered()
-    assert [m.offset for m in box.take()] == [2]
+    assert [m.cause.offset for m in box.take()] == [2]
 
 
 def test_a_partition_lost_during_a_transaction_is_not_sent_again() -> None:
@@ -65,7 +65,7 @@ def test_a_partition_lost_during_a_transaction_is_not_sent_again() -> None:
     box.take()
     box.drop(P0)
     box.failed()
-    assert [m.partition for m in box.take()] == [P1]
+    assert [m.cause.partition for m in box.take()] == [P1]
 
 
 def test_a_lost_partition_takes_its_messages_along() -> None:
@@ -73,7 +73,7 @@ def test_a_lost_partition_takes_its_messages_along() -> None:
     box = outbox()
     box.add([message(P0, 1), message(P1, 1), message(P0, 2)])
     box.drop(P0)
-    assert [m.partition for m in box.waiting] == [P1]
+    assert [m.cause.partition for m in box.waiting] == [P1]
 
 
 def test_shortening_halves_the_value_and_says_so_once() -> None:

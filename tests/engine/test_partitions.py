@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.protocols import Manifest, Span, Stamp
 from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
 from streamae.reasons import LOUD_STARTS, STARTS
@@ -199,13 +199,13 @@ def taken(plan_: Plan, committed: int | None, manifest: Manifest | None = None) 
 def test_outputs_are_suppressed_until_the_replay_is_through() -> None:
     """A replayed record publishes nothing; the first one behind the committed offset does."""
     partitions = taken(Plan(60, 80, 60, False, "replay"), 80)
-    assert partitions.is_suppressed(P0, 79)
-    assert not partitions.is_suppressed(P0, 80)
+    assert partitions.is_suppressed(Cause(P0, 79))
+    assert not partitions.is_suppressed(Cause(P0, 80))
 
 
 def test_nothing_is_published_for_a_partition_of_others() -> None:
     """What belongs to a partition that was taken away never leaves the process."""
-    assert Partitions().is_suppressed(P1, 0)
+    assert Partitions().is_suppressed(Cause(P1, 0))
 
 
 def test_offsets_are_not_committed_during_replay() -> None:
@@ -280,5 +280,5 @@ def test_a_bootstrap_is_committed_before_it_is_read() -> None:
     assert partitions.finished() == {}
     partitions[P0].position = 101
     assert partitions.finished() == {P0: 101}
-    assert partitions.is_suppressed(P0, 99)
-    assert not partitions.is_suppressed(P0, 100)
+    assert partitions.is_suppressed(Cause(P0, 99))
+    assert not partitions.is_suppressed(Cause(P0, 100))

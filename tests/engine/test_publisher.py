@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Message
@@ -41,7 +41,7 @@ class Bench:
 
     def decide(self, *offsets: int, topic: str = EVENTS, value: bytes = b"event") -> None:
         """Let the records at these offsets cause a message each."""
-        self.publisher.outbox.add([Message(topic, b"k", value, (), P0, offset) for offset in offsets])
+        self.publisher.outbox.add([Message(topic, b"k", value, (), Cause(P0, offset)) for offset in offsets])
         self.partitions[P0].position = max(offsets) + 1
 
     def seen(self, topic: str = EVENTS) -> list[bytes | None]:

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from scripts.verify.model_check.world import FINGERPRINT, PARTITION, World
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.protocols import Manifest, Message, Outcome, Span
 from streamae.engine.outbox import Outbox
 from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
@@ -187,7 +187,7 @@ class Worker:
             key = self.world.log[offset]
             self.states[key] = state = self.states.get(key, b"") + bytes((offset,))
             self.dirty[key] = None
-            self.outbox.add([Message("output", key, state, (), PARTITION, offset)])
+            self.outbox.add([Message("output", key, state, (), Cause(PARTITION, offset))])
         self.partitions[PARTITION].position = stop
         self.world.note(f"    {self.number} processed {start}..{stop - 1}")
 

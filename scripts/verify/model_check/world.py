@@ -144,7 +144,7 @@ class World:
         """Tell whether a record's output was lost or published once too often."""
         times = [0] * len(self.log)
         for message in self.published:
-            times[message.offset] += 1
+            times[message.cause.offset] += 1
         return any(found != 1 + self.again[offset] for offset, found in enumerate(times))
 
     def has_wrong_verdicts(self) -> bool:
@@ -162,4 +162,4 @@ class World:
         self.published += messages
         self.group.committed = offset
         if self.trace is not None:
-            self.note(f"    committed {offset} with outputs {[message.offset for message in messages]}")
+            self.note(f"    committed {offset} with outputs {[message.cause.offset for message in messages]}")

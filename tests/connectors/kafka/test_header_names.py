@@ -6,7 +6,7 @@ import pytest
 from kafka import KafkaProducer
 from kafka.record.default_records import DefaultRecordBatch
 
-from streamae.batches import Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.kafka.header_names import HeaderName, tolerate_bad_names
 from streamae.connectors.protocols import Message
 from tests.connectors.streams import KafkaStreams, commit
@@ -52,7 +52,7 @@ def test_a_bad_name_stops_nobody_and_survives_the_way_out(kafka_streams: KafkaSt
     assert found == [(b"good", b"\xff"), (BAD, b"\xfe")]
 
     create_topics(kafka_streams.options.bootstrap_servers, f"{topic}-dead")
-    letter = Message(f"{topic}-dead", b"key", b"bad", tuple(records[1].headers), Partition(topic, 0), 1)
+    letter = Message(f"{topic}-dead", b"key", b"bad", tuple(records[1].headers), Cause(Partition(topic, 0), 1))
     commit(kafka_streams.sink(), [letter], {}, reader.source.membership())
     (sent,) = read_all(kafka_streams.options.bootstrap_servers, f"{topic}-dead")
     assert [(name.encode(), value) for name, value in sent.headers] == found
