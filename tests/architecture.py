@@ -75,6 +75,7 @@ HOME_OF = {
     "redis": ("streamae.connectors.redis_store",),
     "prometheus_client": ("streamae.observe.telemetry",),
     "structlog": ("streamae.observe.logs",),
+    "tqdm": ("streamae.observe.progress",),
     "pyarrow": ("streamae.connectors.files",),
     "safetensors": ("streamae.model.bundle",),
     "msgspec": ("streamae.connectors",),

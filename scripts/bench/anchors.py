@@ -34,6 +34,7 @@ from streamae.evaluation.ranking import period, vus_pr
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.evaluation.summary import hardware
 from streamae.observe import logs
+from streamae.observe.progress import JobProgress
 from streamae.replay.live_scores import score_live
 from streamae.settings.tree import Settings
 from streamae.training.run import train
@@ -229,9 +230,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     anchors = [anchor for anchor in read_anchors(options.suite) if not chosen or anchor.entry.group in chosen]
     jobs = [AnchorJob(anchor, name, 0, Settings(), options.centred) for name in detectors for anchor in anchors]
     found: dict[str, AnchorResult] = {}
-    for one in perform(jobs, options.jobs):
-        found[one.job.title] = one
-        print(f"{one.job.title} {one.error or f'{one.vus_pr:.3f}'}", file=sys.stderr)
+    with JobProgress(sys.stderr, [job.anchor.rows for job in jobs]) as bar:
+        for one in perform(jobs, options.jobs):
+            found[one.job.title] = one
+            bar.step(one.job.anchor.rows, one.job.title, bool(one.error))
+    for title, one in found.items():
+        if one.error:
+            print(f"failed: {title}: {one.error}", file=sys.stderr)
     in_order = [found[job.title].vus_pr for job in jobs]
     figures = [in_order[place * len(anchors) :][: len(anchors)] for place in range(len(detectors))]
     print(f"VUS-PR on the published slices and splits\n{table(anchors, detectors, figures)}\n{hardware(options.jobs)}")

@@ -16,10 +16,10 @@ from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KeyAlerts, look_back
 from streamae.model.bundle import load_bundle
 from streamae.observe import logs
+from streamae.observe.progress import ReplayProgress
 from streamae.replay.live_scores import score_live
 from streamae.replay.own_history import read_history
 from streamae.replay.play import Episode
-from streamae.replay.progress import ReplayProgress
 from streamae.reports.text import moment, text
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts

@@ -25,10 +25,10 @@ from streamae.errors import DataError, ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.observe import logs
 from streamae.observe.logs import shown
+from streamae.observe.progress import ReplayProgress
 from streamae.replay.live_scores import prepare
 from streamae.replay.own_history import read_history
 from streamae.replay.play import consume_all
-from streamae.replay.progress import ReplayProgress
 from streamae.reports.text import moment
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts

@@ -17,10 +17,10 @@ from streamae.commands.invocation import Invocation
 from streamae.connectors.files import read_series
 from streamae.errors import ConfigError, ExitCode
 from streamae.model.bundle import load_bundle
+from streamae.observe.progress import TrainingProgress
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts
 from streamae.training.outcome import Training
-from streamae.training.progress import StreamProgress
 from streamae.training.run import run_training
 
 
@@ -68,7 +68,7 @@ def train(
     )  # what `run` would refuse must not cost a training first
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=of.key_field is not None):
         print(doubt, file=progress)
-    done = run_training(series, train_options(settings), StreamProgress(progress), begin, tune=tune)
+    done = run_training(series, train_options(settings), TrainingProgress(progress), begin, tune=tune)
     bundle = done.bundle
     bundle.save(directory)
     rows, features = sum(map(len, series)), len(bundle.features)

@@ -24,6 +24,7 @@ from streamae.demo.stories import choose, story
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.model.bundle import Bundle
 from streamae.observe import logs
+from streamae.observe.progress import TrainingProgress
 from streamae.replay.play import (
     KEY_FIELD,
     TIME_FIELD,
@@ -41,7 +42,6 @@ from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import LimitSettings, ModelSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
-from streamae.training.progress import StreamProgress
 from streamae.training.run import train
 
 KEYS, SEED = 60, 7
@@ -118,7 +118,7 @@ def main(
     print(f"1. generated {len(data.series)} machines with {len(data.features)} sensors each", file=stream)
     print(f"2. training on {scale.train_rows} normal rows of each", file=stream)
     options = TrainOptions(hidden_size=scale.hidden_size, max_steps=scale.steps, seed=seed, threads=THREADS)
-    bundle = train(_cut(data, slice(0, scale.train_rows)), options, StreamProgress(stream))
+    bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(stream))
     bundle.save(out / "bundle")
     print(f"3. streaming {scale.live_rows} rows of each, {len(data.injections)} anomalies among them", file=stream)
     outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, out / "bundle", stream)

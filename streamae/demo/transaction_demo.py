@@ -20,6 +20,7 @@ from streamae.demo.sensor_demo import SEED, THREADS, Outcome, play
 from streamae.demo.transactions import DAY_MS, Fraud, TransactionStream, generate_transactions
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.observe import logs
+from streamae.observe.progress import TrainingProgress
 from streamae.replay.play import KEY_FIELD, TIME_FIELD, VALUES_FIELD
 from streamae.settings.connections import StateSettings
 from streamae.settings.data import InputSettings, WindowSettings
@@ -27,7 +28,6 @@ from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import LimitSettings, ModelSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
-from streamae.training.progress import StreamProgress
 from streamae.training.run import train
 
 CARDS = 60
@@ -75,7 +75,7 @@ def main(
         seed=seed,
         threads=THREADS,
     )
-    bundle = train(_cut(data, slice(0, scale.train_rows)), options, StreamProgress(stream))
+    bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(stream))
     bundle.save(out / "bundle")
     print(f"3. streaming {scale.live_rows} purchases of each, {len(data.cases)} frauds among them", file=stream)
     outcome = play(

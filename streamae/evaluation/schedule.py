@@ -20,10 +20,10 @@ from typing import TextIO
 from streamae.errors import DataError, FatalError
 from streamae.evaluation.detectors import SHIPPED, by_network, settings_of
 from streamae.evaluation.jobs import Job, run
-from streamae.evaluation.progress import JobProgress
 from streamae.evaluation.results import Result
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.observe import logs
+from streamae.observe.progress import JobProgress
 from streamae.settings.tree import Settings
 
 TRAINING_ROWS = 20_000  # about what a training costs, in rows that are scored; for the estimate of the time only
@@ -99,12 +99,11 @@ def perform(jobs: Sequence[Job], processes: int, progress: TextIO) -> Iterator[l
     kept = [(job, job.finished()) for job in jobs]
     rest = [job for job, found in kept if found is None]
     yield from (found for _, found in kept if found is not None)
-    bar = JobProgress(progress, [job.rows + TRAINING_ROWS for job in rest], len(jobs) - len(rest))
     done = zip(rest, map(run, rest), strict=True) if processes == 1 else _side_by_side(rest, processes)
-    for job, found in done:
-        yield found  # first: what was said to be done is in the table, also when this is where it is interrupted
-        bar.step(job.rows + TRAINING_ROWS, job.title, sum(bool(result.error) for result in found))
-    bar.finish()
+    with JobProgress(progress, [job.rows + TRAINING_ROWS for job in rest], len(jobs) - len(rest)) as bar:
+        for job, found in done:
+            yield found  # first: what was said to be done is in the table, also when this is where it is interrupted
+            bar.step(job.rows + TRAINING_ROWS, job.title, sum(bool(result.error) for result in found))
 
 
 def _side_by_side(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, list[Result]]]:

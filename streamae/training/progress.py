@@ -1,16 +1,8 @@
-"""What a person sees while a model trains: a bar on a terminal, plain lines anywhere else.
-
-Knows nothing about models: it is told step numbers and losses, and reads one monotonic clock for the time left.
-"""
+"""Who listens to a training: steps and losses are told, what is shown of them is not known here."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Protocol, TextIO
-
-BAR_WIDTH = 24
-REDRAW_SECONDS = 0.1
+from typing import Protocol
 
 
 class Progress(Protocol):
@@ -57,54 +49,3 @@ class PartProgress:
     def finish(self, summary: str) -> None:
         """Pass the first line on, titled."""
         self._whole.finish(f"{self._title}: {summary.partition(chr(10))[0]}")
-
-
-class StreamProgress:
-    """Writes to a text stream: on a terminal one line that is redrawn, else one line a validation check."""
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        """Write to `stream`; `clock` returns monotonic seconds."""
-        self._stream, self._clock = stream, clock
-        self._is_terminal = stream.isatty()
-        self._steps = 0
-        self._started = self._drawn = 0.0
-        self._validation: float | None = None
-
-    def start(self, steps: int, summary: str) -> None:
-        """Print the summary and start the clock."""
-        self._steps, self._started, self._validation = steps, self._clock(), None
-        self._drawn = self._started - REDRAW_SECONDS
-        self._write(f"{summary}\n")
-
-    def step(self, step: int, train_loss: float, validation_loss: float | None) -> None:
-        """Redraw the bar at most every `REDRAW_SECONDS`, or print a line where validation was measured."""
-        if validation_loss is not None:
-            self._validation = validation_loss
-        now = self._clock()
-        if self._is_terminal:
-            if now - self._drawn < REDRAW_SECONDS and validation_loss is None:
-                return
-            self._drawn = now
-            filled = BAR_WIDTH * step // max(self._steps, 1)
-            self._write(f"\r\x1b[K[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {self._text(step, train_loss, now)}")
-        elif validation_loss is not None:
-            self._write(f"{self._text(step, train_loss, now)}\n")
-
-    def finish(self, summary: str) -> None:
-        """End the bar's line and print the summary."""
-        self._write(f"\r\x1b[K{summary}\n" if self._is_terminal else f"{summary}\n")
-
-    def _text(self, step: int, train_loss: float, now: float) -> str:
-        validation = "" if self._validation is None else f"  validation {self._validation:.4f}"
-        left = (now - self._started) / step * (self._steps - step)
-        return f"step {step}/{self._steps}  train {train_loss:.4f}{validation}  left {duration(left)}"
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
-
-
-def duration(seconds: float) -> str:
-    """Return minutes and seconds, such as `1m05s`."""
-    whole = round(max(seconds, 0.0))
-    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"

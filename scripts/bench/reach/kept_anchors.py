@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from scripts.bench.anchors import AnchorJob, AnchorResult, perform
-from streamae.evaluation.progress import JobProgress
+from streamae.observe.progress import JobProgress
 
 HEADER = ("detector", "group", "series", "seed", "digest", "vus_pr")
 Place = tuple[str, str, str, int]
@@ -69,11 +69,10 @@ def resume(jobs: Sequence[AnchorJob], path: Path, processes: int, progress: Text
     kept = KeptAnchors.read(path)
     found = {place_of(job): result for job in jobs if (result := kept.find(job)) is not None}
     rest = [job for job in jobs if place_of(job) not in found]
-    bar = JobProgress(progress, [job.anchor.rows for job in rest], len(found))
-    for result in _made(rest, kept, processes):
-        found[place_of(result.job)] = result
-        bar.step(result.job.anchor.rows, result.job.title, bool(result.error))
-    bar.finish()
+    with JobProgress(progress, [job.anchor.rows for job in rest], len(found)) as bar:
+        for result in _made(rest, kept, processes):
+            found[place_of(result.job)] = result
+            bar.step(result.job.anchor.rows, result.job.title, bool(result.error))
     return [found[place_of(job)] for job in jobs]
 
 

@@ -5,28 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from scripts.verify.model_check.check import complaints, run, table
+from scripts.verify.model_check.check import cells, complaints, run, table
 from scripts.verify.model_check.protocols import AS_BUILT, MIXES, VARIANTS
 from scripts.verify.model_check.schedules import play
-
-PROGRESS_INTERVAL_S = 5.0
-
-
-def reporter() -> Callable[[int, int], None]:
-    """Return a function that writes progress to standard error now and then."""
-    started = last = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= PROGRESS_INTERVAL_S:
-            last = now
-            left_s = (now - started) * (total - done) / done
-            print(f"{done:,} of {total:,} schedules, about {left_s:.0f} s left", file=sys.stderr, flush=True)
-
-    return report
+from streamae.observe.progress import Display
 
 
 def show(name: str, mix: str, seed: int) -> int:
@@ -50,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.show is not None:
         return show(chosen.protocol, chosen.mix, chosen.show)
     started = time.monotonic()
-    played = run(chosen.schedules, chosen.seed, reporter())
+    total = sum(cell.schedules for cell in cells(chosen.schedules))
+    with Display(sys.stderr, total) as display:
+        played = run(chosen.schedules, chosen.seed, lambda done: display.show(done, f"{done:,} of {total:,} schedules"))
     print(*table(played), sep="\n")
     print(f"{sum(cell.schedules for cell in played):,} schedules in {time.monotonic() - started:.0f} s")
     wrong = complaints(played)

@@ -60,16 +60,15 @@ def cells(schedules: int) -> list[Cell]:
     ]
 
 
-def run(schedules: int, seed: int, progress: Callable[[int, int], None] = lambda _done, _total: None) -> list[Cell]:
+def run(schedules: int, seed: int, progress: Callable[[int], None] = lambda _done: None) -> list[Cell]:
     """Play about `schedules` schedules; the same seed plays the same ones."""
-    played = cells(schedules)
-    total, done = sum(cell.schedules for cell in played), 0
+    played, done = cells(schedules), 0
     for cell in played:
         for number in range(cell.schedules):
             cell.play(seed * SEEDS_APART + number)
             done += 1
             if done % 500 == 0:
-                progress(done, total)
+                progress(done)
     return played
 
 

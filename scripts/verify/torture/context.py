@@ -23,9 +23,9 @@ from scripts.verify.torture.checkers import compare
 from scripts.verify.torture.report import Result
 from scripts.verify.torture.trial import Golden, Leftovers, Setup, Trial
 from scripts.verify.torture.workload import Workload
+from streamae.observe.progress import Display
 
 FULL_WORKLOAD, QUICK_WORKLOAD = Workload(keys=5_000), Workload(keys=1_000)
-SHOW_INTERVAL_S = 10.0
 
 
 class Shared:
@@ -108,7 +108,7 @@ class Context:
         self.folder = shared.folder / test
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rng = Random(f"{seed} {test}")
-        self._shown_s = 0.0
+        self._display = Display(sys.stderr, faults, is_redrawn=False)  # lines: tests may run side by side
 
     @property
     def workload(self) -> Workload:
@@ -144,13 +144,9 @@ class Context:
         return Trial(Setup(**(given | changes)), golden)
 
     def show(self, done: int, trial: Trial | None = None) -> None:
-        """Write progress to standard error, now and then."""
-        now = time.monotonic()
-        if now - self._shown_s < SHOW_INTERVAL_S and done < self.faults:
-            return
-        self._shown_s = now
+        """Write a line to standard error where another tenth of the faults is done."""
         line = f"{self.id}: {done} of {self.faults}"
         if trial is not None:
             committed = sum(trial.watch.newest().values())
             line += f", {committed:,} of {trial.workload.records:,} records committed"
-        print(line, file=sys.stderr, flush=True)
+        self._display.show(done, line)

@@ -127,4 +127,4 @@ def test_the_command_prints_the_table_and_tells_of_failures(tmp_path: Path, caps
     assert anchors.main([str(tmp_path), "--detectors", "zscore"]) == 1
     captured = capsys.readouterr()
     assert "smd, 1 series: zscore 0.000" in captured.out
-    assert captured.err.startswith("smd/a zscore seed 0 DataError: ")
+    assert "\nfailed: smd/a zscore seed 0: DataError: " in captured.err
