@@ -18,7 +18,6 @@ import numpy as np
 from streamae.batches import Series
 from streamae.commands.invocation import Invocation
 from streamae.connectors.learnt_keys import LearntKeys, check_place
-from streamae.connectors.memory_store import MemoryStore
 from streamae.engine.engine import Engine
 from streamae.engine.standing import by_state, standings
 from streamae.errors import DataError, ExitCode
@@ -26,9 +25,8 @@ from streamae.model.bundle import load_bundle
 from streamae.observe import logs
 from streamae.observe.logs import shown
 from streamae.observe.progress import ReplayProgress
-from streamae.replay.live_scores import prepare
 from streamae.replay.own_history import read_history
-from streamae.replay.play import consume_all
+from streamae.replay.play import consume_all, embedded_engine
 from streamae.reports.text import moment
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts
@@ -66,7 +64,7 @@ def bootstrap(
     _refuse_future(series, settings.input.max_future_ms, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
         print(doubt, file=progress)
-    engine, _ = prepare(series, bundle, settings, MemoryStore())
+    engine, _ = embedded_engine(series, bundle, settings)
     consume_all(engine, ReplayProgress(progress, sum(map(len, series))))
     learnt = LearntKeys(engine.recovery.fingerprint, _known(engine))
     learnt.write(out)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,30 +15,18 @@ from typing import TextIO
 
 import numpy as np
 
-from streamae.assembly.build import Parts, build_engine
 from streamae.batches import Flags, Series
-from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.demo.sensors import Kind, SyntheticStream, generate
 from streamae.demo.stories import choose, story
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.model.bundle import Bundle
 from streamae.observe import logs
-from streamae.observe.progress import TrainingProgress
-from streamae.replay.play import (
-    KEY_FIELD,
-    TIME_FIELD,
-    VALUES_FIELD,
-    Episode,
-    Judgement,
-    Tap,
-    consume_all,
-    produce,
-    read_episodes,
-)
-from streamae.settings.connections import StateSettings
-from streamae.settings.data import InputSettings, WindowSettings
+from streamae.observe.progress import ReplayProgress, TrainingProgress
+from streamae.replay.play import Episode, play
+from streamae.replay.recording import Judgement
+from streamae.settings.data import WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
-from streamae.settings.serving import LimitSettings, ModelSettings
+from streamae.settings.serving import ModelSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -87,6 +74,12 @@ class Outcome:
     windows: int
     seconds: float
 
+    @property
+    def speed(self) -> str:
+        """A line about the work and the time it took."""
+        rate = f"{self.records / self.seconds:,.0f} a second"
+        return f"   {self.records:,} records, {self.windows:,} windows scored in {self.seconds:.1f} s: {rate}"
+
 
 def main(
     out: Path = Path("out/demo"),
@@ -94,6 +87,7 @@ def main(
     seed: int | None = None,
     stream: TextIO | None = None,
     scale: Scale | None = None,
+    progress: TextIO | None = None,
 ) -> int:
     """Run the demo; return 0, or 1 if no injected anomaly was found.
 
@@ -101,11 +95,13 @@ def main(
         out: folder for `bundle/` and `episodes.png`; made if need be.
         keys: streams to generate, None = 60.
         seed: of the streams and the training, None = 7.
-        stream: for everything printed, None = standard output.
+        stream: for the steps and what came of them, None = standard output.
         scale: how much is done, None = what suits a terminal.
+        progress: for how far a step is, None = standard error.
     """
-    stream, scale, seed = stream or sys.stdout, scale or Scale(), SEED if seed is None else seed
-    logs.configure("warning", stream=stream)
+    stream, progress, scale = stream or sys.stdout, progress or sys.stderr, scale or Scale()
+    seed = SEED if seed is None else seed
+    logs.configure("warning", stream=progress)
     out.mkdir(parents=True, exist_ok=True)
     data = generate(
         keys=keys or KEYS,
@@ -118,10 +114,10 @@ def main(
     print(f"1. generated {len(data.series)} machines with {len(data.features)} sensors each", file=stream)
     print(f"2. training on {scale.train_rows} normal rows of each", file=stream)
     options = TrainOptions(hidden_size=scale.hidden_size, max_steps=scale.steps, seed=seed, threads=THREADS)
-    bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(stream))
+    bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")
     print(f"3. streaming {scale.live_rows} rows of each, {len(data.injections)} anomalies among them", file=stream)
-    outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, out / "bundle", stream)
+    outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, _settings(out / "bundle"), progress)
     matching = match(data, outcome.episodes)
     print(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n", file=stream)
     print(f"picture: {_draw(data, outcome, matching, out / 'episodes.png')}", file=stream)
@@ -129,40 +125,21 @@ def main(
     return 0 if (matching.episode_of >= 0).any() else 1
 
 
-def run_live(series: Sequence[Series], bundle: Bundle, path: Path, stream: TextIO) -> Outcome:
-    """Stream series through the engine on embedded connectors and read back what it publishes."""
-    settings = Settings(
-        input=InputSettings(key_field=KEY_FIELD, time_field=TIME_FIELD, time_unit="ms", value_fields=(VALUES_FIELD,)),
+def _settings(bundle: Path) -> Settings:
+    return Settings(
         window=WindowSettings(max_gap_ms=4 * STEP_MS),
-        model=ModelSettings(bundle=path, threads=THREADS),
+        model=ModelSettings(bundle=bundle, threads=THREADS),
         threshold=ThresholdSettings(block_level=2.4),  # sensitive: these streams have no drift to be patient with
         episode=EpisodeSettings(update_interval_ms=8 * STEP_MS),
-        state=StateSettings(store="memory"),
-        limits=LimitSettings(max_keys=len(series)),
     )
-    return play(series, bundle, settings, stream)
 
 
-def play(series: Sequence[Series], bundle: Bundle, settings: Settings, stream: TextIO) -> Outcome:
-    """`run_live` with any settings that read records as `evaluation.replay` writes them."""
-    topic = settings.input.topics[0]
-    broker, tap = MemoryBroker(PARTITIONS), Tap()
-    records = produce(broker, topic, series)
-    source = MemorySource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
-    parts = Parts(source=source, sink=MemorySink(broker), store=MemoryStore(), bundle=bundle, observer=tap)
-    started = time.perf_counter()
-    engine = build_engine(settings, parts=parts)
-    slots: dict[str, int] = {}
-
-    def show(unread: int) -> None:
-        slots.update((key.decode(), slot) for slot, key in enumerate(engine.states.table.keys) if key)
-        done = 1.0 - unread / records
-        print(f"   {done:5.0%} of {records:,} records, {tap.windows:,} windows scored", file=stream, flush=True)
-
-    consume_all(engine, show)
-    seconds = time.perf_counter() - started
-    episodes = read_episodes(broker, settings.output.topic)
-    return Outcome(episodes, {key: tap.of(slot) for key, slot in slots.items()}, records, tap.windows, seconds)
+def run_live(series: Sequence[Series], bundle: Bundle, settings: Settings, progress: TextIO) -> Outcome:
+    """Stream series through the engine on embedded connectors and read back what it publishes."""
+    records = sum(map(len, series))
+    played = play(series, bundle, settings, ReplayProgress(progress, records), PARTITIONS)
+    judgements = {one.key: played.recording.of(slot) for one, slot in zip(series, played.slots, strict=True)}
+    return Outcome(played.episodes, judgements, records, played.recording.count, played.seconds)
 
 
 def match(data: SyntheticStream, episodes: Sequence[Episode]) -> Matching:
@@ -193,7 +170,7 @@ def report(data: SyntheticStream, outcome: Outcome, matching: Matching) -> str:
     lines += [
         "",
         f"   {len(outcome.episodes)} episodes published, {matching.precision:.0%} true, {false} false: {rate}",
-        f"   {outcome.records:,} records in {outcome.seconds:.1f} s: {outcome.records / outcome.seconds:,.0f} a second",
+        outcome.speed,
         "",
         f"   {'some episodes':16}{'start (UTC)':>18}{'rows':>6}{'severity':>10}  {'guilty':18}truth",
         *_examples(data, outcome, matching),
@@ -205,7 +182,8 @@ def _line(name: str, chosen: Flags, found: Flags, late: Flags, matching: Matchin
     """One row of the table, over the chosen injections; `late`: found by what it left in the window, after its end."""
     hits = chosen & found
     delay = f"{np.median(matching.delays_ms[hits]) / STEP_MS:.0f} rows" if hits.any() else "-"
-    return f"   {name:20}{chosen.sum():>10}{hits.sum():>8}{hits.sum() / max(chosen.sum(), 1):>9.0%}{delay:>15}{(hits & late).sum():>18}"
+    recall = hits.sum() / max(chosen.sum(), 1)
+    return f"   {name:20}{chosen.sum():>10}{hits.sum():>8}{recall:>9.0%}{delay:>15}{(hits & late).sum():>18}"
 
 
 def _examples(data: SyntheticStream, outcome: Outcome, matching: Matching) -> list[str]:

@@ -13,7 +13,8 @@ import numpy as np
 from streamae.batches import Doubles, Floats, Ints, Series
 from streamae.demo.sensors import Injection, Kind, SyntheticStream
 from streamae.evaluation.metrics import Matching
-from streamae.replay.play import Episode, Judgement
+from streamae.replay.play import Episode
+from streamae.replay.recording import Judgement
 
 CURVES = 3
 ROWS_BEFORE, ROWS_AFTER = 110, 90

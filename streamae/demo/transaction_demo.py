@@ -1,6 +1,6 @@
 """`streamae demo --stream transactions`: cards with habits, fraud of five kinds, the real engine in memory, and truth.
 
-As `evaluation.demo`, for records that are not readings: irregular times, a category, features derived from fields. A
+As `sensor_demo`, for records that are not readings: irregular times, a category, features derived from fields. A
 window is the last W records of a card, however far apart. Writes the bundle and a picture.
 """
 
@@ -16,16 +16,14 @@ import numpy as np
 
 from streamae.batches import Flags, Series
 from streamae.core.encoding import FeatureOptions
-from streamae.demo.sensor_demo import SEED, THREADS, Outcome, play
+from streamae.demo.sensor_demo import SEED, THREADS, Outcome, run_live
 from streamae.demo.transactions import DAY_MS, Fraud, TransactionStream, generate_transactions
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.observe import logs
 from streamae.observe.progress import TrainingProgress
-from streamae.replay.play import KEY_FIELD, TIME_FIELD, VALUES_FIELD
-from streamae.settings.connections import StateSettings
-from streamae.settings.data import InputSettings, WindowSettings
+from streamae.settings.data import WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
-from streamae.settings.serving import LimitSettings, ModelSettings
+from streamae.settings.serving import ModelSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -54,10 +52,12 @@ def main(
     seed: int | None = None,
     stream: TextIO | None = None,
     scale: TransactionScale | None = None,
+    progress: TextIO | None = None,
 ) -> int:
-    """Run the demo; return 0, or 1 if no fraud was found. Arguments as in `evaluation.demo.main`; 60 cards by default."""
-    stream, scale, seed = stream or sys.stdout, scale or TransactionScale(), SEED if seed is None else seed
-    logs.configure("warning", stream=stream)
+    """Run the demo; return 0, or 1 if no fraud was found. Arguments as in `sensor_demo.main`; 60 cards by default."""
+    stream, progress, scale = stream or sys.stdout, progress or sys.stderr, scale or TransactionScale()
+    seed = SEED if seed is None else seed
+    logs.configure("warning", stream=progress)
     out.mkdir(parents=True, exist_ok=True)
     rows = scale.train_rows + scale.live_rows
     data = generate_transactions(cards or CARDS, rows, scale.train_rows, seed, scale.frauds_per_card)
@@ -75,12 +75,10 @@ def main(
         seed=seed,
         threads=THREADS,
     )
-    bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(stream))
+    bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")
     print(f"3. streaming {scale.live_rows} purchases of each, {len(data.cases)} frauds among them", file=stream)
-    outcome = play(
-        _cut(data, slice(scale.train_rows, None)), bundle, _settings(out / "bundle", len(data.series)), stream
-    )
+    outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, _settings(out / "bundle"), progress)
     matching = match(data, outcome)
     print(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n", file=stream)
     print(f"picture: {_draw(data, outcome, matching, out / 'transactions.png')}", file=stream)
@@ -88,15 +86,12 @@ def main(
     return 0 if (matching.episode_of >= 0).any() else 1
 
 
-def _settings(bundle: Path, cards: int) -> Settings:
+def _settings(bundle: Path) -> Settings:
     return Settings(
-        input=InputSettings(key_field=KEY_FIELD, time_field=TIME_FIELD, time_unit="ms", value_fields=(VALUES_FIELD,)),
         window=WindowSettings(max_gap_ms=MAX_GAP_MS),
         model=ModelSettings(bundle=bundle, threads=THREADS),
         threshold=ThresholdSettings(rule="sigma", k=4.0, smoothing=1.0, min_windows=16),  # one purchase can be enough
         episode=EpisodeSettings(merge_gap_windows=WINDOW, update_interval_ms=DAY_MS),
-        state=StateSettings(store="memory"),
-        limits=LimitSettings(max_keys=cards),
     )
 
 
@@ -127,9 +122,7 @@ def report(data: TransactionStream, outcome: Outcome, matching: Matching) -> str
     for field, name in FIELDS.items():
         lines.append(_line(name, blamed == field, matching.is_true, width=11))
     lines.append(_line("all", np.ones_like(matching.is_true), matching.is_true, width=11))
-    rate = outcome.records / outcome.seconds
-    lines += ["", f"   {outcome.records:,} records in {outcome.seconds:.1f} s: {rate:,.0f} a second"]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", outcome.speed])
 
 
 def _line(name: str, chosen: Flags, hits: Flags, width: int = 9) -> str:

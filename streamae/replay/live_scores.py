@@ -1,40 +1,21 @@
-"""Series through the live engine in memory: a score, a threshold and an alarm flag for every row.
+"""A score, a threshold and an alarm flag for every row of series that went through the live engine in memory.
 
-The codec, the windows, the model, the decision and the episodes are those of the daemon; only the edges are in
-memory. Rows are told apart by their offset, so that scores stand exactly where their labels do. Memory grows with
-the rows. This module must not know labels, files, or what is made of the scores.
+Rows are told apart by their offset, so that scores stand exactly where their labels do. Memory grows with the rows.
+This module must not know labels, files, or what is made of the scores.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.assembly.build import Parts, build_engine
-from streamae.batches import Doubles, Flags, Ints, ScoreBatch, Series, Status, VerdictBatch, WindowBatch
-from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
-from streamae.connectors.protocols import StateStore
-from streamae.core.key_table import KeyTable
-from streamae.engine.engine import Engine
-from streamae.engine.stages import Observer
+from streamae.batches import Doubles, Flags, Ints, Series, Status
 from streamae.errors import FatalError
 from streamae.model.bundle import Bundle
-from streamae.replay.play import (
-    KEY_FIELD,
-    TIME_FIELD,
-    VALUES_FIELD,
-    Episode,
-    arrival,
-    consume_all,
-    produce,
-    read_episodes,
-)
-from streamae.settings.connections import OutputSettings, StateSettings
-from streamae.settings.data import InputSettings
+from streamae.replay.play import Played, arrival, play
+from streamae.replay.recording import Recording
 from streamae.settings.tree import Settings
 
 SMOOTHING = 0.3  # of the score that rows are ranked by: weight of the newest window
@@ -76,41 +57,14 @@ class RowScores:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recording:
-    """All that was scored, in order, without the windows' older rows: enough to judge the same scores again."""
-
-    windows: list[WindowBatch] = field(default_factory=list)
-    scores: list[ScoreBatch] = field(default_factory=list)
-    verdicts: list[VerdictBatch] = field(default_factory=list)
-
-    def __call__(self, windows: WindowBatch, scores: ScoreBatch, verdicts: VerdictBatch) -> None:
-        """Keep a scored batch: an engine's observer."""
-        self.windows.append(dataclasses.replace(windows, values=windows.values[:, -1:].copy(), levels=None))
-        self.scores.append(scores)
-        self.verdicts.append(verdicts)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LiveRun:
-    """What came of a run.
-
-    Attributes:
-        rows: by series, in the order given.
-        episodes: as published.
-        recording: every scored batch.
-        slots: key slot of each series, -1 where none of its rows was admitted.
-        seconds: of wall time from the first record to the last.
-    """
+class LiveRun(Played):
+    """What came of a run, and `rows`: by series, in the order given."""
 
     rows: list[RowScores]
-    episodes: list[Episode]
-    recording: Recording
-    slots: list[int]
-    seconds: float
 
 
 def lead_in(bundle: Bundle) -> int:
-    """Return how many rows before the first that counts are fed: its window is full then, its key knows what is usual."""
+    """Return how many rows before the first that counts are fed: its window is full then, its key knows the usual."""
     return bundle.architecture.window_size - 1 + (WARM_UP_ROWS if bundle.history is None else 0)
 
 
@@ -132,61 +86,9 @@ def score_live(
         ConfigError: settings do not fit the bundle.
         FatalError: a window belongs to another row than its offset says: scores would not align with rows.
     """
-    recording = Recording()
-    engine, broker = prepare(series, bundle, settings, MemoryStore(), recording)
-    started = time.perf_counter()
-    consume_all(engine, on_turn)
-    seconds = time.perf_counter() - started
-    slots = _slots(engine.states.table, series)
-    rows = _by_row(series, recording, slots, has_own_times=settings.window.grid_ms is None)
-    return LiveRun(rows, read_episodes(broker, OutputSettings().topic), recording, slots, seconds)
-
-
-def prepare(
-    series: Sequence[Series], bundle: Bundle, settings: Settings, store: StateStore, observer: Observer | None = None
-) -> tuple[Engine, MemoryBroker]:
-    """Return an engine before its first turn, and the broker that holds all rows of all series as its input.
-
-    Args:
-        series, bundle, settings: as for `score_live`.
-        store: where the engine saves what keys know.
-        observer: told of every scored batch.
-
-    Raises:
-        ConfigError: settings do not fit the bundle.
-    """
-    settings = _embedded(settings, len(series), len(bundle.features))
-    broker = MemoryBroker(partitions=1)
-    produce(broker, settings.input.topics[0], series)
-    source = MemorySource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
-    parts = Parts(source=source, sink=MemorySink(broker), store=store, bundle=bundle, observer=observer)
-    return build_engine(settings, parts=parts), broker
-
-
-def _embedded(settings: Settings, keys: int, features: int) -> Settings:
-    """Return the settings with edges that fit what `produce` writes, and room for all keys."""
-    reads = InputSettings(
-        key_field=KEY_FIELD,
-        time_field=TIME_FIELD,
-        time_unit="ms",
-        value_fields=(VALUES_FIELD,),
-        max_record_bytes=max(settings.input.max_record_bytes, 64 * features + 4_096),
-        max_key_bytes=4_096,
-        min_time_ms=min(settings.input.min_time_ms, 0),
-    )
-    return settings.model_copy(
-        update={
-            "input": reads,
-            "output": OutputSettings(top_features=settings.output.top_features),
-            "state": StateSettings(store="memory"),
-            "limits": settings.limits.model_copy(update={"max_keys": keys}),
-        }
-    )
-
-
-def _slots(table: KeyTable, series: Sequence[Series]) -> list[int]:
-    known = {key: slot for slot, key in enumerate(table.keys) if key}
-    return [known.get(one.key.encode(), -1) for one in series]
+    played = play(series, bundle, settings, on_turn)
+    rows = _by_row(series, played.recording, played.slots, has_own_times=settings.window.grid_ms is None)
+    return LiveRun(played.episodes, played.recording, played.slots, played.seconds, rows)
 
 
 def _by_row(

@@ -1,41 +1,33 @@
 """Play series through the real engine in memory: records in as JSON, events out as a consumer reads them.
 
-Also holds the tap that remembers what the engine thought of every window, for pictures and figures. Processing
-time is virtual: nothing waits. This module knows nothing about how the series came to be or what is drawn from
+The codec, the windows, the model, the decision and the episodes are those of the daemon; only the edges are in memory.
+Processing time is virtual: nothing waits. This module knows nothing about how the series came to be or what is made of
 the outcome.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.batches import Doubles, Floats, Ints, ScoreBatch, Series, Slots, VerdictBatch, WindowBatch
-from streamae.connectors.memory import MemoryBroker
+from streamae.assembly.build import Parts, build_engine
+from streamae.batches import Floats, Ints, Series
+from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
+from streamae.core.key_table import NO_SLOT
 from streamae.engine.engine import Engine
+from streamae.engine.stages import Observer
+from streamae.model.bundle import Bundle
+from streamae.replay.recording import Recording
+from streamae.settings.connections import OutputSettings, StateSettings
+from streamae.settings.data import InputSettings
+from streamae.settings.tree import Settings
 
 KEY_FIELD, TIME_FIELD, VALUES_FIELD = "key", "time", "values"  # of the JSON records
 TURN_MS = 10  # virtual processing time of one turn of the engine
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Judgement:
-    """What the engine thought of one key's windows, in order of event time.
-
-    Attributes:
-        end_times_ms: (B,) int64 event time of each window's newest row.
-        scores: (B,) float64 smoothed score that was compared.
-        thresholds: (B,) float64; infinity while learning.
-        expected: (B, F) float32 forecast of the newest row.
-    """
-
-    end_times_ms: Ints
-    scores: Doubles
-    thresholds: Doubles
-    expected: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +50,91 @@ class Episode:
     is_closed: bool
 
 
-class Tap:
-    """An engine's observer that keeps everything; memory grows with the windows, so not for a daemon."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Played:
+    """What came of series that went through an engine.
 
-    def __init__(self) -> None:
-        self.windows = 0
-        self._parts: list[tuple[Slots, Judgement]] = []
+    Attributes:
+        episodes: as published.
+        recording: every scored batch.
+        slots: key slot of each series, -1 where none of its rows was admitted.
+        seconds: of wall time from the first record to the last.
+    """
 
-    def __call__(self, windows: WindowBatch, scores: ScoreBatch, verdicts: VerdictBatch) -> None:
-        """Keep what matters of a scored batch."""
-        self.windows += len(windows)
-        judgement = Judgement(windows.end_times_ms, verdicts.scores, verdicts.thresholds, scores.expected)
-        self._parts.append((windows.slots, judgement))
+    episodes: list[Episode]
+    recording: Recording
+    slots: list[int]
+    seconds: float
 
-    def of(self, slot: int) -> Judgement:
-        """Return everything about one key slot.
 
-        Raises:
-            ValueError: nothing was scored at all.
-        """
-        chosen = [(np.flatnonzero(slots == slot), part) for slots, part in self._parts]
-        return Judgement(
-            np.concatenate([part.end_times_ms[rows] for rows, part in chosen]),
-            np.concatenate([part.scores[rows] for rows, part in chosen]),
-            np.concatenate([part.thresholds[rows] for rows, part in chosen]),
-            np.concatenate([part.expected[rows] for rows, part in chosen]),
-        )
+def play(
+    series: Sequence[Series],
+    bundle: Bundle,
+    settings: Settings,
+    on_turn: Callable[[int], None] = lambda _: None,
+    partitions: int = 1,
+) -> Played:
+    """Feed all rows of all series through an engine, and return what it thought and published.
+
+    Args:
+        series, bundle, settings, partitions: see `embedded_engine`.
+        on_turn: told, turn by turn, how many records are still unread.
+
+    Raises:
+        ConfigError: settings do not fit the bundle.
+    """
+    recording = Recording()
+    engine, broker = embedded_engine(series, bundle, settings, recording, partitions)
+    started = time.perf_counter()
+    consume_all(engine, on_turn)
+    seconds = time.perf_counter() - started
+    known = {key: slot for slot, key in enumerate(engine.states.table.keys) if key}
+    slots = [known.get(one.key.encode(), NO_SLOT) for one in series]
+    return Played(read_episodes(broker, OutputSettings().topic), recording, slots, seconds)
+
+
+def embedded_engine(
+    series: Sequence[Series], bundle: Bundle, settings: Settings, observer: Observer | None = None, partitions: int = 1
+) -> tuple[Engine, MemoryBroker]:
+    """Return an engine before its first turn, and the broker that holds all rows of all series as its input.
+
+    Args:
+        series: one a key of the stream, with the bundle's features in its order; NaN = missing.
+        bundle: the model.
+        settings: window, model, threshold, episode and alerts sections count; the edges are replaced.
+        observer: told of every scored batch.
+        partitions: of the input; with one, the offset of a row is its place in `arrival`.
+
+    Raises:
+        ConfigError: settings do not fit the bundle.
+    """
+    settings = _embedded(settings, len(series), len(bundle.features))
+    broker = MemoryBroker(partitions)
+    produce(broker, settings.input.topics[0], series)
+    source = MemorySource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
+    parts = Parts(source=source, sink=MemorySink(broker), store=MemoryStore(), bundle=bundle, observer=observer)
+    return build_engine(settings, parts=parts), broker
+
+
+def _embedded(settings: Settings, keys: int, features: int) -> Settings:
+    """Return the settings with edges that fit what `produce` writes, and room for all keys."""
+    reads = InputSettings(
+        key_field=KEY_FIELD,
+        time_field=TIME_FIELD,
+        time_unit="ms",
+        value_fields=(VALUES_FIELD,),
+        max_record_bytes=max(settings.input.max_record_bytes, 64 * features + 4_096),
+        max_key_bytes=4_096,
+        min_time_ms=min(settings.input.min_time_ms, 0),
+    )
+    return settings.model_copy(
+        update={
+            "input": reads,
+            "output": OutputSettings(top_features=settings.output.top_features),
+            "state": StateSettings(store="memory"),
+            "limits": settings.limits.model_copy(update={"max_keys": keys}),
+        }
+    )
 
 
 def arrival(series: Sequence[Series]) -> tuple[Ints, Ints]:
@@ -113,7 +164,7 @@ def produce(broker: MemoryBroker, topic: str, series: Sequence[Series]) -> int:
 
 
 def _cells(values: Floats) -> str:
-    """Return values (F,) as a JSON array that reads back to the same float32, a single feature as a number; NaN is null."""
+    """Return values (F,) as a JSON array that reads back to the same float32, one feature as a number; NaN is null."""
     cells = [None if cell != cell else cell for cell in values.tolist()]  # noqa: PLR0124 - NaN differs from itself
     return json.dumps(cells if len(cells) > 1 else cells[0])
 

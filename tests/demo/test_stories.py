@@ -8,7 +8,8 @@ import pytest
 from streamae.demo.sensors import Injection, Kind, SyntheticStream, generate
 from streamae.demo.stories import CURVES, ROWS_AFTER, ROWS_BEFORE, choose, story
 from streamae.evaluation.metrics import Matching
-from streamae.replay.play import Episode, Judgement
+from streamae.replay.play import Episode
+from streamae.replay.recording import Judgement
 
 WINDOW = 16
 

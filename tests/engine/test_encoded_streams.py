@@ -16,7 +16,7 @@ from streamae.connectors.memory import MemoryBroker
 from streamae.core.encoding import Encoding, FeatureOptions
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
-from streamae.replay.play import Tap
+from streamae.replay.recording import Recording
 from streamae.training.options import WindowOptions
 from streamae.training.windows import training_windows
 from tests.engines import DEAD, START_MS, TOPIC, WINDOW, Rig, broker_with, header, settings, tiny_bundle
@@ -113,7 +113,7 @@ def test_a_restart_in_mid_stream_keeps_the_intervals(stop_after: int) -> None:
     """The time of each key's newest record is part of its stored state: nothing tells a restarted run from another."""
     series = cards()
     of = bundle_of(encoding(series))
-    whole, tap = rig(broker_with(records(series)), of), Tap()
+    whole, recording = rig(broker_with(records(series)), of), Recording()
     whole.run_dry()
     broker = broker_with(records(series))
     first = rig(broker, of)
@@ -121,9 +121,9 @@ def test_a_restart_in_mid_stream_keeps_the_intervals(stop_after: int) -> None:
     first.engine.drain(first.now_ms)
     broker.expel(first.engine.source)  # type: ignore[arg-type]
     first.engine.source.close()
-    second = rig(broker, of, store=first.store, parts={"observer": tap})
+    second = rig(broker, of, store=first.store, parts={"observer": recording})
     second.run_dry()
-    assert tap.windows > 0
+    assert recording.count > 0
     assert second.state() == whole.state()
     assert [record.value for record in second.events()] == [record.value for record in whole.events()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,12 +16,14 @@ from streamae.engine.engine import Engine
 from streamae.model.architecture import Architecture
 from streamae.model.bundle import Bundle
 from streamae.observe.telemetry import Telemetry
-from streamae.replay.play import KEY_FIELD, TIME_FIELD, VALUES_FIELD, Tap, arrival, consume_all, produce, read_episodes
+from streamae.replay.play import KEY_FIELD, TIME_FIELD, VALUES_FIELD, arrival, consume_all, play, produce, read_episodes
+from streamae.replay.recording import Recording
 from streamae.settings.connections import StateSettings
 from streamae.settings.data import InputSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import LimitSettings
 from streamae.settings.tree import Settings
+from tests.engines import tiny_bundle
 
 ROWS, WINDOW, STEP_MS = 360, 4, 1_000
 START_MS = 1_700_000_000_000
@@ -45,7 +48,7 @@ def series(key: str, spike: float = 0.0) -> Series:
     return Series(key, ("flow", "heat"), times, values)
 
 
-def engine_on(broker: MemoryBroker, tap: Tap | None = None) -> Engine:
+def engine_on(broker: MemoryBroker, recording: Recording | None = None) -> Engine:
     """The real engine over the broker, with `NewestRow` for a model."""
     settings = Settings(
         input=InputSettings(
@@ -66,7 +69,7 @@ def engine_on(broker: MemoryBroker, tap: Tap | None = None) -> Engine:
     )
     bundle.__dict__["version"] = "test"  # its weights are not used, so there are none to take a digest of
     source = MemorySource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
-    parts = Parts(source, MemorySink(broker), MemoryStore(), bundle, NewestRow(), tap)
+    parts = Parts(source, MemorySink(broker), MemoryStore(), bundle, NewestRow(), recording)
     return build_engine(settings, Telemetry(), parts)
 
 
@@ -112,11 +115,11 @@ def test_late_rows_keep_their_place() -> None:
 
 def test_everything_is_read_scored_and_committed() -> None:
     """At the end no record is unread, no window waits, and the group has committed all of it."""
-    broker, tap, lags = MemoryBroker(2), Tap(), []
+    broker, recording, lags = MemoryBroker(2), Recording(), []
     produce(broker, "sensors", [series("a"), series("bb"), series("ccc")])
-    engine = engine_on(broker, tap)
+    engine = engine_on(broker, recording)
     consume_all(engine, lags.append)
-    assert tap.windows == 3 * (ROWS - WINDOW + 1)
+    assert recording.count == 3 * (ROWS - WINDOW + 1)
     assert lags[-1] == 0
     assert lags == sorted(lags, reverse=True)
     assert engine.status().waiting_windows == engine.status().waiting_messages == 0
@@ -124,14 +127,14 @@ def test_everything_is_read_scored_and_committed() -> None:
     assert sum(offset or 0 for offset in committed) == 3 * ROWS
 
 
-def test_tap_returns_one_key_in_order_of_time() -> None:
+def test_a_recording_returns_one_key_in_order_of_time() -> None:
     """Scores of many batches come back per key, one a window, with no threshold while the key learns."""
-    broker, tap = MemoryBroker(), Tap()
+    broker, recording = MemoryBroker(), Recording()
     both = [series("a"), series("bb", spike=30.0)]
     produce(broker, "sensors", both)
-    engine = engine_on(broker, tap)
+    engine = engine_on(broker, recording)
     consume_all(engine)
-    quiet, judgement = (tap.of(engine.states.table.keys.index(key)) for key in (b"a", b"bb"))
+    quiet, judgement = (recording.of(engine.states.table.keys.index(key)) for key in (b"a", b"bb"))
     for one in (quiet, judgement):
         assert one.end_times_ms.tolist() == both[1].event_times_ms[WINDOW - 1 :].tolist()
     assert quiet.scores.max() < judgement.scores.max() / 10
@@ -139,6 +142,19 @@ def test_tap_returns_one_key_in_order_of_time() -> None:
     assert np.isfinite(judgement.thresholds[64:]).all()
     assert judgement.expected.shape == (ROWS - WINDOW + 1, 2)
     assert int(np.argmax(judgement.scores)) + WINDOW - 1 in range(SPIKE_ROW, SPIKE_ROW + 10)
+
+
+def test_keys_are_judged_alike_in_one_partition_or_many() -> None:
+    """Whoever plays series chooses how they are spread; each key's slot, scores and thresholds are its own all the same."""
+    bundle = tiny_bundle()
+    given = [dataclasses.replace(series(key, spike=30.0), features=bundle.features) for key in ("a", "bb", "ccc")]
+    one, many = (play(given, bundle, Settings(), partitions=partitions) for partitions in (1, 3))
+    assert len(one.episodes) == len(many.episodes) > 0
+    assert sorted(many.slots) == [0, 1, 2]
+    for slots in zip(one.slots, many.slots, strict=True):
+        first, second = (run.recording.of(slot) for run, slot in zip((one, many), slots, strict=True))
+        for name in ("end_times_ms", "scores", "thresholds", "expected"):
+            assert np.array_equal(getattr(first, name), getattr(second, name)), name
 
 
 def test_episodes_come_back_once_each_with_their_newest_state() -> None:
