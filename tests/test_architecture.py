@@ -1,6 +1,6 @@
 """The shape of the code base holds: layers, one home per client, a pure core, sizes, names, docstrings, honest tests.
 
-The rules are in `architecture.py`. The first half runs them over every file, so that a failure names the file;
+The rules are in `architecture.py`. The first half runs each over all files, and a failure lists every file and line;
 the second half feeds each rule a text that breaks it, so that no rule is a rubber stamp.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -25,58 +25,67 @@ def read(folder: str) -> list[Module]:
     return [Module.read(path, ROOT) for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-PACKAGE, TESTS, SCRIPTS = read("streamae"), read("tests"), read("scripts")
-DOCUMENTED = rules.documented_methods(PACKAGE)
+@pytest.fixture(scope="module")
+def package() -> list[Module]:
+    """Every module of the package."""
+    return read("streamae")
 
 
-def each(modules: list[Module]) -> pytest.MarkDecorator:
-    """Parametrise a test over modules, by name."""
-    return pytest.mark.parametrize("module", modules, ids=[module.name for module in modules])
+@pytest.fixture(scope="module")
+def tests() -> list[Module]:
+    """Every module of the tests."""
+    return read("tests")
 
 
-@each(PACKAGE)
+@pytest.fixture(scope="module")
+def scripts() -> list[Module]:
+    """Every module of the scripts."""
+    return read("scripts")
+
+
+def holds(rule: Callable[[Module], list[str]], modules: Iterable[Module]) -> None:
+    """Fail with everything that a rule has against the modules, a line each with its file."""
+    problems = [f"{module.name.replace('.', '/')}.py: {problem}" for module in modules for problem in rule(module)]
+    assert not problems, "\n".join(["", *problems])
+
+
 @pytest.mark.parametrize(
     "rule", [rules.import_direction, rules.core_is_pure, rules.clients_at_home], ids=lambda rule: rule.__name__
 )
-def test_imports_follow_the_layers(module: Module, rule: Callable[[Module], list[str]]) -> None:
+def test_imports_follow_the_layers(rule: Callable[[Module], list[str]], package: list[Module]) -> None:
     """A lower layer knows no higher one, the core knows no outside world, a client library has one home."""
-    assert rule(module) == []
+    holds(rule, package)
 
 
-@each(PACKAGE + SCRIPTS)
-def test_names_tell_what_is_inside(module: Module) -> None:
+def test_names_tell_what_is_inside(package: list[Module], scripts: list[Module]) -> None:
     """No module is a drawer for everything."""
-    assert rules.telling_name(module) == []
+    holds(rules.telling_name, package + scripts)
 
 
-@each(PACKAGE)
-def test_modules_and_functions_stay_small(module: Module) -> None:
+def test_modules_and_functions_stay_small(package: list[Module]) -> None:
     """A module is read in minutes, a function on one screen."""
-    assert rules.size_limits(module) == []
+    holds(rules.size_limits, package)
 
 
-@each(PACKAGE)
-def test_public_names_are_documented(module: Module) -> None:
+def test_public_names_are_documented(package: list[Module]) -> None:
     """Whoever uses a public name finds its contract beside it."""
-    assert rules.docstrings(module, DOCUMENTED) == []
+    documented = rules.documented_methods(package)
+    holds(lambda module: rules.docstrings(module, documented), package)
 
 
-@each(TESTS)
-def test_tests_mock_nothing_of_ours(module: Module) -> None:
+def test_tests_mock_nothing_of_ours(tests: list[Module]) -> None:
     """Tests run the code that ships."""
-    assert rules.no_mocks(module) == []
+    holds(rules.no_mocks, tests)
 
 
-@each([module for module in TESTS if module.name != WAITS_FOR_REAL_TIME])
-def test_tests_do_not_sleep(module: Module) -> None:
+def test_tests_do_not_sleep(tests: list[Module]) -> None:
     """Time is an argument; what must wait for another process uses `tests.waiting.wait_until`."""
-    assert rules.no_sleep(module) == []
+    holds(rules.no_sleep, (module for module in tests if module.name != WAITS_FOR_REAL_TIME))
 
 
-@each(TESTS)
-def test_tests_say_what_they_protect(module: Module) -> None:
+def test_tests_say_what_they_protect(tests: list[Module]) -> None:
     """A failing test explains itself."""
-    assert rules.sentences_of_tests(module) == []
+    holds(rules.sentences_of_tests, tests)
 
 
 def test_no_room_stands_above_what_it_imports() -> None:
@@ -84,14 +93,19 @@ def test_no_room_stands_above_what_it_imports() -> None:
     assert rules.upward_lines(rules.ROOMS) == []
 
 
-def test_every_room_is_there() -> None:
+def test_no_modules_import_each_other(package: list[Module]) -> None:
+    """Within a room as well: a module can be read, and replaced, with what it imports."""
+    assert rules.circles(package) == []
+
+
+def test_every_room_is_there(package: list[Module]) -> None:
     """A line for a room that is gone would allow what nobody looks at."""
-    assert {rules.room_of(module.name) for module in PACKAGE} == set(rules.ROOMS)
+    assert {rules.room_of(module.name) for module in package} == set(rules.ROOMS)
 
 
-def test_homes_of_clients_exist() -> None:
+def test_homes_of_clients_exist(package: list[Module], scripts: list[Module]) -> None:
     """A rule about a module that is gone would protect nothing."""
-    names = {module.name for module in PACKAGE + SCRIPTS}
+    names = {module.name for module in package + scripts}
     homes = {home for homes in rules.HOME_OF.values() for home in homes}
     gone = {home for home in homes if home not in names and f"{home}.__init__" not in names}
     assert gone == set()
