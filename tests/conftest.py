@@ -16,9 +16,34 @@ import structlog
 from hypothesis import settings
 
 from scripts.services import KafkaBroker, KafkaCluster, RedisServer, ServiceUnavailableError
+from tests import sweeps
+from tests.sweeps import Sweep
 
 settings.register_profile("same-everywhere", derandomize=True, deadline=None)
 settings.load_profile("same-everywhere")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of crash sweeps."""
+    group = parser.getgroup("crash sweeps")
+    group.addoption(sweeps.OPTION_ALL, action="store_true", help="let a process die at every line, not at a sample")
+    group.addoption(sweeps.OPTION_SEED, type=int, default=0, help="of the sample of lines (default 0)")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which lines the crash sweeps try."""
+    return f"crash sweeps: {sweep_of(config)}"
+
+
+def sweep_of(config: pytest.Config) -> Sweep:
+    """Return what the options say."""
+    return Sweep(config.getoption(sweeps.OPTION_SEED), config.getoption(sweeps.OPTION_ALL))
+
+
+@pytest.fixture(scope="session")
+def sweep(pytestconfig: pytest.Config) -> Sweep:
+    """Which lines a crash sweep tries."""
+    return sweep_of(pytestconfig)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
 from streamae.batches import Partition
@@ -15,8 +14,10 @@ from streamae.engine.standing import by_state, standings
 from streamae.errors import RetryableError
 from tests.engine.test_crash_resume import Crash, Fuse
 from tests.engines import START_MS, TOPIC, Rig, broker_with, ids, settings, stream
+from tests.sweeps import Sweep
 
 KEYS, BEFORE, ROWS = 4, 80, 130
+PARTS = 40  # of a bootstrap
 SPIKES = [(0, 40), (1, 60), (2, 70), (0, 100), (3, 110), (2, 120)]  # (key, row): three before it goes live
 RECORDS = stream(KEYS, ROWS, spikes=SPIKES)
 HISTORY, NEWER = RECORDS[: KEYS * BEFORE], RECORDS[KEYS * BEFORE :]
@@ -45,20 +46,30 @@ def caught_up(process: Rig) -> None:
         process.step()
 
 
-def reader_of_all() -> Rig:
+@pytest.fixture(scope="module")
+def whole() -> Rig:
     """A group that has read everything from the beginning, and published all of it."""
-    whole = Rig(broker_with(RECORDS), settings=settings(), max_poll_records=17)
-    whole.run_dry()
-    return whole
+    process = Rig(broker_with(RECORDS), settings=settings(), max_poll_records=17)
+    process.run_dry()
+    return process
 
 
-WHOLE = reader_of_all()
-GOES_LIVE = {Partition(TOPIC, index): sum(sum(key) % 2 == index for key, _ in HISTORY) for index in (0, 1)}
-
-
-def of_newer_records() -> list[str | None]:
+@pytest.fixture(scope="module")
+def newer_ids(whole: Rig) -> list[str | None]:
     """Ids of the events that records behind the bootstrap cause in a group that has read everything."""
-    return ids(event for event in WHOLE.events() if source_row(event) >= BEFORE)
+    return ids(event for event in whole.events() if source_row(event) >= BEFORE)
+
+
+@pytest.fixture(scope="module")
+def total() -> int:
+    """Executed lines of the engine until it is live."""
+    process = rig(broker_with(HISTORY), MemoryStore())
+    with Fuse(None) as fuse:
+        caught_up(process)
+    return fuse.lines
+
+
+GOES_LIVE = {Partition(TOPIC, index): sum(sum(key) % 2 == index for key, _ in HISTORY) for index in (0, 1)}
 
 
 def source_row(event: Any) -> int:
@@ -69,16 +80,18 @@ def source_row(event: Any) -> int:
     return rows[place["offset"]]
 
 
-def test_what_is_learnt_silently_is_learnt_as_if_it_had_been_read_from_the_start() -> None:
+def test_what_is_learnt_silently_is_learnt_as_if_it_had_been_read_from_the_start(
+    whole: Rig, newer_ids: list[str | None]
+) -> None:
     """No event before it goes live, and behind it exactly those of a reader of everything; state is equal too."""
     process = rig(broker_with(HISTORY), MemoryStore())
     caught_up(process)
     assert process.events() == []
     assert process.dead_letters() == []
     go_on(process)
-    assert ids(process.events()) == of_newer_records()
-    assert 0 < len(process.events()) < len(WHOLE.events())
-    assert process.state() == WHOLE.state()
+    assert ids(process.events()) == newer_ids
+    assert 0 < len(process.events()) < len(whole.events())
+    assert process.state() == whole.state()
 
 
 def test_keys_show_what_they_know_meanwhile() -> None:
@@ -118,35 +131,29 @@ def test_the_group_says_where_it_goes_live_before_it_has_learnt() -> None:
     assert {at: process.broker.committed("group", at) for at in GOES_LIVE} == GOES_LIVE
 
 
-def lines_of_a_bootstrap() -> int:
-    """Executed lines of the engine until it is live."""
-    with Fuse(None) as fuse:
-        caught_up(rig(broker_with(HISTORY), MemoryStore()))
-    return fuse.lines
-
-
-TOTAL = lines_of_a_bootstrap()
-
-
-@pytest.mark.parametrize("at", np.unique(np.linspace(1, 0.97 * TOTAL, 40).astype(int)).tolist())
-def test_a_crash_after_any_line_of_it_leaves_no_trace(at: int) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_crash_after_any_line_of_it_leaves_no_trace(
+    part: int, sweep: Sweep, total: int, whole: Rig, newer_ids: list[str | None]
+) -> None:
     """The next process goes on silently and goes live at the same place, with the same knowledge."""
-    broker, store = broker_with(HISTORY), MemoryStore()
-    process = rig(broker, store)
-    with pytest.raises(Crash), Fuse(at):
-        caught_up(process)
-    broker.expel(process.engine.source)  # type: ignore[arg-type]
-    process.engine.source.close()
-    last = rig(broker, store)
-    caught_up(last)
-    assert last.events() == []
-    go_on(last)
-    assert ids(last.events()) == of_newer_records()
-    assert last.state() == WHOLE.state()
+    for at in sweep.lines(total, part, PARTS):
+        broker, store = broker_with(HISTORY), MemoryStore()
+        process, place = rig(broker, store), f"line {at} of {total} ({sweep})"
+        with pytest.raises(Crash), Fuse(at):
+            caught_up(process)
+        broker.expel(process.engine.source)  # type: ignore[arg-type]
+        process.engine.source.close()
+        last = rig(broker, store)
+        caught_up(last)
+        assert last.events() == [], place
+        go_on(last)
+        assert ids(last.events()) == newer_ids, place
+        assert last.state() == whole.state(), place
 
 
 @pytest.mark.parametrize("on_loss", ["rebuild", "warm_up", "halt"])
-def test_a_saved_bootstrap_goes_on_under_every_policy(on_loss: str) -> None:
+def test_a_saved_bootstrap_goes_on_under_every_policy(on_loss: str, newer_ids: list[str | None]) -> None:
     """Once a checkpoint is stored nothing is lost that a policy would have to answer for."""
     broker, store = broker_with(HISTORY), MemoryStore()
     process = rig(broker, store, on_loss=on_loss)
@@ -157,10 +164,10 @@ def test_a_saved_bootstrap_goes_on_under_every_policy(on_loss: str) -> None:
     last = rig(broker, store, on_loss=on_loss)
     caught_up(last)
     go_on(last)
-    assert ids(last.events()) == of_newer_records()
+    assert ids(last.events()) == newer_ids
 
 
-def test_records_that_come_while_it_learns_are_published() -> None:
+def test_records_that_come_while_it_learns_are_published(newer_ids: list[str | None]) -> None:
     """Also when the store is away all the while and the process dies: the place to go live was committed."""
     broker, store = broker_with(HISTORY), MemoryStore()
     process = rig(broker, store)
@@ -171,7 +178,7 @@ def test_records_that_come_while_it_learns_are_published() -> None:
     broker.expel(process.engine.source)  # type: ignore[arg-type]
     last = Rig(broker, MemoryStore(), settings=process.settings, max_poll_records=17)
     go_on(last)
-    assert ids(last.events()) == of_newer_records()
+    assert ids(last.events()) == newer_ids
 
 
 def test_reading_back_from_the_beginning_is_refused() -> None:

@@ -10,7 +10,6 @@ import sys
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from streamae.connectors.memory_store import MemoryStore
 from streamae.errors import RetryableError
 from tests.engines import Rig, broker_with, ids, settings, stream
+from tests.sweeps import Sweep
 
 WATCHED = (
     "engine/engine.py",
@@ -27,6 +27,7 @@ WATCHED = (
     "engine/recovery.py",
     "engine/store_waits.py",
 )
+PARTS = 150  # of a run
 SPIKES = [(0, 35), (1, 60), (1, 61), (2, 90), (3, 30), (3, 75)]
 
 
@@ -64,22 +65,26 @@ def rig(broker: Any, store: MemoryStore, **sections: Any) -> Rig:
     return Rig(broker, store, settings=settings(state={"checkpoint_interval_ms": 15}, **sections), max_poll_records=17)
 
 
+def new_rig() -> Rig:
+    """Return a process that finds the whole stream and no state."""
+    return rig(broker_with(stream(4, 110, spikes=SPIKES)), MemoryStore())
+
+
+@pytest.fixture(scope="module")
 def golden() -> Rig:
-    """Return the run without a crash."""
-    undisturbed = rig(broker_with(stream(4, 110, spikes=SPIKES)), MemoryStore())
-    undisturbed.run_dry()
-    return undisturbed
+    """The run without a crash, with which every other one is compared."""
+    process = new_rig()
+    process.run_dry()
+    return process
 
 
-def lines_of_a_run() -> int:
-    """Return how many watched lines the undisturbed run executes."""
+@pytest.fixture(scope="module")
+def total() -> int:
+    """How many watched lines that run executes."""
+    process = new_rig()
     with Fuse(None) as fuse:
-        golden()
+        process.run_dry()
     return fuse.lines
-
-
-TOTAL = lines_of_a_run()
-GOLDEN = golden()
 
 
 def run_with_crashes(at: list[int]) -> tuple[Rig, int]:
@@ -100,29 +105,33 @@ def run_with_crashes(at: list[int]) -> tuple[Rig, int]:
     return last, died
 
 
-@pytest.mark.parametrize("at", np.unique(np.linspace(1, 0.99 * TOTAL, 150).astype(int)).tolist())
-def test_a_crash_after_any_line_leaves_no_trace(at: int) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_crash_after_any_line_leaves_no_trace(part: int, sweep: Sweep, total: int, golden: Rig) -> None:
     """No event lost, none twice, none invented, and the same stored state: wherever the process died."""
-    last, died = run_with_crashes([at])
-    assert died == 1
-    assert ids(last.events()) == ids(GOLDEN.events())
-    assert last.state() == GOLDEN.state()
+    for at in sweep.lines(total, part, PARTS):
+        last, died = run_with_crashes([at])
+        place = f"line {at} of {total} ({sweep})"
+        assert died == 1, place
+        assert ids(last.events()) == ids(golden.events()), place
+        assert last.state() == golden.state(), place
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=40, deadline=None, derandomize=True)
-@given(at=st.lists(st.integers(1, TOTAL), min_size=2, max_size=8))
-def test_many_crashes_leave_no_trace(at: list[int]) -> None:
+@given(shares=st.lists(st.floats(0, 1, exclude_max=True), min_size=2, max_size=8))
+def test_many_crashes_leave_no_trace(shares: list[float], total: int, golden: Rig) -> None:
     """A process that dies again and again, also while it recovers, still ends with the same events and state."""
-    last, _ = run_with_crashes(at)
-    assert ids(last.events()) == ids(GOLDEN.events())
-    assert last.state() == GOLDEN.state()
+    last, _ = run_with_crashes([1 + int(share * total) for share in shares])
+    assert ids(last.events()) == ids(golden.events())
+    assert last.state() == golden.state()
 
 
-def test_the_golden_run_is_worth_comparing_with() -> None:
+def test_the_golden_run_is_worth_comparing_with(golden: Rig) -> None:
     """The stream has episodes in both partitions, several commits and several checkpoints to crash between."""
-    assert len(GOLDEN.events()) >= 10
-    assert len({record.partition for record in GOLDEN.events()} | {p for p, _ in GOLDEN.state()}) >= 2
-    text = GOLDEN.telemetry.render()[0].decode()
+    assert len(golden.events()) >= 10
+    assert len({record.partition for record in golden.events()} | {p for p, _ in golden.state()}) >= 2
+    text = golden.telemetry.render()[0].decode()
     committed = next(
         line for line in text.splitlines() if line.startswith('streamae_transactions_total{outcome="committed"')
     )
@@ -131,7 +140,7 @@ def test_the_golden_run_is_worth_comparing_with() -> None:
     assert float(saved.split()[-1]) >= 5
 
 
-def test_suppression_is_what_keeps_a_replay_silent() -> None:
+def test_suppression_is_what_keeps_a_replay_silent(golden: Rig) -> None:
     """Without the rule that holds back replayed outputs this comparison goes red: the check can fail."""
     broker, store = broker_with(stream(4, 110, spikes=SPIKES)), MemoryStore()
     first = rig(broker, store)
@@ -142,4 +151,4 @@ def test_suppression_is_what_keeps_a_replay_silent() -> None:
     careless = rig(broker, MemoryStore())
     careless.engine.outbox._is_suppressed = lambda cause: False
     careless.run_dry()
-    assert len(careless.events()) == 2 * len(GOLDEN.events())
+    assert len(careless.events()) == 2 * len(golden.events())
