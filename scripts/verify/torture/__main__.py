@@ -1,4 +1,4 @@
-"""`python -m scripts.verify.torture [--quick | --full]`: run the plan, write one JSON and one table; 1 if anything failed.
+"""`python -m scripts.verify.torture [--smoke | --quick | --full]`: run the plan, write one JSON and one table; 1 if anything failed.
 
 Progress goes to standard error, one line a test to standard output. `--resume` skips tests that passed before with the
 same figures and seed on the same commit.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from scripts.verify.torture.context import Context, Shared
+from scripts.verify.torture.context import Context, Shared, Size
 from scripts.verify.torture.plan import PLAN, Test
 from scripts.verify.torture.report import Entry, Report, Result, hardware
 from scripts.verify.torture.workers import ROOT
@@ -60,7 +60,7 @@ class Session:
     Attributes:
         report: where results go.
         shared: services of all tests.
-        is_quick: whether the short figures count.
+        size: which figures count.
         seed: of everything random.
         resumes: whether tests that passed before on the same commit are skipped.
         jobs: how many tests run side by side.
@@ -68,7 +68,7 @@ class Session:
 
     report: Report
     shared: Shared
-    is_quick: bool = True
+    size: Size = "quick"
     seed: int = 0
     resumes: bool = False
     jobs: int = 1
@@ -83,7 +83,7 @@ class Session:
                 self.report.add(entry)
                 print(entry.line(), *(f"     {each}" for each in entry.complaints), sep="\n", flush=True)
 
-        chosen = [test for test in tests if self._faults(test) is not None]
+        chosen = [test for test in tests if test.faults(self.size) is not None]
         if self.jobs == 1:
             for test in chosen:
                 add(test)
@@ -91,18 +91,15 @@ class Session:
             with ThreadPoolExecutor(self.jobs) as pool:
                 list(pool.map(add, chosen))
 
-    def _faults(self, test: Test) -> int | None:
-        return test.quick if self.is_quick else test.full
-
     def _entry(self, test: Test, code: str) -> Entry:
-        faults = self._faults(test) or 0
+        faults = test.faults(self.size) or 0
         former = self.report.former(test.id, faults, self.seed, code) if self.resumes else None
         if former is not None:
             return former
         started = time.monotonic()
         seeds = (self.seed, self.seed + SECOND_CHANCE)
         for seed in seeds:  # complaints are final; a run that shows too little is repeated once, at other moments
-            result = run(test, Context(test.id, faults, seed, is_quick=self.is_quick, shared=self.shared))
+            result = run(test, Context(test.id, faults, seed, size=self.size, shared=self.shared))
             if seed != self.seed:
                 result.figures["second_seed"] = seed
             if not result.is_unproven:
@@ -119,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when all tests passed and all controls were caught."""
     parser = argparse.ArgumentParser(prog="python -m scripts.verify.torture", description=__doc__)
     size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_true", help="a few faults and all controls: about 4 minutes on 2 cores")
     size.add_argument("--quick", action="store_true", help="the short figures: about 15 minutes on 2 cores")
     size.add_argument("--full", action="store_true", help="the full figures: about 3 hours (default)")
     parser.add_argument("--tests", default="", help="only these, e.g. T1,T6,N2")
@@ -136,11 +134,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no such test: {', '.join(sorted(unknown))}; there are {', '.join(test.id for test in PLAN)}")
     tests = [test for test in PLAN if test.id in wanted or not wanted]
     if chosen.list:
-        print(*(f"{test.id:<4} {test.full:>9,} [{test.quick or 0:,}]  {test.title}" for test in tests), sep="\n")
+        print(f"{'':<4} {'full':>9} {'quick':>7} {'smoke':>5}")
+        for test in tests:
+            full, quick, smoke = ("-" if n is None else f"{n:,}" for n in (test.full, test.quick, test.smoke))
+            print(f"{test.id:<4} {full:>9} {quick:>7} {smoke:>5}  {test.title}")
         return 0
+    figures: Size = "smoke" if chosen.smoke else "quick" if chosen.quick else "full"
     report = Report(chosen.out / "torture.json", hardware())
     with Shared(chosen.out.resolve()) as shared:
-        Session(report, shared, chosen.quick, chosen.seed, chosen.resume, chosen.jobs).play(tests)
+        Session(report, shared, figures, chosen.seed, chosen.resume, chosen.jobs).play(tests)
     print(f"\n{report.table()}")
     return 0 if all(entry.is_good for entry in report.entries) else 1
 

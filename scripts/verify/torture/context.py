@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from scripts.services import KafkaBroker, RedisServer
 from scripts.verify.torture import oracle
@@ -25,7 +25,12 @@ from scripts.verify.torture.trial import Golden, Leftovers, Setup, Trial
 from scripts.verify.torture.workload import Workload
 from streamae.observe.progress import Display
 
-FULL_WORKLOAD, QUICK_WORKLOAD = Workload(keys=5_000), Workload(keys=1_000)
+Size = Literal["full", "quick", "smoke"]
+WORKLOADS: dict[Size, Workload] = {
+    "full": Workload(keys=5_000),
+    "quick": Workload(keys=1_000),
+    "smoke": Workload(keys=120),
+}
 
 
 class Shared:
@@ -98,22 +103,27 @@ class Context:
         id: of the test.
         faults: how many to inject.
         seed: everything random of this test follows from `rng`, which is seeded with it.
-        is_quick: whether this is the short run.
+        size: of the run; a smoke run judges nothing by the time it takes.
         folder: for files of the test.
         shared: services of the whole run.
     """
 
-    def __init__(self, test: str, faults: int, seed: int, *, is_quick: bool, shared: Shared) -> None:
-        self.id, self.faults, self.seed, self.is_quick, self.shared = test, faults, seed, is_quick, shared
+    def __init__(self, test: str, faults: int, seed: int, *, size: Size, shared: Shared) -> None:
+        self.id, self.faults, self.seed, self.size, self.shared = test, faults, seed, size, shared
         self.folder = shared.folder / test
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rng = Random(f"{seed} {test}")
         self._display = Display(sys.stderr, faults, is_redrawn=False)  # lines: tests may run side by side
 
     @property
+    def is_quick(self) -> bool:
+        """Whether figures are to stay below those of the full run."""
+        return self.size != "full"
+
+    @property
     def workload(self) -> Workload:
         """The stream that most tests use."""
-        return replace(QUICK_WORKLOAD if self.is_quick else FULL_WORKLOAD, seed=self.seed)
+        return replace(WORKLOADS[self.size], seed=self.seed)
 
     def fresh(self, what: str = "") -> str:
         """Return a name nothing else has: for topics, groups, folders."""

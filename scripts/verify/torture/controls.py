@@ -14,15 +14,14 @@ from redis import Redis
 
 from scripts.verify.torture import oracle, outputs
 from scripts.verify.torture.checkers import compare, compare_state
-from scripts.verify.torture.context import Context
+from scripts.verify.torture.context import WORKLOADS, Context
 from scripts.verify.torture.outputs import ADMIN_TIMEOUT_S, admin_of
 from scripts.verify.torture.report import Result
 from scripts.verify.torture.trial import START_TIMEOUT_S, Leftovers, Trial
 from scripts.verify.torture.workers import Worker, wait_until
-from scripts.verify.torture.workload import Workload
 from streamae.fail_points import VARIABLE
 
-SMALL = Workload(keys=120)
+SMALL = WORKLOADS["smoke"]
 BEGINNING = 5 * SMALL.keys  # records; enough for commits and checkpoints of every partition
 HALF = SMALL.records // 2
 LAST_PART = SMALL.keys // 2  # records that touch only half of the keys

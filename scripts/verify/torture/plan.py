@@ -12,7 +12,7 @@ from scripts.verify.torture import controls, suites
 from scripts.verify.torture.bad_input import bad_input
 from scripts.verify.torture.brokers import leaders, one_broker
 from scripts.verify.torture.cardinality import cardinality
-from scripts.verify.torture.context import Context
+from scripts.verify.torture.context import Context, Size
 from scripts.verify.torture.faults_clocks import clocks
 from scripts.verify.torture.faults_kills import kills, kills_of_the_real_model
 from scripts.verify.torture.faults_operator import operator
@@ -33,7 +33,7 @@ class Test:
         id: T1, T6, ...; negative controls are N1, N2, ...
         title: what is done, in a few words.
         run: does it.
-        full, quick: number of faults (records, schedules) of the full and of the quick run; None = no part of it.
+        full, quick, smoke: number of faults (records, schedules) of the run of that size; None = no part of it.
         is_control: a guard is missing: the test must fail, which is then reported as caught.
     """
 
@@ -42,18 +42,23 @@ class Test:
     run: Callable[[Context], Result]
     full: int
     quick: int | None
+    smoke: int | None = None
     is_control: bool = False
+
+    def faults(self, size: Size) -> int | None:
+        """Return the number of a run of this size."""
+        return {"full": self.full, "quick": self.quick, "smoke": self.smoke}[size]
 
 
 PLAN: tuple[Test, ...] = (
-    Test("T0", "undisturbed run against the oracle", golden, 0, 0),
-    Test("T1", "kill -9 of one worker of three", kills, 200, 30),
+    Test("T0", "undisturbed run against the oracle", golden, 0, 0, 0),
+    Test("T1", "kill -9 of one worker of three", kills, 200, 30, 4),
     Test("T1b", "the same with a trained network", kills_of_the_real_model, 20, 4),
     Test("T2", "orderly rolling restarts", restarts, 50, 10),
-    Test("T3", "zombies: workers that stand still and come back", zombies, 60, 10),
+    Test("T3", "zombies: workers that stand still and come back", zombies, 60, 10, 3),
     Test("T4", "one broker, killed and stopped", one_broker, 50, 5),
     Test("T5", "leaders and coordinators of three brokers killed", leaders, 40, 6),
-    Test("T6", "Redis restarted, killed, emptied, set back, full, failed over", redis_faults, 125, 20),
+    Test("T6", "Redis restarted, killed, emptied, set back, full, failed over", redis_faults, 125, 20, 8),
     Test("T6b", "Redis away under load, seconds", store_away, 60, 10),
     Test("T7", "workers join and leave; two assignors, dynamic and static", rebalances, 300, 40),
     Test("T8", "slow, cut, silent and unreachable links; lost answers to commits", network, 100, 15),
@@ -64,9 +69,9 @@ PLAN: tuple[Test, ...] = (
     Test("T16", "operators move offsets, delete groups, topics and records", operator, 5, 1),
     Test("T17", "random schedules of the checkpoint protocol", suites.model_check, 1_000_000, 50_000),
     Test("T19", "hazards of the Kafka client, H1 to H10", suites.hazards, 1, None),  # `make test` has run them already
-    Test("N1", "no compare-and-set in the store", controls.without_cas, 1, 1, is_control=True),
-    Test("N2", "no key count in the store", controls.without_key_count, 1, 1, is_control=True),
-    Test("N3", "no check of the generation", controls.without_generation, 1, 1, is_control=True),
-    Test("N4", "state from the future is trusted", controls.without_future, 1, 1, is_control=True),
-    Test("N5", "a reader of uncommitted messages", controls.careless_reader, 1, 1, is_control=True),
+    Test("N1", "no compare-and-set in the store", controls.without_cas, 1, 1, 1, is_control=True),
+    Test("N2", "no key count in the store", controls.without_key_count, 1, 1, 1, is_control=True),
+    Test("N3", "no check of the generation", controls.without_generation, 1, 1, 1, is_control=True),
+    Test("N4", "state from the future is trusted", controls.without_future, 1, 1, 1, is_control=True),
+    Test("N5", "a reader of uncommitted messages", controls.careless_reader, 1, 1, 1, is_control=True),
 )

@@ -101,7 +101,7 @@ def test_a_test_of_several_parts_keeps_what_each_of_them_found() -> None:
 )
 def test_verdicts(is_control: bool, complaints: list[str], verdict: str) -> None:
     """A control that nobody noticed is as bad as a test that failed."""
-    test = plan.Test("X", "x", lambda _: Result({}, complaints), 1, 1, is_control)
+    test = plan.Test("X", "x", lambda _: Result({}, complaints), 1, 1, is_control=is_control)
     assert torture.verdict_of(test, Result({}, complaints)) == verdict
     assert replace(ENTRY, verdict=verdict).is_good == (not complaints)
 
@@ -114,7 +114,7 @@ def test_a_test_that_breaks_is_a_failed_test(tmp_path: Path, capsys: pytest.Capt
 
     report = Report(tmp_path / "torture.json", "a machine")
     with Shared(tmp_path) as shared:
-        torture.Session(report, shared, is_quick=True, seed=5).play([plan.Test("X", "breaks", breaks, 2, 1)])
+        torture.Session(report, shared, "quick", seed=5).play([plan.Test("X", "breaks", breaks, 2, 1)])
     (entry,) = report.entries
     assert (entry.verdict, entry.faults, entry.seed) == ("failed", 1, 5)
     assert entry.complaints == ["TimedOutError: still waiting for godot after 3 s"]
@@ -167,10 +167,18 @@ def test_tests_run_side_by_side_where_asked(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_the_plan_names_every_test_once() -> None:
-    """Ids are what `--tests` and the report go by; a quick run is never longer than a full one."""
+    """Ids are what `--tests` and the report go by; a quick run is never longer than a full one, nor a smoke longer."""
     assert len({test.id for test in plan.PLAN}) == len(plan.PLAN)
     assert all(test.quick is None or test.quick <= test.full for test in plan.PLAN)
+    assert all(test.smoke is None or test.smoke <= (test.quick or 0) for test in plan.PLAN)
     assert sum(test.is_control for test in plan.PLAN) >= 5
+
+
+def test_every_size_has_all_controls() -> None:
+    """A run whose checkers could be blind proves nothing."""
+    for size in ("smoke", "quick", "full"):
+        assert all(test.faults(size) for test in plan.PLAN if test.is_control)
+        assert any(test.faults(size) for test in plan.PLAN if not test.is_control)
 
 
 def test_an_unknown_test_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
