@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from streamae.batches import Doubles, Series
 from streamae.errors import DataError, ExitCode, FatalError
 from streamae.evaluation.detectors import split
 from streamae.evaluation.jobs import Job
+from streamae.evaluation.provenance import code_digest, digest_of
 from streamae.evaluation.ranking import period, vus_pr
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.evaluation.summary import hardware
@@ -39,6 +39,7 @@ from streamae.replay.live_scores import score_live
 from streamae.settings.tree import Settings
 from streamae.training.run import train
 
+SCRIPTS = Path(__file__).resolve().parent
 ANCHORS, EXACT = "ANCHORS_tsb_ad.csv", "exact"
 LABELLED_A_ROW_EARLIER = {"ucr"}  # our labels begin one row before the published ones
 SHOWN = 3  # published detectors a group, the best
@@ -107,8 +108,7 @@ class AnchorJob:
         """Digest of all that the figure depends on: settings, data, slice, and the code that makes it."""
         anchor = self.anchor
         place = (anchor.start, anchor.rows, anchor.train_rows, self.is_centred)
-        facts = (self.evaluation.fingerprint(self.detector), *place)
-        return hashlib.sha256(repr(facts).encode() + Path(__file__).read_bytes()).hexdigest()
+        return digest_of([self.evaluation.fingerprint(self.detector), *place, code_digest(SCRIPTS)])
 
     @property
     def evaluation(self) -> Job:

@@ -13,9 +13,8 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,31 +24,16 @@ from streamae.errors import BundleError, DataError
 from streamae.evaluation.detectors import settings_of
 from streamae.evaluation.measures import Measures, measure
 from streamae.evaluation.metrics import runs
+from streamae.evaluation.provenance import PACKAGE, code_digest, counted, digest_of
 from streamae.evaluation.results import Curves, Place, Result, failure
 from streamae.evaluation.suite import LabelledSeries, SuiteSeries
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.replay.live_scores import RowScores, lead_in, score_live
 from streamae.settings.tree import Settings
-from streamae.training.options import TrainOptions
 from streamae.training.run import train
 
 GAP_STEPS = 64  # a gap of fewer usual steps never restarts a window, however long a step is
 FLEET = "@fleet"  # behind the name of a detector that was trained on all series of its group at once
-PACKAGE = Path(__file__).resolve().parents[1]
-TRAINED_BY = (
-    "batches.py",
-    "core/grid.py",
-    "core/key_levels.py",
-    "core/scaling.py",
-    "core/scoring.py",
-    "core/windowing.py",
-    "model",
-    "training",
-)
-SCORED_BY = (
-    *("batches.py", "core", "model", "assembly", "engine/stages.py", "connectors/codec.py", "replay"),
-    *(f"evaluation/{name}.py" for name in ("jobs", "measures", "metrics", "nab", "ranking")),
-)
 
 
 @dataclass(frozen=True)
@@ -111,19 +95,27 @@ class Job:
         return settings.model_copy(update={"window": settings.window.model_copy(update={"max_gap_ms": max_gap_ms})})
 
     def fingerprint(self, detector: str) -> str:
-        """Digest of all that a result of this detector depends on: settings, data, and the code that makes it."""
-        settings = self.tuned(detector).model_dump(mode="json", include={"train", "window", "threshold", "episode"})
-        return _digest([settings, self.data_digest, self.is_fleet, code_digest(SCORED_BY)])
+        """Digest of all that a result of this detector depends on: settings with the seed, data, fleet, and the code."""
+        return digest_of([counted(self.tuned(detector)), self.data_digest, self.is_fleet, code_digest(PACKAGE)])
 
     def finished(self) -> list[Result] | None:
         """Return the results if all are there, from these settings, data and code, and none failed; else None."""
-        found = [
-            self.place(entry, detector).load(self.fingerprint(detector))
-            for detector in self.detectors
-            for entry in self.entries
-        ]
-        whole = [result for result in found if result is not None and not result.error]
-        return whole if len(whole) == len(found) else None
+        kept = self._kept()
+        holding = [result for result, holds in kept if result is not None and holds and not result.error]
+        return holding if len(holding) == len(kept) else None
+
+    def outdated(self) -> int:
+        """Count the results that are there, but from other settings, data or code."""
+        return sum(result is not None and not holds for result, holds in self._kept())
+
+    def _kept(self) -> list[tuple[Result | None, bool]]:
+        """Return what is there for each detector and entry, and whether it still holds."""
+        found: list[tuple[Result | None, bool]] = []
+        for detector in self.detectors:
+            fingerprint = self.fingerprint(detector)
+            results = [self.place(entry, detector).load() for entry in self.entries]
+            found += [(result, result is not None and result.fingerprint == fingerprint) for result in results]
+        return found
 
 
 def run(job: Job) -> list[Result]:
@@ -189,7 +181,7 @@ def _figures(one: LabelledSeries, tested: RowScores) -> Measures:
 def _bundle(job: Job, series: Sequence[Series]) -> tuple[Bundle, float]:
     """Return the bundle and the seconds its training took, from the folder if it was trained before."""
     options = train_options(job.tuned(job.detectors[0]))
-    name = _digest([_plain(options), job.data_digest, code_digest(TRAINED_BY)])[:16]
+    name = digest_of([dataclasses.asdict(options), job.data_digest, code_digest(PACKAGE)])[:16]
     directory, timing = job.out / "bundles" / name, job.out / "bundles" / f"{name}.json"
     try:
         return load_bundle(directory), float(json.loads(timing.read_text(encoding="utf-8"))["train_seconds"])
@@ -233,23 +225,3 @@ def _train_part(one: LabelledSeries) -> Series:
 
 def _rows(series: Series, start: int) -> Series:
     return dataclasses.replace(series, event_times_ms=series.event_times_ms[start:], values=series.values[start:])
-
-
-def _plain(options: TrainOptions) -> dict[str, Any]:
-    return dataclasses.asdict(options)
-
-
-@cache
-def code_digest(places: tuple[str, ...]) -> str:
-    """Digest of the source files at these places of the package, so that no figure outlives the code that made it."""
-    digest = hashlib.sha256()
-    for place in places:
-        path = PACKAGE / place
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(PACKAGE).as_posix().encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _digest(facts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -96,16 +96,15 @@ class Place:
         name = f"{quote(self.series, safe='')}.{quote(self.detector, safe='+@')}.{self.seed}.json"
         return self.folder / "results" / quote(self.group, safe="") / name
 
-    def load(self, fingerprint: str | None = None) -> Result | None:
-        """Return what was kept, None if there is nothing readable, or not with this fingerprint."""
+    def load(self) -> Result | None:
+        """Return what was kept, None if there is nothing readable."""
         try:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             figures = kept["measures"]
             kept["measures"] = Measures(**{name: math.nan if v is None else v for name, v in figures.items()})
-            result = Result(**kept)
+            return Result(**kept)
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return result if fingerprint is None or result.fingerprint == fingerprint else None
 
     def save(self, result: Result, curves: Curves | None = None) -> None:
         """Keep a result; what was kept before is replaced."""

@@ -20,6 +20,7 @@ from typing import TextIO
 from streamae.errors import DataError, FatalError
 from streamae.evaluation.detectors import SHIPPED, by_network, settings_of
 from streamae.evaluation.jobs import Job, run
+from streamae.evaluation.provenance import PACKAGE, code_digest, tell_outdated
 from streamae.evaluation.results import Result
 from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.observe import logs
@@ -91,13 +92,16 @@ def chosen(suite: Suite, choice: Choice) -> list[SuiteSeries]:
 
 
 def perform(jobs: Sequence[Job], processes: int, progress: TextIO) -> Iterator[list[Result]]:
-    """Yield the results of each job as it ends, those that are kept from before first.
+    """Yield the results of each job as it ends, those that are kept from before and still hold first.
+
+    What is kept and does not hold any more is made again, and `progress` says so.
 
     Raises:
         FatalError: a process died; what is finished is kept.
     """
     kept = [(job, job.finished()) for job in jobs]
     rest = [job for job, found in kept if found is None]
+    tell_outdated(sum(job.outdated() for job in rest), jobs[0].out, progress)
     yield from (found for _, found in kept if found is not None)
     done = zip(rest, map(run, rest), strict=True) if processes == 1 else _side_by_side(rest, processes)
     with JobProgress(progress, [job.rows + TRAINING_ROWS for job in rest], len(jobs) - len(rest)) as bar:
@@ -126,6 +130,7 @@ def _side_by_side(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, li
 
 def _begin_process() -> None:
     """A job's process: Ctrl-C ends it without a word, its parent tells what is left."""
+    code_digest(PACKAGE)  # of what was loaded just now
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"

@@ -18,11 +18,12 @@ import pytest
 from streamae.commands.evaluate import evaluate
 from streamae.errors import DataError, ExitCode
 from streamae.evaluation.detectors import NETWORKS
-from streamae.evaluation.jobs import Job, code_digest
+from streamae.evaluation.jobs import Job
 from streamae.evaluation.jobs import run as run_job
 from streamae.evaluation.results import COLUMNS, Place
 from streamae.evaluation.schedule import Choice, plan
 from streamae.evaluation.suite import Suite
+from streamae.settings.data import FeatureSettings
 from streamae.settings.decisions import EpisodeSettings
 from streamae.settings.tree import Settings
 from tests.evaluation.suites import QUICK, ROWS, TRAIN_ROWS, read_manifest, write_manifest, write_suite
@@ -171,7 +172,38 @@ def test_what_a_figure_depends_on_makes_it_stale(suite: Path, run: Run, tmp_path
     write_manifest(copied, [row | {"train_rows": TRAIN_ROWS + 1} for row in manifest])
     (moved,) = plan(QUICK, Suite.open(copied), run.out, Choice(("mill",), ("default",), pattern="machine-000"))
     assert moved.finished() is None
-    assert code_digest(("core",)) != code_digest(("model",))
+
+
+def test_other_settings_in_the_same_folder_make_other_figures(suite: Path, tmp_path: Path) -> None:
+    """Another scaling trains another bundle and scores anew, and one line says so; the way back needs no training."""
+    choice = Choice(("mill",), detectors=DETECTORS)
+    by_key = QUICK.model_copy(update={"features": FeatureSettings(scaling="key")})
+    runs, tables = [], []
+    for settings in (QUICK, by_key, QUICK):
+        runs.append(evaluated(suite, tmp_path, choice, settings))
+        tables.append(runs[-1].rows())
+    said = f"4 results in {tmp_path} were made by other settings, data or code and are made again"
+    assert [said in run.progress.splitlines() for run in runs] == [False, True, True]
+    for before, after, again in zip(*tables, strict=True):
+        assert after["error"] == ""
+        assert after["bundle"] != before["bundle"] == again["bundle"]
+    figures = [[row["ap"] for row in table] for table in tables]
+    assert figures[1] != figures[0] == figures[2]
+    assert len([path for path in (tmp_path / "bundles").iterdir() if path.is_dir()]) == 4
+
+
+def test_where_records_would_come_from_makes_no_figure_stale(suite: Path, run: Run) -> None:
+    """A daemon's connections, topics and process may stand in the settings file: an evaluation does without them."""
+    daemons = Settings.model_validate(
+        QUICK.model_dump(exclude_defaults=True)
+        | {
+            "kafka": {"group_id": "g"},
+            "input": {"topics": ["t"]},
+            "service": {"http_port": 1},
+            "model": {"bundle": "b"},
+        }
+    )
+    assert evaluated(suite, run.out, settings=daemons).progress == "4 of 4 jobs are done from before\n"
 
 
 def test_a_series_that_fails_counts_zero_and_says_why(suite: Path, tmp_path: Path) -> None:

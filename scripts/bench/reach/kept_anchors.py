@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from scripts.bench.anchors import AnchorJob, AnchorResult, perform
+from streamae.evaluation.provenance import tell_outdated
 from streamae.observe.progress import JobProgress
 
 HEADER = ("detector", "group", "series", "seed", "digest", "vus_pr")
@@ -69,6 +70,7 @@ def resume(jobs: Sequence[AnchorJob], path: Path, processes: int, progress: Text
     kept = KeptAnchors.read(path)
     found = {place_of(job): result for job in jobs if (result := kept.find(job)) is not None}
     rest = [job for job in jobs if place_of(job) not in found]
+    tell_outdated(sum(place_of(job) in kept.figures for job in rest), path, progress)
     with JobProgress(progress, [job.anchor.rows for job in rest], len(found)) as bar:
         for result in _made(rest, kept, processes):
             found[place_of(result.job)] = result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from scripts.bench import anchors
 from streamae.errors import DataError
+from streamae.evaluation import jobs
 from streamae.evaluation.ranking import period, vus_pr
 from streamae.settings.tree import Settings
 
@@ -90,6 +92,22 @@ def test_scores_may_be_laid_where_only_hindsight_can(tmp_path: Path) -> None:
     assert anchors.centred(np.arange(10.0), 4).tolist() == [2, 3, 4, 5, 6, 7, 8, 9, 0, 0]
     assert anchors.reached(ahead) < anchors.reached(live)  # a score of single rows comes too early then
     assert ahead.fingerprint != live.fingerprint
+
+
+def test_the_code_of_package_and_scripts_is_part_of_what_a_figure_is_kept_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of either makes another digest: no figure outlives the code that made it."""
+    write_suite(tmp_path, *LINES)
+    job = anchors.AnchorJob(anchors.read_anchors(tmp_path)[0], "zscore", 0, Settings())
+    before = {job.fingerprint}
+    for module, name in ((jobs, "PACKAGE"), (anchors, "SCRIPTS")):
+        copy = tmp_path / name
+        shutil.copytree(getattr(module, name), copy)
+        (copy / "__init__.py").write_text("# another\n", encoding="utf-8")
+        monkeypatch.setattr(module, name, copy)
+        assert job.fingerprint not in before
+        before.add(job.fingerprint)
 
 
 def test_the_table_puts_the_best_published_beside_ours(tmp_path: Path) -> None:

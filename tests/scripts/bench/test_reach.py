@@ -34,6 +34,8 @@ from streamae.evaluation.measures import COLUMNS, Measures, failed
 from streamae.evaluation.nab_corpus import CorpusScore
 from streamae.evaluation.results import Result
 from streamae.evaluation.suite import SuiteSeries
+from streamae.settings.data import FeatureSettings
+from streamae.settings.tree import Settings
 from tests.evaluation.suites import QUICK, ROWS, TRAIN_ROWS, read_manifest, write_manifest, write_suite
 
 ANCHOR_HEADER = "dataset,series,tsb_series,start_row,rows,tsb_train_rows,match,method,vus_pr"
@@ -54,10 +56,10 @@ class Run(NamedTuple):
             return {row["what"]: row for row in csv.DictReader(stream)}
 
 
-def reached(suite: Path, out: Path, groups: tuple[str, ...] = (), seeds: int = 1) -> Run:
+def reached(suite: Path, out: Path, groups: tuple[str, ...] = (), seeds: int = 1, settings: Settings = QUICK) -> Run:
     """Run it with settings that train in a moment."""
     stream, progress = io.StringIO(), io.StringIO()
-    code = Reach(QUICK, suite, out, groups, seeds, 1, stream, progress).run()
+    code = Reach(settings, suite, out, groups, seeds, 1, stream, progress).run()
     return Run(code, out, stream.getvalue(), progress.getvalue())
 
 
@@ -188,6 +190,14 @@ def test_figures_on_slices_are_kept_by_all_they_depend_on(suite: Path, run: Run,
     other = QUICK.model_copy(update={"train": QUICK.train.model_copy(update={"window_size": 16})})
     assert found.find(dataclasses.replace(job, detector="default", settings=other)) is None
     assert found.find(dataclasses.replace(job, anchor=dataclasses.replace(job.anchor, start=1))) is None
+    by_key = QUICK.model_copy(update={"features": FeatureSettings(scaling="key")})
+    scaled, progress = dataclasses.replace(job, settings=by_key), io.StringIO()
+    (made,) = resume([scaled], marked.path, 1, progress)
+    assert made.vus_pr != 0.125
+    assert progress.getvalue().splitlines()[0] == (
+        f"1 results in {marked.path} were made by other settings, data or code and are made again"
+    )
+    assert KeptAnchors.read(marked.path).find(scaled) == made
     marked.path.write_text("detector,group\nnot,ours\n", encoding="utf-8")
     assert KeptAnchors.read(marked.path).figures == {}
 
@@ -202,6 +212,17 @@ def test_a_slice_that_fails_counts_zero_and_is_tried_again(suite: Path, tmp_path
     assert 0.0 < second.vus_pr <= 1.0
     assert not second.error
     assert [place[3] for place in KeptAnchors.read(tmp_path / "anchors.csv").figures] == [0]
+
+
+def test_other_settings_make_the_whole_table_anew(suite: Path, tmp_path: Path) -> None:
+    """Into the same folder: single bundles, the fleet's and the figures on slices are made again, which is said."""
+    before = reached(suite, tmp_path, ("smd",)).table()
+    by_key = QUICK.model_copy(update={"features": FeatureSettings(scaling="key")})
+    again = reached(suite, tmp_path, ("smd",), settings=by_key)
+    told = [line for line in again.progress.splitlines() if line.endswith("and are made again")]
+    assert [line.split(" results in ")[0] for line in told] == ["8", "2", "2"]
+    assert "from before" not in again.progress
+    assert again.table() != before
 
 
 def test_a_group_that_is_not_run_says_so(suite: Path, tmp_path: Path) -> None:
