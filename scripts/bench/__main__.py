@@ -90,7 +90,7 @@ class Contest:
         plain, watches = engine.stages, {name: Stopwatch() for name in ("decode", "windows", "model", "decision")}
         engine.stages = replace(
             plain,
-            codec=watched(plain.codec, watches["decode"]),
+            reading=watched(plain.reading, watches["decode"]),
             grid=watched(plain.grid, watches["windows"]),
             windows=watched(plain.windows, watches["windows"]),
             runner=watched(plain.runner, watches["model"]),
