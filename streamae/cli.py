@@ -1,7 +1,8 @@
 """The `streamae` command: arguments in, exit code out.
 
 Settings come from `--config FILE`, the environment and `--section.field VALUE`, which every command that takes
-settings accepts. A command is the module of its name in `commands`, loaded when it is called, so that `--help` waits for nothing.
+settings accepts. A command is the module of its name in `commands`, loaded when it is called, so that `--help` waits
+for nothing.
 This module must not know how any command does its work.
 """
 
@@ -25,57 +26,102 @@ _FLAG = re.compile(r"--(?P<name>\w+\.\w+)(=(?P<value>.*))?", re.DOTALL)
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; settings flags are taken out before (`split_settings`)."""
     parser = argparse.ArgumentParser(
-        prog="streamae", description="Find anomalies in keyed streams of records.", allow_abbrev=False
+        prog="streamae",
+        description="Find anomalies in keyed streams of records.",
+        epilog="`streamae COMMAND --help` shows what a command takes, with an example.",
+        formatter_class=_Help,
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"streamae {__version__}")
+    parser.add_argument("--version", action="version", version=f"streamae {__version__}", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_learning(commands)
+    _add_running(commands)
+    _add_evaluations(commands)
+    config = _command(
+        commands, "config", "print each setting, its value and where that comes from", "config --train.seed 3"
+    )
+    config.add_argument("--schema", action="store_true", help="print the JSON Schema of the settings file instead")
+    _command(commands, "schema", "print the JSON Schema of anomaly events", "schema > event.json", takes_settings=False)
+    return parser
 
-    train = _command(commands, "train", "train a bundle from files", "train data/*.csv --bundle bundle")
-    train.add_argument("data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders")
-    train.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="where the bundle is written")
+
+def _add_learning(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that learn from past data."""
+    train = _command(
+        commands, "train", "train a model on past data and write it as a bundle", "train data/*.csv --bundle bundle"
+    )
+    _add_data(train)
     train.add_argument(
-        "--from", dest="start", type=Path, metavar="BUNDLE", help="train the weights of this bundle further"
+        "--bundle", type=Path, required=True, metavar="DIR", help="folder to write; a bundle that is there is replaced"
+    )
+    train.add_argument(
+        "--from", dest="start", type=Path, metavar="DIR", help="folder of a bundle whose weights are trained further"
     )
     train.add_argument(
         "--report",
         type=Path,
         metavar="FILE",
-        help="where the HTML report is written (DIR.html, needs streamae[report])",
+        help="HTML report to write (default: beside the bundle, DIR.html); needs streamae[report]",
     )
-    train.add_argument("--tune", action="store_true", help="look for the size of the bottleneck first")
+    train.add_argument(
+        "--tune", action="store_true", help="try several sizes of the bottleneck first and keep the best"
+    )
 
     bootstrap = _command(
         commands,
         "bootstrap",
-        "let keys learn from files, before `run` meets them",
+        "let keys learn from past data, before `run` meets them",
         "bootstrap history/*.csv --out learnt-keys --config streamae.toml",
     )
+    _add_data(bootstrap)
     bootstrap.add_argument(
-        "data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="file to write; give it to `run` as state.bootstrap_file, with the same model.bundle",
     )
-    bootstrap.add_argument("--out", type=Path, required=True, metavar="FILE", help="for state.bootstrap_file")
 
-    _command(commands, "run", "run the daemon", "run --config streamae.toml --service.log_level debug")
+
+def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that run the engine, or ask it."""
+    _command(
+        commands,
+        "run",
+        "run the daemon: read records from Kafka, publish anomalies",
+        "run --config streamae.toml --service.log_level debug",
+    )
 
     status = _command(
         commands, "status", "ask a running daemon how it and its keys are", "status --config streamae.toml"
     )
-    status.add_argument("--url", metavar="URL", help="of the daemon; by default that of the service settings")
-    status.add_argument("--json", action="store_true", help="print the answer as it comes")
+    status.add_argument(
+        "--url", metavar="URL", help="address of the daemon (default: service.http_host and service.http_port)"
+    )
+    status.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
 
-    demo = _command(commands, "demo", "train and run on generated streams, offline", "demo --out out/demo", False)
-    demo.add_argument("--stream", choices=("sensors", "transactions"), default="sensors", help="what is generated")
-    demo.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="for results (%(default)s)")
-    demo.add_argument("--keys", type=_positive, default=None, metavar="N", help="number of generated streams")
-    demo.add_argument("--seed", type=int, default=None, metavar="N", help="of everything random")
-
-    _add_evaluations(commands)
-
-    config = _command(commands, "config", "print effective settings and their sources", "config --train.seed 3")
-    config.add_argument("--schema", action="store_true", help="print the JSON Schema of the settings file instead")
-
-    _command(commands, "schema", "print the JSON Schema of anomaly events", "schema > event.json", False)
-    return parser
+    demo = _command(
+        commands,
+        "demo",
+        "train and detect on made-up data, without Kafka or Redis",
+        "demo --out out/demo",
+        takes_settings=False,
+    )
+    demo.add_argument(
+        "--stream",
+        choices=("sensors", "transactions"),
+        default="sensors",
+        help="kind of data to make up (default: %(default)s)",
+    )
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/demo"),
+        metavar="DIR",
+        help="folder to write bundle and picture to (default: %(default)s)",
+    )
+    demo.add_argument("--keys", type=_positive, metavar="N", help="number of machines or cards (default: 60)")
+    demo.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (default: 7)")
 
 
 def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -87,27 +133,53 @@ def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParse
         "evaluate shared/data --out out/evaluation --groups nab,smd --detectors default,default+sigma3 --jobs 2",
     )
     evaluate.add_argument("suite", type=Path, metavar="SUITE", help="folder with a MANIFEST.csv and labelled series")
-    evaluate.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results; what is there is kept")
-    evaluate.add_argument("--groups", type=_names, default=(), metavar="A,B", help="groups of the suite (all)")
-    evaluate.add_argument("--series", metavar="GLOB", help="only series whose name, or group/name, matches")
-    evaluate.add_argument("--detectors", type=_detectors, metavar="A,B", help="networks, or network+decision")
-    evaluate.add_argument("--seeds", type=_positive, default=1, metavar="N", help="trainings of each (%(default)s)")
-    evaluate.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes of one core (%(default)s)")
     evaluate.add_argument(
-        "--fleet", action="store_true", help="one bundle for the series of a group with equal channels"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder to write figures and report to; figures there that still hold are not made again",
+    )
+    evaluate.add_argument("--groups", type=_names, default=(), metavar="A,B", help="groups of the suite (default: all)")
+    evaluate.add_argument(
+        "--series", metavar="GLOB", help="only series whose name, or group/name, matches (default: all)"
+    )
+    evaluate.add_argument(
+        "--detectors",
+        type=_detectors,
+        metavar="A,B",
+        help="networks, alone or with another decision, such as gru+sigma3 (default: default,pca)",
+    )
+    evaluate.add_argument(
+        "--seeds", type=_positive, default=1, metavar="N", help="trainings of each network (default: %(default)s)"
+    )
+    evaluate.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="processes, one core each (default: %(default)s)"
+    )
+    evaluate.add_argument(
+        "--fleet", action="store_true", help="one bundle for all series of a group that have the same channels"
     )
     evaluate.add_argument("--point-adjust", action=_RefusePointAdjustment, help=argparse.SUPPRESS)
 
     backtest = _command(
         commands,
         "backtest",
-        "show which alerts a history would have brought",
+        "show which alerts past data would have brought",
         "backtest data/*.csv --bundle bundle --out out/backtest",
     )
-    backtest.add_argument("data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders")
-    backtest.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="written by `streamae train`")
-    backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results")
-    backtest.add_argument("--labels", action="store_true", help="compare with the column is_anomaly")
+    _add_data(backtest)
+    backtest.add_argument(
+        "--bundle", type=Path, required=True, metavar="DIR", help="folder of a bundle that `train` has written"
+    )
+    backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write tables and report to")
+    backtest.add_argument("--labels", action="store_true", help="compare the alerts with the column is_anomaly")
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    """Let a command take past data."""
+    command.add_argument(
+        "data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders of them"
+    )
 
 
 def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -176,6 +248,7 @@ def _command(
     name: str,
     summary: str,
     example: str,
+    *,
     takes_settings: bool = True,
 ) -> argparse.ArgumentParser:
     """Add one command with its example; most take settings."""
@@ -187,21 +260,20 @@ def _command(
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.set_defaults(takes_settings=takes_settings)
     if takes_settings:
-        parser.add_argument("--config", dest="config_file", type=Path, metavar="FILE", help="settings in TOML")
+        parser.add_argument("--config", dest="config_file", type=Path, metavar="FILE", help="settings file (TOML)")
     return parser
 
 
 def _positive(text: str) -> int:
     """Read an integer above zero, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number, at least 1")
+    return int(text)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -223,6 +295,14 @@ def _detectors(text: str) -> tuple[str, ...]:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
     return names
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps examples as they are, and each command beside its sentence."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog)
+        self._action_max_length = 13  # argparse forgets that the names of commands are indented twice
 
 
 class _RefusePointAdjustment(argparse.Action):

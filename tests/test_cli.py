@@ -15,13 +15,16 @@ import pytest
 
 import streamae
 from streamae.cli import build_parser, main, split_settings
+from streamae.demo.sensor_demo import KEYS, SEED
+from streamae.demo.transaction_demo import CARDS
 from streamae.errors import ConfigError, DataError, ExitCode
+from streamae.evaluation.detectors import SHIPPED
 from streamae.settings.tree import SETTING_NAMES
 from tests.engines import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("train", "run", "status", "demo", "evaluate", "backtest", "config", "schema")
-WITH_SETTINGS = ("train", "run", "status", "evaluate", "backtest", "config")
+COMMANDS = ("train", "bootstrap", "run", "status", "demo", "evaluate", "backtest", "config", "schema")
+WITH_SETTINGS = ("train", "bootstrap", "run", "status", "evaluate", "backtest", "config")
 HEAVY = ("torch", "numpy", "pydantic", "kafka", "redis", "structlog", "prometheus_client", "pyarrow", "msgspec")
 
 
@@ -66,7 +69,7 @@ def test_every_command_explains_itself_with_an_example(command: str, capsys: pyt
     example = re.search(r"^example:\n  streamae (.+)$", text, re.MULTILINE)
     assert example
     arguments = [word for word in example[1].split(" > ")[0].split() if "*" not in word]
-    arguments, _ = split_settings([*arguments, "data"] if command in {"train", "backtest"} else arguments)
+    arguments, _ = split_settings([*arguments, "data"] if command in {"train", "bootstrap", "backtest"} else arguments)
     assert build_parser().parse_args(arguments).command == command
     assert ("--section.field VALUE" in text) == (command in WITH_SETTINGS)
 
@@ -76,6 +79,22 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
     assert main(["--help"]) == ExitCode.OK
     listed = re.findall(r"^    (\w+) {2,}\S", capsys.readouterr().out, re.MULTILINE)
     assert tuple(listed) == COMMANDS
+
+
+def test_help_names_the_defaults_that_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """The texts repeat what modules say that `--help` does not wait for."""
+    for command in ("demo", "evaluate"):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert CARDS == KEYS
+    for default in (f"cards (default: {KEYS})", f"numbers (default: {SEED})", f"(default: {','.join(SHIPPED)})"):
+        assert default in text
+
+
+def test_a_number_that_is_none_is_answered_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is shown the name of a function."""
+    assert main(["demo", "--keys", "many"]) == ExitCode.USAGE
+    assert "argument --keys: must be a whole number, at least 1" in capsys.readouterr().err
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

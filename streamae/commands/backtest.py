@@ -84,7 +84,7 @@ def write_alerts(path: Path, episodes: Sequence[Episode]) -> None:
 
 
 def write_keys(path: Path, keys: Sequence[KeyAlerts]) -> None:
-    """Write one line a key, also those without alerts: alerts, alerts a week, when the first and the last began in UTC."""
+    """Write one line a key, also without alerts: how many, how many a week, when the first and the last began (UTC)."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["key", "alerts", "alerts_per_week", "first", "last"])

@@ -10,6 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -101,6 +102,7 @@ def main(
     """
     stream, progress, scale = stream or sys.stdout, progress or sys.stderr, scale or Scale()
     seed = SEED if seed is None else seed
+    say = partial(print, file=stream, flush=True)  # at once, so that it stands before the progress of its step
     logs.configure("warning", stream=progress)
     out.mkdir(parents=True, exist_ok=True)
     data = generate(
@@ -111,17 +113,17 @@ def main(
         anomalies_per_key=scale.anomalies_per_key,
         train_rows=scale.train_rows,
     )
-    print(f"1. generated {len(data.series)} machines with {len(data.features)} sensors each", file=stream)
-    print(f"2. training on {scale.train_rows} normal rows of each", file=stream)
+    say(f"1. generated {len(data.series)} machines with {len(data.features)} sensors each")
+    say(f"2. training on {scale.train_rows} normal rows of each")
     options = TrainOptions(hidden_size=scale.hidden_size, max_steps=scale.steps, seed=seed, threads=THREADS)
     bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")
-    print(f"3. streaming {scale.live_rows} rows of each, {len(data.injections)} anomalies among them", file=stream)
+    say(f"3. streaming {scale.live_rows} rows of each, {len(data.injections)} anomalies among them")
     outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, _settings(out / "bundle"), progress)
     matching = match(data, outcome.episodes)
-    print(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n", file=stream)
-    print(f"picture: {_draw(data, outcome, matching, out / 'episodes.png')}", file=stream)
-    print(f"bundle:  {out / 'bundle'}", file=stream)
+    say(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n")
+    say(f"picture: {_draw(data, outcome, matching, out / 'episodes.png')}")
+    say(f"bundle:  {out / 'bundle'}")
     return 0 if (matching.episode_of >= 0).any() else 1
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -57,12 +58,13 @@ def main(
     """Run the demo; return 0, or 1 if no fraud was found. Arguments as in `sensor_demo.main`; 60 cards by default."""
     stream, progress, scale = stream or sys.stdout, progress or sys.stderr, scale or TransactionScale()
     seed = SEED if seed is None else seed
+    say = partial(print, file=stream, flush=True)  # at once, so that it stands before the progress of its step
     logs.configure("warning", stream=progress)
     out.mkdir(parents=True, exist_ok=True)
     rows = scale.train_rows + scale.live_rows
     data = generate_transactions(cards or CARDS, rows, scale.train_rows, seed, scale.frauds_per_card)
-    print(f"1. generated {len(data.series)} cards with {rows} purchases each", file=stream)
-    print(f"2. training on {scale.train_rows} honest purchases of each", file=stream)
+    say(f"1. generated {len(data.series)} cards with {rows} purchases each")
+    say(f"2. training on {scale.train_rows} honest purchases of each")
     options = TrainOptions(
         window_size=WINDOW,
         recent_steps=2,
@@ -77,12 +79,12 @@ def main(
     )
     bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")
-    print(f"3. streaming {scale.live_rows} purchases of each, {len(data.cases)} frauds among them", file=stream)
+    say(f"3. streaming {scale.live_rows} purchases of each, {len(data.cases)} frauds among them")
     outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, _settings(out / "bundle"), progress)
     matching = match(data, outcome)
-    print(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n", file=stream)
-    print(f"picture: {_draw(data, outcome, matching, out / 'transactions.png')}", file=stream)
-    print(f"bundle:  {out / 'bundle'}", file=stream)
+    say(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n")
+    say(f"picture: {_draw(data, outcome, matching, out / 'transactions.png')}")
+    say(f"bundle:  {out / 'bundle'}")
     return 0 if (matching.episode_of >= 0).any() else 1
 
 

@@ -67,7 +67,7 @@ class Display:
             if is_news or now - self._shown >= REDRAW_S:
                 self._redraw(self._meter(BAR, done, now, text, _width(self._stream)))
                 self._shown = now
-        elif tenth > self._tenth if is_news is None else is_news:
+        elif is_news or (is_news is None and tenth > self._tenth):
             print(self._meter(LINE, done, now, text), file=self._stream, flush=True)
             self._tenth = tenth
 

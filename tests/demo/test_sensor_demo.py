@@ -29,6 +29,7 @@ class Run(NamedTuple):
     code: int
     out: Path
     printed: str
+    progress: str
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,8 +42,8 @@ def _default_logs() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One tiny demo for all tests that look at it."""
-    out, stream = tmp_path_factory.mktemp("demo") / "deep" / "out", StringIO()
-    return Run(main(out, KEYS, 3, stream, TINY), out, stream.getvalue())
+    out, stream, progress = tmp_path_factory.mktemp("demo") / "deep" / "out", StringIO(), StringIO()
+    return Run(main(out, KEYS, 3, stream, TINY, progress), out, stream.getvalue(), progress.getvalue())
 
 
 def test_finds_anomalies_and_ends_well(run: Run) -> None:
@@ -73,6 +74,12 @@ def test_reports_steps_and_figures_but_no_log_lines(run: Run) -> None:
     for word in ("recall", "median delay", "per 10,000 normal rows", "a second", "guilty"):
         assert word in run.printed
     assert "engine_built" not in run.printed
+
+
+def test_progress_stays_out_of_the_results(run: Run) -> None:
+    """Whoever keeps the output of the demo keeps no line about how far it was."""
+    assert f"step {TINY.steps}/{TINY.steps}" in run.progress
+    assert " left, " not in run.printed
 
 
 def test_nothing_found_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
