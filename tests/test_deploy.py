@@ -35,7 +35,7 @@ from streamae.observe.telemetry import (
 from streamae.reasons import STARTS, Reason
 from streamae.settings.serving import ServiceSettings
 from streamae.settings.sources import load_settings
-from streamae.settings.tree import SETTING_NAMES, Settings
+from streamae.settings.tree import FIELDS, SETTING_NAMES, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -260,6 +260,22 @@ def test_systemd_example_settings_load() -> None:
     assert loaded.settings.kafka.instance_id == "streamae-1"
     assert loaded.sources["kafka.instance_id"].startswith("env:")
     assert loaded.settings.service.http_host == "127.0.0.1"
+
+
+def test_systemd_example_is_as_shipped() -> None:
+    """The example sets addresses and places; whatever else it shows, the threshold rule too, is the default."""
+    defaults = Settings().model_dump()
+    shown = load_settings(DEPLOY / "systemd" / "streamae.example.toml", {}, {}).settings.model_dump()
+    changed = {
+        f"{section}.{name}"
+        for section, fields in shown.items()
+        for name, value in fields.items()
+        if value != defaults[section][name]
+    }
+    assert changed == {"kafka.bootstrap_servers", "kafka.instance_id", "model.bundle", "state.redis_url"}
+    text = text_of(DEPLOY / "systemd" / "streamae.example.toml")
+    (said,) = re.findall(r"^block_level = \S+ # (.*)$", text, re.MULTILINE)
+    assert f"block_maxima: {said}." == FIELDS["threshold.block_level"].description
 
 
 def test_commented_examples_of_settings_are_valid(tmp_path: Path) -> None:
