@@ -4,11 +4,17 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 READY := .venv/.installed
 SUITE ?= ../shared/data
+# Tests run side by side, a process a core; at most four, since each starts its own Kafka.
+JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores : 4)))
+PYTEST = $(PY) -m pytest -n $(JOBS) --dist worksteal
+# CPU time of all processes, which can be compared between machines and does not depend on what else they do.
+TIMED = TIMEFORMAT='CPU time: %U s, and %S s in the kernel; %R s have passed'; time
+unexport PYTHONDONTWRITEBYTECODE # without byte code every process rewrites the assertions of all tests anew
 
-.PHONY: help setup system demo test test-fast test-gpu services lint fmt type check cov bench reach guards model-check torture torture-quick constraints clean
+.PHONY: help setup system demo test test-fast test-gpu crash-sweep services lint fmt type check cov bench reach guards model-check torture torture-quick constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt scripts/setup_venv.sh
 	@scripts/setup_venv.sh .venv
@@ -21,15 +27,17 @@ system: ## Java, Maven, Redis, systemd-analyze and faketime for the tests (apt-g
 demo: $(READY) ## train on generated streams and watch the engine find anomalies: out/demo
 	$(PY) -m streamae demo --out out/demo
 
-test: $(READY) system ## everything: unit, doctest, real Kafka and Redis, deploy files, then torture-quick
-	REQUIRE_SERVICES=1 $(PY) -m pytest
-	$(PY) -m scripts.verify.torture --quick --jobs 2
+test: $(READY) system ## unit, doctest, real Kafka and Redis, deploy files, a short torture run: up to 20 minutes on 2 cores
+	@$(TIMED) { REQUIRE_SERVICES=1 $(PYTEST) --durations=30 && $(PY) -m scripts.verify.torture --smoke --jobs 2; }
 
-test-fast: $(READY) ## what needs no service
-	$(PY) -m pytest -m "not integration"
+test-fast: $(READY) ## what needs no service and no minutes: 1 minute
+	@$(TIMED) $(PYTEST) -m "not integration and not slow"
 
 test-gpu: $(READY) ## what needs an NVIDIA GPU
 	$(PY) -m pytest -m gpu
+
+crash-sweep: $(READY) ## let an engine die at every line of a run, about 10 minutes
+	@$(TIMED) $(PYTEST) --every-line
 
 services: $(READY) system ## start a local Kafka and Redis until Ctrl-C
 	$(PY) -m scripts.services

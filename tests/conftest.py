@@ -20,19 +20,28 @@ from tests import sweeps
 from tests.sweeps import Sweep
 
 settings.register_profile("same-everywhere", derandomize=True, deadline=None)
+settings.register_profile("few", settings.get_profile("same-everywhere"), max_examples=12)  # for make test-fast
 settings.load_profile("same-everywhere")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of crash sweeps."""
     group = parser.getgroup("crash sweeps")
-    group.addoption(sweeps.OPTION_ALL, action="store_true", help="let a process die at every line, not at a sample")
+    group.addoption(sweeps.OPTION_ALL, action="store_true", help="run them alone, over every line instead of a sample")
     group.addoption(sweeps.OPTION_SEED, type=int, default=0, help="of the sample of lines (default 0)")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which lines the crash sweeps try."""
     return f"crash sweeps: {sweep_of(config)}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the sweeps alone when they are to take every line."""
+    if config.getoption(sweeps.OPTION_ALL):
+        is_sweep = {item: "sweep" in getattr(item, "fixturenames", ()) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if not is_sweep[item]])
+        items[:] = [item for item in items if is_sweep[item]]
 
 
 def sweep_of(config: pytest.Config) -> Sweep:

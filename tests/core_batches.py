@@ -35,7 +35,8 @@ KEYS = 4
 FEATURES = 2
 PARTITION = Partition("sensors", 0)
 
-quick = settings(max_examples=60, deadline=None, derandomize=True)  # the same examples on every machine
+# The same examples on every machine: as many as the profile says, and at most 60.
+quick = settings(max_examples=min(60, settings.default.max_examples), deadline=None, derandomize=True)
 
 
 class Arrival(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from streamae.batches import Doubles, Flags, Floats, Ints, ScoreBatch, VerdictBatch, WindowBatch
 from streamae.core.decision import Decision
@@ -20,6 +21,7 @@ from tests.core_batches import START_MS, cleared, window_batch
 
 STEP_MS = 60_000
 CHANNELS = 3
+SHIPPED = "block_maxima"  # the rule of the default settings
 LEARNING = Learning(
     half_life_ms=500.0 * STEP_MS, cap_sigma=3.0, smoothing=0.3, quantile=0.999, prior_mean=1.0, prior_sd=0.3
 )
@@ -126,3 +128,14 @@ def column(verdicts: VerdictBatch, name: str, keys: int = 1) -> Doubles:
     """Return a column of verdicts as (N, K) float64."""
     found: Doubles = getattr(verdicts, name).reshape(-1, keys).astype(np.float64)
     return found
+
+
+def for_each(rules: Mapping[str, ThresholdRule]) -> pytest.MarkDecorator:
+    """Return what runs a test once a rule, as its argument `rule`; all but the shipped rule are marked slow."""
+    return pytest.mark.parametrize(
+        "rule",
+        [
+            pytest.param(rule, id=name, marks=() if name == SHIPPED else pytest.mark.slow)
+            for name, rule in rules.items()
+        ],
+    )

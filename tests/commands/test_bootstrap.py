@@ -20,8 +20,10 @@ from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.settings.tree import Settings
 from tests.engine.test_crash_resume import Crash, Fuse
 from tests.engines import FEATURES, START_MS, STEP_MS, WINDOW, Rig, broker_with, ids, settings, stream, tiny_bundle
+from tests.sweeps import Sweep
 
 KEYS, BEFORE, ROWS = 4, 80, 130
+PARTS = 12  # of a run of the daemon
 SPIKES = [(0, 40), (1, 60), (2, 70), (0, 100), (3, 110), (2, 120)]  # (key, row): three in the history
 RECORDS = stream(KEYS, ROWS, spikes=SPIKES)
 HISTORY, NEWER = RECORDS[: KEYS * BEFORE], RECORDS[KEYS * BEFORE :]
@@ -262,22 +264,23 @@ def test_the_place_of_the_file_is_looked_at_first(place: Place) -> None:
         place.learn(place.history.with_name("none.csv"))
 
 
-@pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.85])
-def test_a_crash_begins_again_from_the_file(place: Place, share: float) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_crash_begins_again_from_the_file(place: Place, part: int, sweep: Sweep) -> None:
     """Keys that were not saved yet start from the same state again: events and state are those of a calm run."""
-    with Fuse(None) as fuse:
-        place.daemon(NEWER).run_dry()
-    store = MemoryStore()
-    process = place.daemon(NEWER, store)
-    with pytest.raises(Crash), Fuse(int(share * fuse.lines)):
-        process.run_dry()
-    process.broker.expel(process.engine.source)  # type: ignore[arg-type]
-    last = Rig(process.broker, store, process.settings, 17, parts=dict(OWN_RUNNER))
-    last.run_dry()
     calm = place.daemon(NEWER)
-    calm.run_dry()
-    assert ids(last.events()) == ids(calm.events())
-    assert last.state() == calm.state()
+    with Fuse(None) as fuse:
+        calm.run_dry()
+    for at in sweep.lines(fuse.lines, part, PARTS):
+        store = MemoryStore()
+        process, line = place.daemon(NEWER, store), f"line {at} of {fuse.lines} ({sweep})"
+        with pytest.raises(Crash), Fuse(at):
+            process.run_dry()
+        process.broker.expel(process.engine.source)  # type: ignore[arg-type]
+        last = Rig(process.broker, store, process.settings, 17, parts=dict(OWN_RUNNER))
+        last.run_dry()
+        assert ids(last.events()) == ids(calm.events()), line
+        assert last.state() == calm.state(), line
 
 
 @pytest.mark.parametrize(

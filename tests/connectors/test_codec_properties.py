@@ -71,7 +71,7 @@ records = st.builds(
 
 
 @pytest.mark.parametrize("name", CODECS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings.default.max_examples), deadline=None)
 @given(st.lists(records, max_size=8))
 @example([Record(b"[" * 100_000)])
 @example([Record(b'{"id":' * 100_000)])
@@ -100,7 +100,7 @@ def test_any_bytes_become_columns_or_dead_letters(name: str, polled: list[Record
 
 
 @pytest.mark.parametrize("name", CODECS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings.default.max_examples), deadline=None)
 @given(st.lists(records, max_size=8))
 def test_a_batch_equals_its_records_one_by_one(name: str, polled: list[Record]) -> None:
     """What becomes of a record does not depend on the others polled with it."""

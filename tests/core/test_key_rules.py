@@ -17,9 +17,9 @@ from streamae.core.key_rules import AlertRules, KeyRules, Override
 from streamae.core.maintenance import Interval, Maintenance
 from streamae.core.thresholds.rule import ThresholdRule
 from tests.core_batches import START_MS, every_slot, quick, score_batch, slots_of, state_of, window_batch
-from tests.score_streams import CHANNELS, RULES, STEP_MS, Scores, batch, decision_of, judged, quiet
+from tests.score_streams import CHANNELS, RULES, STEP_MS, Scores, batch, decision_of, for_each, judged, quiet
 
-each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+each_rule = for_each(RULES)
 NAMES = VerdictBatch.__slots__
 BEGIN, END = 1_600, 1_650  # windows of the maintenance
 NIGHT = Interval(START_MS + BEGIN * STEP_MS, START_MS + END * STEP_MS)

@@ -9,24 +9,25 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BASIC = ("bash", "env", "uname", "sed", "head", "id", "dirname", "cat", "true", "awk")
+CI_TOOLS = ("mktemp", "tee", "grep", "rm")
 JAVA_17 = "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2"
 JAVA_11 = "echo 'openjdk version \"11.0.2\" 2019-01-15' >&2"
 PYTHON_310 = f"exec {sys.executable} -c 'import sys; sys.version_info = (3, 10, 9); exec(sys.argv[1])' \"$2\""
 ALL = {"java": JAVA_17, "mvn": "", "redis-server": "", "systemd-analyze": "", "faketime": ""}
 
 
-def machine(folder: Path, fakes: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a machine that has the basic tools and `fakes`, each a line of shell."""
+def machine(folder: Path, fakes: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, str]:
+    """Return the environment of a machine that has the basic tools, `more`, and `fakes`, each a line of shell."""
     tools = folder / "bin"
     tools.mkdir()
-    for name in BASIC:
+    for name in (*BASIC, *more):
         real = shutil.which(name)
         assert real, name
         (tools / name).symlink_to(real)
@@ -120,20 +121,38 @@ def test_make_alone_lists_every_target() -> None:
     assert re.findall(r"^make (\S+) +\S", done.stdout, re.MULTILINE) == targets
 
 
-def test_continuous_integration_runs_make_test(tmp_path: Path) -> None:
-    """The CI entry works from anywhere, hands over `make test` and its exit status, and reads no input."""
-    environment = machine(tmp_path, {"make": '{ echo "$*"; pwd; cat; } >"$LOG"; exit 7'})
+def continuous_integration(folder: Path, make: str) -> tuple[subprocess.CompletedProcess[bytes], list[str]]:
+    """Run the CI entry from elsewhere, with input, and a fake make that writes down how it was called."""
+    environment = machine(folder, {"make": '{ echo "$*"; pwd; cat; } >>"$LOG"; ' + make}, CI_TOOLS)
     done = subprocess.run(
         [ROOT / ".ci" / "run"],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         input=b"typed",
         capture_output=True,
         timeout=60,
         check=False,
     )
+    return done, (folder / "log").read_text(encoding="utf-8").splitlines()
+
+
+def test_continuous_integration_runs_make_test_and_what_takes_too_long_for_it(tmp_path: Path) -> None:
+    """From anywhere, without input, one after the other; at the end stand the closing lines of every pytest."""
+    done, calls = continuous_integration(tmp_path, 'echo "== 12 passed, 1 skipped in 3.25s =="; echo more')
+    assert done.returncode == 0, done.stderr
+    assert calls == [line for target in ("test", "crash-sweep", "torture-quick") for line in (target, str(ROOT))]
+    assert done.stdout.decode().splitlines()[-4:] == ["more", *["== 12 passed, 1 skipped in 3.25s =="] * 3]
+
+
+@pytest.mark.parametrize("target", ["test", "crash-sweep", "torture-quick"])
+def test_continuous_integration_fails_with_the_first_that_fails(tmp_path: Path, target: str) -> None:
+    """With its exit status, and with the closing line that says so; nothing is started after it."""
+    done, calls = continuous_integration(
+        tmp_path, f'[[ $1 != {target} ]] || {{ echo "2 failed, 3 passed in 0.10s (0:00:01)"; echo; exit 7; }}'
+    )
     assert done.returncode == 7
-    assert (tmp_path / "log").read_text(encoding="utf-8").splitlines() == ["test", str(ROOT)]
+    assert calls[-2:] == [target, str(ROOT)]
+    assert done.stdout.decode().splitlines()[-1] == "2 failed, 3 passed in 0.10s (0:00:01)"
 
 
 def test_constraints_are_exact_and_complete() -> None:

@@ -15,10 +15,10 @@ from streamae.core.decision import Decision
 from streamae.core.thresholds.prior import initial_state
 from streamae.core.thresholds.rule import ThresholdRule, Wave
 from tests.core_batches import every_slot, quick, state_of
-from tests.score_streams import FOLLOWING, RULES, STEP_MS, Scores, column, decision_of, history, judged, quiet
+from tests.score_streams import FOLLOWING, RULES, STEP_MS, Scores, column, decision_of, for_each, history, judged, quiet
 
-each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-each_following_rule = pytest.mark.parametrize("rule", FOLLOWING.values(), ids=FOLLOWING)  # `static` knows one level
+each_rule = for_each(RULES)
+each_following_rule = for_each(FOLLOWING)  # `static` knows one level
 COLUMNS = VerdictBatch.__slots__
 F32 = np.float32
 

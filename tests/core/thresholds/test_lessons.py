@@ -8,10 +8,21 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from streamae.batches import KeyState, Status
 from streamae.core.thresholds.rule import ThresholdRule
-from tests.score_streams import CHANNELS, FOLLOWING, RULES, Scores, column, decision_of, history, judged, quiet
+from tests.score_streams import (
+    CHANNELS,
+    FOLLOWING,
+    RULES,
+    Scores,
+    column,
+    decision_of,
+    for_each,
+    history,
+    judged,
+    quiet,
+)
 
-each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
-each_following_rule = pytest.mark.parametrize("rule", FOLLOWING.values(), ids=FOLLOWING)  # `static` knows one level
+each_rule = for_each(RULES)
+each_following_rule = for_each(FOLLOWING)  # `static` knows one level
 KEYS = 8
 IDLE = slice(200, 800)
 MOVED = {  # of the logarithm of the threshold, by an anomaly of a hundred times: most in one window, most in all
