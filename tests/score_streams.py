@@ -13,18 +13,17 @@ from streamae.core.decision import Decision
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.block_maxima import BlockMaximaRule
 from streamae.core.thresholds.conformal import ConformalRule
+from streamae.core.thresholds.learning import Learning
 from streamae.core.thresholds.peaks import PeaksRule
 from streamae.core.thresholds.robust import MadRule
-from streamae.core.thresholds.rolling import Learning, QuantileLimit, RollingRule, SigmaLimit, StaticLimit
+from streamae.core.thresholds.rolling import QuantileLimit, RollingRule, SigmaLimit, StaticLimit
 from streamae.core.thresholds.rule import ThresholdRule
 from tests.core_batches import START_MS, cleared, window_batch
 
 STEP_MS = 60_000
 CHANNELS = 3
 SHIPPED = "block_maxima"  # the rule of the default settings
-LEARNING = Learning(
-    half_life_ms=500.0 * STEP_MS, cap_sigma=3.0, smoothing=0.3, quantile=0.999, prior_mean=1.0, prior_sd=0.3
-)
+LEARNING = Learning(half_life_ms=500.0 * STEP_MS, cap_sigma=3.0, smoothing=0.3, prior_mean=1.0, prior_sd=0.3)
 RULES: dict[str, ThresholdRule] = {
     "sigma": RollingRule(SigmaLimit(8.0), LEARNING),
     "quantile": RollingRule(QuantileLimit(1.5), LEARNING),

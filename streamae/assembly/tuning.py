@@ -7,7 +7,7 @@ from streamae.core.decision import Decision
 from streamae.core.episodes import EpisodeRules
 from streamae.core.thresholds import budget
 from streamae.core.thresholds.choice import rule_named
-from streamae.core.thresholds.rolling import Learning
+from streamae.core.thresholds.learning import Learning
 from streamae.engine.stages import Tuning
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
@@ -42,7 +42,6 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
         half_life_ms=threshold.half_life_ms or TYPICAL_STEPS * (bundle.step_ms or FALLBACK_STEP_MS),
         cap_sigma=threshold.cap_sigma,
         smoothing=threshold.smoothing,
-        quantile=threshold.quantile,
         prior_mean=bundle.calibration.score_mean,
         prior_sd=bundle.calibration.score_sd,
     )
@@ -52,6 +51,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
             learning,
             k=threshold.k,
             value=threshold.value,
+            quantile=threshold.quantile,
             margin=threshold.margin,
             probability=threshold.probability,
             block_level=threshold.block_level,

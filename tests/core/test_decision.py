@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from streamae.batches import ScoreBatch, Status, VerdictBatch, WindowBatch
 from streamae.core.decision import Decision
 from streamae.core.moments import MAX_WEIGHT, PRIOR_COUNT
+from streamae.core.thresholds.learning import SD_FLOOR, Learning
 from streamae.core.thresholds.rolling import (
     EARLY_SCORES,
-    SD_FLOOR,
-    Learning,
     Limit,
     QuantileLimit,
     RollingRule,
@@ -50,7 +49,6 @@ LEARNING = Learning(
     half_life_ms=24.0 * HOUR_MS,
     cap_sigma=3.0,
     smoothing=0.5,
-    quantile=0.95,
     prior_mean=1.0,
     prior_sd=0.2,
 )
@@ -68,7 +66,7 @@ class Judged(NamedTuple):
 
 def make(limit: Limit = LIMIT, min_windows: int = MIN_WINDOWS, **changes: Any) -> Decision:
     """A decision ready for new keys."""
-    rule = RollingRule(limit, replace(LEARNING, **changes))
+    rule = RollingRule(limit, replace(LEARNING, **changes), quantile=0.95)
     found: Decision = cleared(Decision(KEYS, FEATURES, rule, min_windows))
     return found
 

@@ -27,7 +27,7 @@ from streamae.batches import Doubles, Flags, Floats, Ints, Slots
 from streamae.core.columns import Columns, Field
 from streamae.core.moments import MAX_WEIGHT, PRIOR_COUNT, learn
 from streamae.core.scoring import ScoreHistory
-from streamae.core.thresholds.rolling import SD_FLOOR
+from streamae.core.thresholds.learning import floored
 from streamae.core.thresholds.rule import Judgement, Wave, mean_state
 
 BLOCK_WINDOWS = 80  # 64 to 96 do as well, 128 loses .03 of the F1
@@ -263,10 +263,7 @@ def _smooth(states: Columns, wave: Wave, counts: Ints, has_guess: Flags) -> Doub
 
 def _spreads(states: Columns, slots: Slots) -> Doubles:
     """Return standard deviations of the smoothed total, with their floor, (n,)."""
-    found: Doubles = np.maximum(
-        np.sqrt(states["usual_variance"][slots].astype(np.float64)), SD_FLOOR * np.maximum(states["usual"][slots], 1.0)
-    )
-    return found
+    return floored(np.sqrt(states["usual_variance"][slots].astype(np.float64)), states["usual"][slots])
 
 
 def _learn_usual(states: Columns, slots: Slots, totals: Doubles, counts: Ints, spreads: Doubles) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from streamae.core.thresholds.block_maxima import EVIDENCE_LEVEL, EVIDENCE_RATE, EVIDENCE_SLOPE
 from streamae.core.thresholds.conformal import MIN_PROBABILITY
+from streamae.core.thresholds.learning import SIGMA_LEVEL, SIGMA_RATE, SIGMA_SLOPE
 from streamae.core.thresholds.peaks import MAX_PROBABILITY
-from streamae.core.thresholds.rolling import SIGMA_LEVEL, SIGMA_RATE, SIGMA_SLOPE
 
 WEEK_MS = 7 * 24 * 3_600_000
 MAX_QUANTILE = 0.9999  # a tracked quantile beyond it is passed too seldom to be followed

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from streamae.core.thresholds.block_maxima import BlockMaximaRule
 from streamae.core.thresholds.conformal import ConformalRule
+from streamae.core.thresholds.learning import Learning
 from streamae.core.thresholds.peaks import PeaksRule
 from streamae.core.thresholds.robust import MadRule
-from streamae.core.thresholds.rolling import Learning, QuantileLimit, RollingRule, SigmaLimit, StaticLimit
+from streamae.core.thresholds.rolling import QuantileLimit, RollingRule, SigmaLimit, StaticLimit
 from streamae.core.thresholds.rule import ThresholdRule
 
 FAMILY_OF = {
@@ -30,6 +31,7 @@ def rule_named(
     *,
     k: float,
     value: float,
+    quantile: float,
     margin: float,
     probability: float,
     block_level: float,
@@ -42,9 +44,9 @@ def rule_named(
         ValueError: no such rule.
     """
     rules: dict[str, ThresholdRule] = {
-        "sigma": RollingRule(SigmaLimit(k), learning),
-        "static": RollingRule(StaticLimit(value), learning),
-        "quantile": RollingRule(QuantileLimit(margin), learning),
+        "sigma": RollingRule(SigmaLimit(k), learning, quantile),
+        "static": RollingRule(StaticLimit(value), learning, quantile),
+        "quantile": RollingRule(QuantileLimit(margin), learning, quantile),
         "block_maxima": BlockMaximaRule(block_level, max(hold, 1), start_windows),
         "mad": MadRule(k, learning),
         "pot": PeaksRule(probability, learning),

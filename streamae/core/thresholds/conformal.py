@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamae.batches import Doubles, Flags, Floats, Ints
 from streamae.core.columns import Columns, Field
 from streamae.core.scoring import ScoreHistory
-from streamae.core.thresholds.rolling import SD_FLOOR, Learning, sigma_rarity
+from streamae.core.thresholds.learning import Learning, floored, sigma_rarity
 from streamae.core.thresholds.rule import Judgement, Wave
 
 RING = 256  # newest scores: p-values down to 0.4 %
@@ -64,8 +64,8 @@ class ConformalRule:
 
     def judge(self, states: Columns, wave: Wave) -> Judgement:
         """Compare the smoothed score with the newest ones."""
-        slots, last = wave.slots, states["smoothed"][wave.slots]
-        smoothed = np.where(wave.is_fresh, wave.totals, last + self.learning.smoothing * (wave.totals - last))
+        slots = wave.slots
+        smoothed = self.learning.smooth(wave, states["smoothed"][slots])
         rings = states["ring"][slots]
         sizes = np.minimum(states["ring_count"][slots], RING)
         ranks = np.maximum(np.floor(self.probability * (sizes + 1) + 1e-9).astype(np.int64), 1)
@@ -77,7 +77,7 @@ class ConformalRule:
         divisors = np.maximum(sizes, 1)
         means = filled.sum(axis=1) / divisors
         variances = np.maximum((filled**2).sum(axis=1) / divisors - means**2, 0.0)
-        sds = np.maximum(np.sqrt(variances), SD_FLOOR * np.maximum(means, 1.0))
+        sds = floored(np.sqrt(variances), means)
         thresholds = np.where(sizes > 0, np.maximum(self.margin * highest, means + sds), np.inf)
         rarities = sigma_rarity((smoothed - means) / sds)  # the ring itself cannot tell rarer from rare
         return Judgement(smoothed, thresholds, means, sds, rarities, states["count"][slots], (peaks,))

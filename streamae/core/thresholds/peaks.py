@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from streamae.batches import Doubles, Flags, Ints, Slots
 from streamae.core.columns import Columns, Field
 from streamae.core.moments import learn as learn_moments
-from streamae.core.moments import weight
 from streamae.core.scoring import ScoreHistory
-from streamae.core.thresholds.rolling import SD_FLOOR, Learning, track_quantile
+from streamae.core.thresholds.learning import SD_FLOOR, Learning, floored, track_quantile
 from streamae.core.thresholds.rule import Judgement, Wave, mean_state
 from streamae.core.thresholds.tails import fit, level_of, log_survival
 
@@ -58,7 +57,7 @@ class PeaksRule:
 
     def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
         """Return seven numbers and the ring; a new key starts at the level of the calibration."""
-        mean, sd = self.learning.prior_mean, max(self.learning.prior_sd, SD_FLOOR)
+        mean, sd = self.learning.prior_mean, self.learning.start_sd
         moving = "drift_" if self.is_drifting else ""
         return {
             "count": Field("<i8"),
@@ -77,9 +76,8 @@ class PeaksRule:
     def judge(self, states: Columns, wave: Wave) -> Judgement:
         """Hold the smoothed score against the tail."""
         slots, means = wave.slots, states[self._mean][wave.slots]
-        sds = np.maximum(np.sqrt(states["variance"][slots]), SD_FLOOR * np.maximum(means, 1.0))
-        last = states["smoothed"][slots]
-        smoothed = np.where(wave.is_fresh, wave.totals, last + self.learning.smoothing * (wave.totals - last))
+        sds = floored(np.sqrt(states["variance"][slots]), means)
+        smoothed = self.learning.smooth(wave, states["smoothed"][slots])
         levels = states["level"][slots] + (means if self.is_drifting else 0.0)
         shapes, scales = _tail(states, slots, sds)
         probability = min(max(self.probability, MIN_PROBABILITY), MAX_PROBABILITY)
@@ -96,8 +94,7 @@ class PeaksRule:
         is_onset = (scores > thresholds) & (states["smoothed"][slots] <= thresholds)
         kept = np.flatnonzero((scores > levels) & ((scores <= thresholds) | is_onset))
         _keep(states, slots[kept], (np.minimum(scores, thresholds) - levels)[kept])
-        elapsed = np.where(counts > 0, np.maximum(wave.end_times_ms - states["newest"][slots], 0), 0)
-        weights = weight(counts, elapsed, self.learning.half_life_ms)
+        weights = self.learning.weights(wave, counts, states["newest"][slots])
         states[self._mean][slots], states["variance"][slots] = learn_moments(
             judgement.means, states["variance"][slots], judgement.scores, weights, self.learning.cap_sigma * sds
         )

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from streamae.batches import Flags
 from streamae.core.columns import Columns, Field
-from streamae.core.moments import weight
 from streamae.core.scoring import ScoreHistory
-from streamae.core.thresholds.rolling import SD_FLOOR, Learning, sigma_rarity
+from streamae.core.thresholds.learning import SD_FLOOR, Learning, floored, sigma_rarity
 from streamae.core.thresholds.rule import Judgement, Wave, mean_state
 
 CONSISTENCY = 1.4826  # sigma of a normal distribution over its MAD
@@ -52,7 +51,7 @@ class MadRule:
 
     def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
         """Return five numbers; a new key starts at the level of the calibration."""
-        spread = max(self.learning.prior_sd, SD_FLOOR) / CONSISTENCY
+        spread = self.learning.start_sd / CONSISTENCY
         return {
             "count": Field("<i8"),
             "newest": Field("<i8"),
@@ -66,19 +65,17 @@ class MadRule:
 
     def judge(self, states: Columns, wave: Wave) -> Judgement:
         """Compare the smoothed score with the limit."""
-        slots = wave.slots
-        medians, last = states["median"][slots], states["smoothed"][slots]
-        smoothed = np.where(wave.is_fresh, wave.totals, last + self.learning.smoothing * (wave.totals - last))
-        sds = np.maximum(CONSISTENCY * states["deviation"][slots], SD_FLOOR * np.maximum(medians, 1.0))
+        slots, medians = wave.slots, states["median"][wave.slots]
+        smoothed = self.learning.smooth(wave, states["smoothed"][slots])
+        sds = floored(CONSISTENCY * states["deviation"][slots], medians)
         rarities = sigma_rarity((smoothed - medians) / sds)
         return Judgement(smoothed, medians + self.k * sds, medians, sds, rarities, states["count"][slots])
 
     def learn(self, states: Columns, wave: Wave, judgement: Judgement, alarms: Flags) -> None:  # noqa: ARG002 - bounded
         """Move median and MAD by one comparison each, alarms or not."""
         slots, counts, medians = wave.slots, judgement.counts, judgement.means
-        elapsed = np.where(counts > 0, np.maximum(wave.end_times_ms - states["newest"][slots], 0), 0)
-        steps = GAIN * weight(counts, elapsed, self.learning.half_life_ms)
-        deviations = np.maximum(states["deviation"][slots], SD_FLOOR / CONSISTENCY * np.maximum(medians, 1.0))
+        steps = GAIN * self.learning.weights(wave, counts, states["newest"][slots])
+        deviations = floored(states["deviation"][slots], medians, SD_FLOOR / CONSISTENCY)
         offsets = judgement.scores - medians
         moves = steps * deviations * np.sign(offsets)
         growths = steps * deviations * np.where(np.abs(offsets) > deviations, 0.5, -0.5)

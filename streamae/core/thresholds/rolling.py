@@ -15,27 +15,12 @@ from numpy.typing import NDArray
 
 from streamae.batches import Doubles, Flags, Ints, Slots
 from streamae.core.columns import Columns, Field
-from streamae.core.moments import learn, weight
+from streamae.core.moments import learn
 from streamae.core.scoring import ScoreHistory
+from streamae.core.thresholds.learning import Learning, floored, sigma_rarity, track_quantile
 from streamae.core.thresholds.rule import Judgement, Wave, mean_state
 
-SD_FLOOR = 0.1  # of max(mean, 1): a key that was perfectly quiet must not alarm at its first breath
 EARLY_SCORES = 64  # until then tails follow mean and spread of the key
-SIGMA_LEVEL, SIGMA_RATE, SIGMA_SLOPE = 8.0, 7.4e-4, 0.18  # measured false episodes a window, see `sigma_rarity`
-
-
-def sigma_rarity(sigmas: Doubles) -> Doubles:
-    """Return the logarithm of the windows that pass until usual behaviour lies this many sigma above the mean.
-
-    False episodes per 10,000 normal windows were 7.4 and 3.6 at 8 and 12 sigma (our study, 56 series): error scores
-    have tails far heavier than normal ones, and a straight line in logarithms describes them.
-
-    Example:
-        >>> np.exp(sigma_rarity(np.array([8.0]))).round().tolist()
-        [1351.0]
-    """
-    found: Doubles = -np.log(SIGMA_RATE) + SIGMA_SLOPE * (sigmas - SIGMA_LEVEL)
-    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,26 +35,6 @@ class Statistics:
     means: Doubles
     sds: Doubles
     quantiles: Doubles
-
-
-@dataclass(frozen=True, slots=True)
-class Learning:
-    """How a key's statistics follow its scores.
-
-    Attributes:
-        half_life_ms: event time after which a score counts half.
-        cap_sigma: largest step of learning, in standard deviations.
-        smoothing: weight of the newest score in the smoothed score, in (0, 1].
-        quantile: probability of the tracked quantile, in (0.5, 1).
-        prior_mean, prior_sd: level of the score on the model's calibration rows; where a new key starts.
-    """
-
-    half_life_ms: float
-    cap_sigma: float
-    smoothing: float
-    quantile: float
-    prior_mean: float
-    prior_sd: float
 
 
 class Limit(Protocol):
@@ -132,10 +97,13 @@ class RollingRule:
     Attributes:
         limit: the formula.
         learning: how the statistics follow the scores.
+        quantile: probability of the tracked quantile, in (0.5, 1); followed under every limit, so that one may follow
+            the other.
     """
 
     limit: Limit
     learning: Learning
+    quantile: float = 0.999
 
     @property
     def family(self) -> str:
@@ -144,7 +112,7 @@ class RollingRule:
 
     def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
         """Return six numbers, whatever the features; a new key starts at the level of the calibration."""
-        prior_sd = max(self.learning.prior_sd, SD_FLOOR)
+        prior_sd = self.learning.start_sd
         return {
             "count": Field("<i8"),
             "mean": Field("<f8", (), self.learning.prior_mean),
@@ -160,8 +128,7 @@ class RollingRule:
     def judge(self, states: Columns, wave: Wave) -> Judgement:
         """Compare the smoothed score with the limit."""
         slots, means, sds = wave.slots, states["mean"][wave.slots], _spreads(states, wave.slots)
-        last = states["smoothed"][slots]
-        smoothed = np.where(wave.is_fresh, wave.totals, last + self.learning.smoothing * (wave.totals - last))
+        smoothed = self.learning.smooth(wave, states["smoothed"][slots])
         thresholds = self.limit.thresholds(Statistics(means, sds, states["quantile"][slots]))
         rarities = sigma_rarity((smoothed - means) / sds)
         return Judgement(smoothed, thresholds, means, sds, rarities, states["count"][slots])
@@ -169,15 +136,14 @@ class RollingRule:
     def learn(self, states: Columns, wave: Wave, judgement: Judgement, alarms: Flags) -> None:  # noqa: ARG002 - caps guard it
         """Move mean, variance and quantile by the smoothed score, in capped steps, alarms or not."""
         slots, smoothed, sds, counts = wave.slots, judgement.scores, judgement.sds, judgement.counts
-        elapsed = np.where(counts > 0, np.maximum(wave.end_times_ms - states["newest"][slots], 0), 0)
-        weights = weight(counts, elapsed, self.learning.half_life_ms)
+        weights = self.learning.weights(wave, counts, states["newest"][slots])
         states["mean"][slots], states["variance"][slots] = learn(
             judgement.means, states["variance"][slots], smoothed, weights, self.learning.cap_sigma * sds
         )
         offsets = states["quantile"][slots] - judgement.means
         offsets *= spread_ratios(sds, _spreads(states, slots), counts)
         quantiles = np.where(counts < EARLY_SCORES, states["mean"][slots] + offsets, states["quantile"][slots])
-        states["quantile"][slots] = track_quantile(quantiles, smoothed, sds, self.learning.quantile)
+        states["quantile"][slots] = track_quantile(quantiles, smoothed, sds, self.quantile)
         states["smoothed"][slots] = smoothed
         states["count"][slots] = counts + 1
         states["newest"][slots] = wave.end_times_ms
@@ -189,9 +155,7 @@ class RollingRule:
 
 def _spreads(states: Columns, slots: Slots) -> Doubles:
     """Return standard deviations with their floor."""
-    floors = SD_FLOOR * np.maximum(states["mean"][slots], 1.0)
-    found: Doubles = np.maximum(np.sqrt(states["variance"][slots]), floors)
-    return found
+    return floored(np.sqrt(states["variance"][slots]), states["mean"][slots])
 
 
 def spread_ratios(before: Doubles, after: Doubles, counts: Ints) -> Doubles:
@@ -206,20 +170,3 @@ def spread_ratios(before: Doubles, after: Doubles, counts: Ints) -> Doubles:
         [0.5, 1.0]
     """
     return np.where(counts < EARLY_SCORES, after / before, 1.0)
-
-
-def track_quantile(quantiles: Doubles, scores: Doubles, sds: Doubles, probability: float) -> Doubles:
-    """Move each quantile estimate by one score: up by c sd p when exceeded, else down by c sd (1 - p), c = 1/4.
-
-    At rest P(score > quantile) = 1 - p. An anomaly of m windows lifts it by at most m / 4 standard deviations.
-
-    Reference:
-        Robbins & Monro 1951, "A stochastic approximation method", eq. 6 for the root of P(x <= q) = p; the constant
-        step in units of the standard deviation is ours, so that the estimate keeps following.
-
-    Example:
-        >>> track_quantile(np.array([1.0]), np.array([5.0]), np.array([0.4]), 0.9).round(3).tolist()
-        [1.09]
-    """
-    steps = 0.25 * sds * (np.where(scores > quantiles, 1.0, 0.0) - (1.0 - probability))
-    return quantiles + steps

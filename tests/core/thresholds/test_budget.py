@@ -7,7 +7,7 @@ import pytest
 
 from streamae.core.thresholds.block_maxima import rarity
 from streamae.core.thresholds.budget import WEEK_MS, parameters, rate_per_week
-from streamae.core.thresholds.rolling import sigma_rarity
+from streamae.core.thresholds.learning import sigma_rarity
 
 MINUTE_MS = 60_000.0
 WEEK = WEEK_MS / MINUTE_MS  # windows

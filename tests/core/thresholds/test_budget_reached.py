@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -29,10 +28,9 @@ def heavy(windows: int, keys: int) -> Scores:
 
 def spent(rule: str, share: float, windows: int = WINDOWS, keys: int = KEYS) -> float:
     """Return the share of windows in alarm over that asked for, of all keys together, in the second half."""
-    solved = {"k": 8.0, "probability": 1e-4, "block_level": 3.0, "margin": 1.5}
+    solved = {"k": 8.0, "quantile": 0.999, "probability": 1e-4, "block_level": 3.0, "margin": 1.5}
     solved |= parameters(rule, share * WEEK_MS / STEP_MS, STEP_MS)
-    learning = replace(LEARNING, quantile=solved.pop("quantile", LEARNING.quantile))
-    chosen = rule_named(rule, learning, value=1.0, hold=64, start_windows=64, **solved)
+    chosen = rule_named(rule, LEARNING, value=1.0, hold=64, start_windows=64, **solved)
     statuses = column(judged(decision_of(chosen, keys), heavy(windows, keys)), "statuses", keys)[windows // 2 :]
     return float((statuses == Status.ANOMALOUS).mean()) / share
 

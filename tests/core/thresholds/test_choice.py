@@ -20,16 +20,25 @@ from tests.score_streams import LEARNING
 def named(name: str, hold: int = 32) -> ThresholdRule:
     """Return a rule with a different number for every parameter."""
     return rule_named(
-        name, LEARNING, k=4.0, value=7.0, margin=1.5, probability=1e-3, block_level=1.8, hold=hold, start_windows=20
+        name,
+        LEARNING,
+        k=4.0,
+        value=7.0,
+        quantile=0.99,
+        margin=1.5,
+        probability=1e-3,
+        block_level=1.8,
+        hold=hold,
+        start_windows=20,
     )
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("sigma", RollingRule(SigmaLimit(4.0), LEARNING)),
-        ("static", RollingRule(StaticLimit(7.0), LEARNING)),
-        ("quantile", RollingRule(QuantileLimit(1.5), LEARNING)),
+        ("sigma", RollingRule(SigmaLimit(4.0), LEARNING, 0.99)),
+        ("static", RollingRule(StaticLimit(7.0), LEARNING, 0.99)),
+        ("quantile", RollingRule(QuantileLimit(1.5), LEARNING, 0.99)),
         ("block_maxima", BlockMaximaRule(1.8, 32, 20)),
         ("mad", MadRule(4.0, LEARNING)),
         ("pot", PeaksRule(1e-3, LEARNING)),

@@ -20,7 +20,7 @@ from tests.score_streams import LEARNING, STEP_MS
 
 WINDOWS, FEATURES, SEEDS = 2_000, 2, (1, 2, 3)
 HALF_LIFE_MS = 100.0 * STEP_MS  # so that forgetting, the plain mean before and the bound after a gap all come about
-SHORT = replace(LEARNING, half_life_ms=HALF_LIFE_MS, quantile=0.95)
+SHORT, QUANTILE = replace(LEARNING, half_life_ms=HALF_LIFE_MS), 0.95
 RELATIVE = {"pot": 1e-4, "dspot": 1e-4}  # excesses are kept in 32 bits; all else is plain arithmetic in 64
 LEVELS = (1.0, 40.0, 0.02, 1.0, 3.0)  # of the keys
 LATE, LATE_START, GAP_AT, GAP_WINDOWS = 3, 170, 520, 400  # a key that comes later; all are away in between
@@ -171,9 +171,9 @@ class PeaksKey(Memory):
 
 
 RULES: dict[str, tuple[ThresholdRule, Callable[[], Key]]] = {
-    "sigma": (RollingRule(SigmaLimit(8.0), SHORT), RollingKey),
-    "quantile": (RollingRule(QuantileLimit(1.5), SHORT), lambda: RollingKey(rule="quantile")),
-    "static": (RollingRule(StaticLimit(3.0), SHORT), lambda: RollingKey(rule="static")),
+    "sigma": (RollingRule(SigmaLimit(8.0), SHORT, QUANTILE), RollingKey),
+    "quantile": (RollingRule(QuantileLimit(1.5), SHORT, QUANTILE), lambda: RollingKey(rule="quantile")),
+    "static": (RollingRule(StaticLimit(3.0), SHORT, QUANTILE), lambda: RollingKey(rule="static")),
     "mad": (MadRule(8.0, SHORT), MadKey),
     "pot": (PeaksRule(1e-4, SHORT), PeaksKey),
     "dspot": (PeaksRule(1e-4, SHORT, is_drifting=True), lambda: PeaksKey(is_drifting=True)),
