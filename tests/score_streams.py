@@ -11,29 +11,25 @@ import pytest
 from streamae.batches import Doubles, Flags, Floats, Ints, ScoreBatch, VerdictBatch, WindowBatch
 from streamae.core.decision import Decision
 from streamae.core.scoring import ScoreHistory
-from streamae.core.thresholds.block_maxima import BlockMaximaRule
-from streamae.core.thresholds.conformal import ConformalRule
+from streamae.core.thresholds import registry
 from streamae.core.thresholds.learning import Learning
-from streamae.core.thresholds.peaks import PeaksRule
-from streamae.core.thresholds.robust import MadRule
-from streamae.core.thresholds.rolling import QuantileLimit, RollingRule, SigmaLimit, StaticLimit
 from streamae.core.thresholds.rule import ThresholdRule
+from streamae.core.thresholds.spec import Shared
 from tests.core_batches import START_MS, cleared, window_batch
 
 STEP_MS = 60_000
 CHANNELS = 3
 SHIPPED = "block_maxima"  # the rule of the default settings
 LEARNING = Learning(half_life_ms=500.0 * STEP_MS, cap_sigma=3.0, smoothing=0.3, prior_mean=1.0, prior_sd=0.3)
-RULES: dict[str, ThresholdRule] = {
-    "sigma": RollingRule(SigmaLimit(8.0), LEARNING),
-    "quantile": RollingRule(QuantileLimit(1.5), LEARNING),
-    "static": RollingRule(StaticLimit(3.0), LEARNING),
-    "block_maxima": BlockMaximaRule(3.0),
-    "mad": MadRule(8.0, LEARNING),
-    "pot": PeaksRule(1e-4, LEARNING),
-    "dspot": PeaksRule(1e-4, LEARNING, is_drifting=True),
-    "conformal": ConformalRule(1e-3, 1.5, LEARNING),
-}
+KNOBS = {name: knob.default for name, knob in registry.KNOBS.items()} | {"value": 3.0, "probability": 1e-4}
+
+
+def rule_of(name: str, learning: Learning = LEARNING, **knobs: float) -> ThresholdRule:
+    """Return the rule of a name, with `KNOBS` but for those given."""
+    return registry.rule_named(name).build(KNOBS | knobs, Shared(learning, hold=64, start_windows=64))
+
+
+RULES: dict[str, ThresholdRule] = {name: rule_of(name) for name in registry.RULES}
 # Not `static`: its one number for all keys follows no level, so where a test is about keys of another or of a moving
 # level it is left out.
 FOLLOWING: dict[str, ThresholdRule] = {name: rule for name, rule in RULES.items() if name != "static"}

@@ -23,7 +23,7 @@ from scripts.bench.memory import ForgetfulStore
 from streamae.assembly.tuning import build_decision, build_tuning
 from streamae.batches import ErrorBatch, ScoreBatch, WindowBatch
 from streamae.core.scoring import score
-from streamae.core.thresholds.choice import FAMILY_OF
+from streamae.core.thresholds.registry import RULES
 from streamae.model.architecture import is_of_network
 from streamae.model.autoencoder import Autoencoder
 from streamae.model.bundle import Bundle
@@ -149,7 +149,7 @@ class Judging:
     """A decision of `keys` warm keys by one rule, and scores for it; `turn` is what gets timed."""
 
     def __init__(self, rule: str, bundle: Bundle, keys: int = KEYS) -> None:
-        settings = Settings(threshold=ThresholdSettings(rule=rule), limits=LimitSettings(max_keys=keys))  # type: ignore[arg-type]  # one of FAMILY_OF
+        settings = Settings(threshold=ThresholdSettings(rule=rule), limits=LimitSettings(max_keys=keys))
         self.decision = build_decision(settings, bundle, build_tuning(settings, bundle))
         self.keys, self.features = keys, len(bundle.features)
         self.decision.columns.reset(np.arange(keys, dtype=np.int32))
@@ -193,7 +193,7 @@ def measure(effort: Effort, keys: int = KEYS) -> Figures:
     )
     engine.produce(traffic.rows(WINDOW_SIZE + 1))
     engine.consume()
-    judging = {rule: Judging(rule, bundle, keys) for rule in FAMILY_OF}
+    judging = {rule: Judging(rule, bundle, keys) for rule in RULES}
     taken: dict[str, list[float]] = {name: [] for name in ("shipped", "plain", "pipeline", *judging)}
     judged = effort.rows * keys
     for number in range(effort.rounds + 1):

@@ -6,8 +6,9 @@ from streamae.assembly.alert_rules import build_alert_rules
 from streamae.core.decision import Decision
 from streamae.core.episodes import EpisodeRules
 from streamae.core.thresholds import budget
-from streamae.core.thresholds.choice import rule_named
 from streamae.core.thresholds.learning import Learning
+from streamae.core.thresholds.registry import rule_named
+from streamae.core.thresholds.spec import Shared
 from streamae.engine.stages import Tuning
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
@@ -46,17 +47,8 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
         prior_sd=bundle.calibration.score_sd,
     )
     return Tuning(
-        rule=rule_named(
-            threshold.rule,
-            learning,
-            k=threshold.k,
-            value=threshold.value,
-            quantile=threshold.quantile,
-            margin=threshold.margin,
-            probability=threshold.probability,
-            block_level=threshold.block_level,
-            hold=episode.merge_gap_windows,
-            start_windows=threshold.min_windows,
+        rule=rule_named(threshold.rule).build(
+            threshold.knobs(), Shared(learning, hold=episode.merge_gap_windows, start_windows=threshold.min_windows)
         ),
         min_windows=threshold.min_windows,
         is_early=threshold.provisional,
@@ -76,7 +68,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
 
 
 def with_budget_solved(settings: Settings, bundle: Bundle) -> Settings:
-    """Return the settings with the threshold rule's own parameter in the place of an alert budget.
+    """Return the settings with the threshold rule's own knobs in the place of an alert budget.
 
     Raises:
         ConfigError: the rule cannot meet the budget.

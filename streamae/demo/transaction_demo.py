@@ -92,7 +92,9 @@ def _settings(bundle: Path) -> Settings:
     return Settings(
         window=WindowSettings(max_gap_ms=MAX_GAP_MS),
         model=ModelSettings(bundle=bundle, threads=THREADS),
-        threshold=ThresholdSettings(rule="sigma", k=4.0, smoothing=1.0, min_windows=16),  # one purchase can be enough
+        threshold=ThresholdSettings.model_validate(
+            {"rule": "sigma", "k": 4.0, "smoothing": 1.0, "min_windows": 16}  # one purchase can be enough
+        ),
         episode=EpisodeSettings(merge_gap_windows=WINDOW, update_interval_ms=DAY_MS),
     )
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from streamae.assembly.tuning import window_ms
 from streamae.batches import Series
 from streamae.core.thresholds.budget import rate_per_week
+from streamae.core.thresholds.registry import rule_named
 from streamae.evaluation.metrics import EventReport, event_report, pool
 from streamae.model.bundle import Bundle
 from streamae.replay.live_scores import LiveRun
-from streamae.replay.what_if import KNOBS, Level, levels, other_rules, without_alert_rules
+from streamae.replay.what_if import Level, levels, other_rules, without_alert_rules
 from streamae.settings.tree import Settings
 
 DAY_MS = 86_400_000
@@ -47,7 +48,7 @@ class History:
         per_week: alerts a key and week that were reached, as a budget counts them.
         budget: alerts a key and week that the settings aim at, if they do.
         knob: name of the rule's level.
-        levels: what others would bring; empty where the rule has none.
+        levels: what others would bring.
         rules: what the other rules would bring as they are set.
         unruled: what would come without the operator's rules of [alerts], where there are any.
         truth: alarms against labels, if that was asked for.
@@ -88,7 +89,7 @@ def look_back(
         by_key(series, live, step_ms),
         rate_per_week(len(live.episodes), windows, step_ms),
         settings.threshold.alert_budget_per_week,
-        KNOBS.get(settings.threshold.rule, ""),
+        rule_named(settings.threshold.rule).level,
         levels(settings, bundle, live, series),
         other_rules(settings, bundle, live, series),
         without_alert_rules(settings, bundle, live, series),

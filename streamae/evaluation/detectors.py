@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from streamae.core.thresholds.registry import RULES
 from streamae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {  # changes to the train section
 DECISIONS: Mapping[str, Mapping[str, Any]] = {  # changes to the threshold section
     "sigma8": {"rule": "sigma", "k": 8.0},
     "sigma3": {"rule": "sigma", "k": 3.0},
-    "block_maxima": {"rule": "block_maxima"},
-    **{rule: {"rule": rule} for rule in ("static", "quantile", "mad", "pot", "dspot", "conformal")},
+    **{rule: {"rule": rule} for rule in RULES if rule != "sigma"},  # which is compared at the two k above
 }
 SHIPPED = ("default", "pca")  # compared when nothing is asked for
 

@@ -16,22 +16,13 @@ from streamae.assembly.tuning import build_decision, build_tuning, with_budget_s
 from streamae.batches import ChangeKind, Series, Status
 from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT
+from streamae.core.thresholds.registry import RULES, rule_named
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
 from streamae.replay.live_scores import LiveRun
 from streamae.settings.alerts import AlertSettings
 from streamae.settings.tree import Settings
 
-KNOBS = {  # of each rule: its level
-    "sigma": "k",
-    "mad": "k",
-    "static": "value",
-    "quantile": "margin",
-    "conformal": "margin",
-    "block_maxima": "block_level",
-    "pot": "probability",
-    "dspot": "probability",
-}
 FACTORS = (0.6, 0.8, 1.0, 1.3, 1.7)  # of the level set
 
 
@@ -41,7 +32,8 @@ class Level:
 
     Attributes:
         rule: its name.
-        value: of the rule's level.
+        knob: name of the rule's level.
+        value: of that level.
         is_set: both are those in the settings.
         alerts: episodes opened.
         keys: with at least one.
@@ -49,6 +41,7 @@ class Level:
     """
 
     rule: str
+    knob: str
     value: float
     is_set: bool
     alerts: int
@@ -59,10 +52,8 @@ class Level:
 def levels(settings: Settings, bundle: Bundle, live: LiveRun, series: Sequence[Series]) -> list[Level]:
     """Judge the recorded scores again, as a new key would be, at several levels of the rule that is set."""
     settings = with_budget_solved(settings, bundle)
-    knob = KNOBS.get(settings.threshold.rule)
-    if knob is None:
-        return []
-    usual = getattr(settings.threshold, knob)
+    knob = rule_named(settings.threshold.rule).level
+    usual = settings.threshold.knobs()[knob]
     return [
         _judged_again(_with_threshold(settings, **{knob: usual * factor}), bundle, live, series, is_set=factor == 1.0)
         for factor in FACTORS
@@ -74,7 +65,7 @@ def other_rules(settings: Settings, bundle: Bundle, live: LiveRun, series: Seque
     alert budget is left out.
     """
     found = []
-    for rule in KNOBS:
+    for rule in RULES:
         if rule == settings.threshold.rule:
             continue
         try:
@@ -117,5 +108,6 @@ def _judged_again(
         changes = merged.advance(verdicts, scores, batch)
         opened.update(change.slot for change in changes if change.kind is ChangeKind.OPENED)
         windows, alarms = windows + len(batch), alarms + int((verdicts.statuses == Status.ANOMALOUS).sum())
-    value = float(getattr(threshold, KNOBS[threshold.rule]))
-    return Level(threshold.rule, value, is_set, opened.total(), len(opened), alarms / max(windows, 1))
+    knob = rule_named(threshold.rule).level
+    share = alarms / max(windows, 1)
+    return Level(threshold.rule, knob, threshold.knobs()[knob], is_set, opened.total(), len(opened), share)

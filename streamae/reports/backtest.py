@@ -15,7 +15,7 @@ from markupsafe import Markup
 from streamae.batches import Series
 from streamae.evaluation.backtest import DAY_MS, History
 from streamae.replay.live_scores import RowScores
-from streamae.replay.what_if import KNOBS, Level
+from streamae.replay.what_if import Level
 from streamae.reports.curves import bars, score_curve
 from streamae.reports.page import render
 from streamae.reports.text import moment, text
@@ -58,7 +58,7 @@ def _level(one: Level, days: float) -> dict[str, Any]:
     """Return the cells of a row of the tables of other thresholds."""
     return {
         "rule": one.rule,
-        "knob": KNOBS[one.rule],
+        "knob": one.knob,
         "value": f"{one.value:.3g}",
         "is_set": one.is_set,
         "alerts": one.alerts,

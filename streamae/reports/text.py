@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamae.evaluation.backtest import History, KeyAlerts
-from streamae.replay.what_if import KNOBS, Level
+from streamae.replay.what_if import Level
 
 MOST_KEYS = 10  # in the summary
 
@@ -34,7 +34,7 @@ def text(history: History) -> str:
         lines.append(_row("without the rules of [alerts]", history.unruled, history.days))
     if history.rules:
         lines.append("other rules, as they are set")
-    lines += [_row(f"{one.rule}, {KNOBS[one.rule]} {one.value:.3g}", one, history.days) for one in history.rules]
+    lines += [_row(f"{one.rule}, {one.knob} {one.value:.3g}", one, history.days) for one in history.rules]
     return "\n".join([*lines, *_noisiest(history.keys)])
 
 

@@ -1,33 +1,46 @@
 """The settings of decisions: when a score is anomalous, and when anomalous windows are an episode.
 
-Must not know: other sections.
+Which threshold rules there are and which numbers they take, they say themselves
+(`streamae/core/thresholds/registry.py`). Must not know: other sections.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from operator import getitem
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
+from streamae.core.thresholds.registry import DEFAULT_RULE, KNOBS, RULES
 from streamae.settings.section import Millis, Positive, Section
 
 
-class ThresholdSettings(Section):
+def _sentence() -> str:
+    """Return what the rules are in one sentence, each phrase once."""
+    text = "; ".join(dict.fromkeys(spec.words.phrase for spec in RULES.values()))
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _rule_fields() -> dict[str, Any]:
+    """Return type and field of the choice between the rules and of each knob, by name."""
+    fields: dict[str, Any] = {"rule": (getitem(Literal, tuple(RULES)), Field(DEFAULT_RULE, description=_sentence()))}
+    for name, knob in KNOBS.items():
+        field: Any = Field(knob.default, gt=knob.gt, ge=knob.ge, lt=knob.lt, le=knob.le, description=knob.description)
+        fields[name] = (float, field)
+    return fields
+
+
+if TYPE_CHECKING:  # a type checker cannot know the knobs: they are read by name, with `knobs`
+
+    class _RuleSettings(Section):
+        rule: str = ""
+else:
+    _RuleSettings = create_model("_RuleSettings", __base__=Section, **_rule_fields())
+
+
+class ThresholdSettings(_RuleSettings):
     """When a score is anomalous."""
 
-    rule: Literal["sigma", "static", "quantile", "block_maxima", "mad", "pot", "dspot", "conformal"] = Field(
-        "block_maxima",
-        description="Mean + k sigma; fixed; running quantile; evidence against the usual worst of 80 windows; median +"
-        " k MAD; Pareto tail, or the same off a moving level; rank among the newest 256 scores.",
-    )
-    block_level: float = Field(3.0, gt=0, description="block_maxima: 2.4 sensitive, 3.0 usual, 3.8 quiet.")
-    k: float = Field(8.0, gt=0, description="sigma, mad: (robust) standard deviations above the key's usual score.")
-    value: float = Field(
-        10.0, gt=0, description="static: the threshold itself (a quiet key scores about 2, or 1 without memory)."
-    )
-    quantile: float = Field(0.999, gt=0.5, lt=1, description="quantile: tail of the key's own scores.")
-    margin: float = Field(1.5, ge=1, description="quantile, conformal: factor above the quantile, or that rank.")
-    probability: float = Field(5e-4, gt=0, le=0.02, description="pot, dspot, conformal: quiet windows above it.")
     half_life_ms: Millis | None = Field(
         None,
         description="Event time after which old scores count half; unset = 500 typical steps of the training data.",
@@ -41,6 +54,10 @@ class ThresholdSettings(Section):
     provisional: bool = Field(
         True, description="Keys may alert before, judged by the training scores of the bundle; false: they are mute."
     )
+
+    def knobs(self) -> dict[str, float]:
+        """Return the numbers that the rules take, by name."""
+        return {name: getattr(self, name) for name in KNOBS}
 
 
 class EpisodeSettings(Section):

@@ -15,8 +15,6 @@ from pydantic import SecretStr
 from streamae.settings.section import Section
 from streamae.settings.tree import FIELDS, LoadedSettings, Settings
 
-TABLE_BEGIN, TABLE_END = "<!-- settings:begin -->", "<!-- settings:end -->"
-
 
 class SettingRow(NamedTuple):
     """One line of `streamae config`; secrets are masked."""
@@ -71,17 +69,18 @@ def _choices(annotation: Any) -> tuple[str, ...]:
     return next((get_args(part) for part in get_args(annotation) if get_origin(part) is Literal), ())
 
 
-def with_settings_table(text: str) -> str:
-    """Return a document with its table between the two markers made anew.
+def with_table(text: str, name: str, table: str) -> str:
+    """Return a document with what stands between the two markers `name:begin` and `name:end` made anew.
 
     Raises:
         ValueError: a marker is missing.
     """
-    head, begin, rest = text.partition(TABLE_BEGIN)
-    _, end, tail = rest.partition(TABLE_END)
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    head, begin, rest = text.partition(first)
+    _, end, tail = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the document needs the lines {TABLE_BEGIN} and {TABLE_END}")
-    return f"{head}{begin}\n{settings_table()}\n{end}{tail}"
+        raise ValueError(f"the document needs the lines {first} and {last}")
+    return f"{head}{begin}\n{table}\n{end}{tail}"
 
 
 def settings_schema() -> dict[str, Any]:

@@ -7,7 +7,6 @@ import dataclasses
 import io
 import re
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,9 +15,9 @@ from streamae.commands.backtest import backtest
 from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.budget import WEEK_MS, parameters
+from streamae.core.thresholds.registry import RULES
 from streamae.demo.transactions import DAY_MS, generate_transactions
 from streamae.errors import ConfigError, DataError, ExitCode
-from streamae.replay.what_if import KNOBS
 from streamae.settings.alerts import AlertSettings
 from streamae.settings.data import InputSettings, WindowSettings
 from streamae.settings.decisions import ThresholdSettings
@@ -107,7 +106,7 @@ def other_rules(printed: str) -> dict[str, list[str]]:
 def test_other_rules_are_judged_on_the_same_scores(folder: Path) -> None:
     """All but the one that is set, each with what it would have published by itself."""
     printed = run(folder)
-    assert set(other_rules(printed)) == set(KNOBS) - {"sigma"}
+    assert set(other_rules(printed)) == set(RULES) - {"sigma"}
     assert "With another rule" in (folder / "out" / "report.html").read_text(encoding="utf-8")
     settings = SETTINGS.model_copy(update={"threshold": SETTINGS.threshold.model_copy(update={"rule": "mad"})})
     run(folder, settings)
@@ -117,7 +116,7 @@ def test_other_rules_are_judged_on_the_same_scores(folder: Path) -> None:
 def test_rules_that_cannot_meet_a_budget_are_left_out(folder: Path) -> None:
     """A fixed threshold has no rate of alarms; the others are shown at the level that the budget asks for."""
     threshold = ThresholdSettings(rule="sigma", min_windows=40, alert_budget_per_week=200)
-    assert set(KNOBS) - set(other_rules(run(folder, SETTINGS.model_copy(update={"threshold": threshold})))) >= {
+    assert set(RULES) - set(other_rules(run(folder, SETTINGS.model_copy(update={"threshold": threshold})))) >= {
         "static"
     }
 
@@ -235,13 +234,6 @@ def test_a_column_of_the_bundle_must_be_there(folder: Path) -> None:
     assert "800 rows" in run(folder, renamed)
     with pytest.raises(ConfigError, match="1 names, the bundle has 2"):
         run(folder, Settings(input=InputSettings(key_field="key", value_fields=("heat",))))
-
-
-def test_every_rule_has_its_level() -> None:
-    """A rule without one would silently have no table; the levels are fields of the settings."""
-    rules = get_args(ThresholdSettings.model_fields["rule"].annotation)
-    assert set(KNOBS) == set(rules)
-    assert set(KNOBS.values()) <= set(ThresholdSettings.model_fields)
 
 
 def test_a_history_of_transactions_is_encoded_as_in_training(tmp_path: Path) -> None:

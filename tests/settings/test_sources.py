@@ -14,18 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamae.errors import ConfigError
-from streamae.settings.documents import (
-    TABLE_BEGIN,
-    TABLE_END,
-    describe,
-    settings_schema,
-    settings_table,
-    with_settings_table,
-)
+from streamae.settings.documents import describe, settings_schema, settings_table, with_table
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import SETTING_NAMES, LoadedSettings, Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- old:begin -->", "<!-- old:end -->"
 
 
 def toml(folder: Path, text: str) -> Path:
@@ -395,23 +388,17 @@ def test_the_table_has_a_line_for_each_setting() -> None:
 
 def test_only_the_part_between_the_markers_is_rewritten() -> None:
     """The generator leaves the rest of the document alone, and doing it twice changes nothing."""
-    text = f"# title\n{TABLE_BEGIN}\nold\n{TABLE_END}\nend\n"
-    written = with_settings_table(text)
-    assert written == f"# title\n{TABLE_BEGIN}\n{settings_table()}\n{TABLE_END}\nend\n"
-    assert with_settings_table(written) == written
+    text = f"# title\n{BEGIN}\nold\n{END}\nend\n"
+    written = with_table(text, "old", "new")
+    assert written == f"# title\n{BEGIN}\nnew\n{END}\nend\n"
+    assert with_table(written, "old", "new") == written
 
 
-@pytest.mark.parametrize("text", ["", TABLE_BEGIN, TABLE_END, f"{TABLE_END}{TABLE_BEGIN}"])
+@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}"])
 def test_a_document_without_markers_is_refused(text: str) -> None:
     """A lost marker is an error, not a table that silently ages."""
-    with pytest.raises(ValueError, match="settings:begin"):
-        with_settings_table(text)
-
-
-def test_the_table_of_the_docs_is_current() -> None:
-    """What docs/settings.md says is what the code does: `python -m scripts.settings_table` makes it so."""
-    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert with_settings_table(page) == page
+    with pytest.raises(ValueError, match="old:begin"):
+        with_table(text, "old", "new")
 
 
 def test_the_schema_describes_the_file() -> None:

@@ -29,6 +29,7 @@ from streamae.core.moments import MAX_WEIGHT, PRIOR_COUNT, learn
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.learning import floored
 from streamae.core.thresholds.rule import Judgement, Wave, mean_state
+from streamae.core.thresholds.spec import Knob, RuleSpec, RuleWords
 
 BLOCK_WINDOWS = 80  # 64 to 96 do as well, 128 loses .03 of the F1
 TRACKED = 2  # beside the channels: total, low side of the forecast
@@ -46,6 +47,7 @@ RATE_MEMORY, RATE_GAIN = 0.999, 1.0  # alarms of the last 1,000 windows raise th
 POOLED_BLOCKS = 1  # of several training keys for another one: with its first guess 2 blocks, 160 windows of its own
 MIN_START_WINDOWS = 16  # a mean and an sd of fewer are no guess
 EVIDENCE_LEVEL, EVIDENCE_RATE, EVIDENCE_SLOPE = 3.0, 4.7e-4, 0.50  # measured false episodes a window, see `rarity`
+LEAST_LEVEL = 1.5  # the line is measured from 2.2 on; no further: a larger budget is left unspent
 
 
 def rarity(evidence: Doubles) -> Doubles:
@@ -62,6 +64,16 @@ def rarity(evidence: Doubles) -> Doubles:
     return found
 
 
+def level_of_share(share: float) -> dict[str, float]:
+    """Return the `block_level` at which so large a share of windows is in alarm: `rarity`, solved for the threshold.
+
+    Example:
+        >>> level_of_share(4.7e-4)
+        {'block_level': 3.0}
+    """
+    return {"block_level": max(EVIDENCE_LEVEL + float(np.log(EVIDENCE_RATE / share)) / EVIDENCE_SLOPE, LEAST_LEVEL)}
+
+
 @dataclass(frozen=True, slots=True)
 class BlockMaximaRule:
     """Evidence above `level` is anomalous.
@@ -75,11 +87,6 @@ class BlockMaximaRule:
     level: float
     hold: int = 64
     start_windows: int = 64
-
-    @property
-    def family(self) -> str:
-        """All of them keep the same state."""
-        return "block_maxima"
 
     def fields(self, features: int) -> dict[str, Field]:
         """Return 5 (F + 2) + 8 numbers of 4 bytes."""
@@ -296,3 +303,24 @@ def _learn_block(states: Columns, slots: Slots) -> None:
     states["blocks"][known] = blocks
     states["previous"][slots] = states["current"][slots]
     states["current"][slots] = -np.inf
+
+
+BLOCK_MAXIMA = RuleSpec(
+    "block_maxima",
+    "block_maxima",
+    RuleWords(
+        phrase="evidence against the usual worst of 80 windows",
+        alarm_when="the evidence exceeds `threshold.block_level` + the alarms of the last 1,000 windows: how far the score,"
+        " its features and the low side of the forecast lie above the usual worst of 80 windows, and how far the score"
+        " stands out of its usual level",
+        formula="E > `block_level` + r. Of each feature's score, of T and of minus the forecast error, all in logarithms,"
+        " mean and spread of the maxima over blocks of 80 windows are followed, half-life 7 blocks, one block late; z ="
+        " how many spreads above that mean; S = sum of max(z - 1, 0) over the F features / F^0.8; E = max(log(1 + 4 S) +"
+        " 0.8 z_T + 0.5 log((T - m) / s, from 0.5 to 64), 1.6 z_low); r = alarms, each fading by a thousandth a window",
+        source="maxima of blocks: Gumbel 1958; the evidence is ours",
+    ),
+    parameters=(Knob("block_level", 3.0, "block_maxima: 2.4 sensitive, 3.0 usual, 3.8 quiet.", gt=0),),
+    level="block_level",
+    build=lambda knobs, shared: BlockMaximaRule(knobs["block_level"], max(shared.hold, 1), shared.start_windows),
+    from_budget=level_of_share,
+)

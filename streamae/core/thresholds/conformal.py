@@ -18,6 +18,7 @@ from streamae.core.columns import Columns, Field
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.learning import Learning, floored, sigma_rarity
 from streamae.core.thresholds.rule import Judgement, Wave
+from streamae.core.thresholds.spec import MARGIN, PROBABILITY, RuleSpec, RuleWords
 
 RING = 256  # newest scores: p-values down to 0.4 %
 GROWTH, FREE_SCORES = 1.1, 32  # an anomaly of five windows lifts the highest score by 1.6, a new level is soon adopted
@@ -44,11 +45,6 @@ class ConformalRule:
     probability: float
     margin: float
     learning: Learning
-
-    @property
-    def family(self) -> str:
-        """Its own."""
-        return "conformal"
 
     def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
         """Return a ring of the newest scores and three numbers."""
@@ -109,3 +105,29 @@ def _ranked(rings: Floats, ranks: Ints) -> Doubles:
     places = RING - ranks
     ordered = np.partition(rings, np.unique(places), axis=1)  # empty places (-inf) come first
     return np.take_along_axis(ordered, places[:, None], axis=1)[:, 0].astype(np.float64)
+
+
+def _probability_of_share(share: float) -> dict[str, float]:
+    """Return the probability, without a margin, which would make alarms rarer than asked for."""
+    if share < MIN_PROBABILITY:
+        raise ValueError(
+            f"ranks among {RING} scores tell no rarer alarms than {MIN_PROBABILITY:.2g} of all windows: use pot"
+        )
+    return {"probability": share, "margin": 1.0}
+
+
+CONFORMAL = RuleSpec(
+    "conformal",
+    "conformal",
+    RuleWords(
+        phrase="rank among the newest 256 scores",
+        alarm_when="rank among the newest 256 scores, all it remembers: after as many windows at zero, ordinary traffic"
+        " alarms once, for up to 20",
+        formula="T > `margin` times the floor(p (n + 1))-th highest of the newest n <= 256 scores",
+        source="Laxhammar & Falkman 2010",
+    ),
+    parameters=(MARGIN, PROBABILITY),
+    level="margin",
+    build=lambda knobs, shared: ConformalRule(knobs["probability"], knobs["margin"], shared.learning),
+    from_budget=_probability_of_share,
+)

@@ -16,6 +16,7 @@ from streamae.core.thresholds.rule import Wave
 
 SD_FLOOR = 0.1  # of max(mean, 1): a key that was perfectly quiet must not alarm at its first breath
 SIGMA_LEVEL, SIGMA_RATE, SIGMA_SLOPE = 8.0, 7.4e-4, 0.18  # measured false episodes a window, see `sigma_rarity`
+LEAST_K = 5.0  # the line is measured from 8 on; no further: a larger budget is left unspent
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,16 @@ def sigma_rarity(sigmas: Doubles) -> Doubles:
     """
     found: Doubles = -np.log(SIGMA_RATE) + SIGMA_SLOPE * (sigmas - SIGMA_LEVEL)
     return found
+
+
+def k_of_share(share: float) -> dict[str, float]:
+    """Return the `k` at which so large a share of windows is in alarm: `sigma_rarity`, solved for the threshold.
+
+    Example:
+        >>> k_of_share(7.4e-4)
+        {'k': 8.0}
+    """
+    return {"k": max(SIGMA_LEVEL + float(np.log(SIGMA_RATE / share)) / SIGMA_SLOPE, LEAST_K)}
 
 
 def track_quantile(quantiles: Doubles, scores: Doubles, sds: Doubles, probability: float) -> Doubles:

@@ -19,12 +19,13 @@ from streamae.core.moments import learn as learn_moments
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.learning import SD_FLOOR, Learning, floored, track_quantile
 from streamae.core.thresholds.rule import Judgement, Wave, mean_state
+from streamae.core.thresholds.spec import MAX_PROBABILITY, PROBABILITY, RuleSpec, RuleWords
 from streamae.core.thresholds.tails import fit, level_of, log_survival
 
 LEVEL_PROBABILITY = 0.98  # of the level above which a score is an excess, as in SPOT
 RING = 32  # newest excesses: 1,600 windows of history at 2 %
 MIN_EXCESSES = 8  # fewer are taken for an exponential tail
-MIN_PROBABILITY, MAX_PROBABILITY = 1e-9, 0.02  # of passing the threshold; the level itself is passed with 2 %
+MIN_PROBABILITY = 1e-9  # of passing the threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,6 @@ class PeaksRule:
     probability: float
     learning: Learning
     is_drifting: bool = False
-
-    @property
-    def family(self) -> str:
-        """With and without a moving level the numbers mean something else."""
-        return "dspot" if self.is_drifting else "pot"
 
     def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
         """Return seven numbers and the ring; a new key starts at the level of the calibration."""
@@ -134,3 +130,36 @@ def _keep(states: Columns, slots: Slots, excesses: Doubles) -> None:
     numbers = states["excess_count"][slots]
     states["excesses"][slots, numbers % RING] = excesses
     states["excess_count"][slots] = numbers + 1
+
+
+PHRASE = "Pareto tail, or the same off a moving level"
+POT = RuleSpec(
+    "pot",
+    "pot",
+    RuleWords(
+        phrase=PHRASE,
+        alarm_when="rarer than `probability` by a Pareto tail fitted to the newest 32 excesses of the key",
+        formula="T > u + (b / c) ((p / 0.02)^-c - 1), where 2 % of scores pass u, and c, b are shape and scale of a"
+        " Pareto tail of the newest 32 excesses (of fewer than 8: c = 0, b = s); the first alarm of a run is one too,"
+        " as high as the threshold was",
+        source="Siffer et al. 2017 (SPOT); Hosking & Wallis 1987 for the fit; Coles 2001 for the runs",
+    ),
+    parameters=(PROBABILITY,),
+    level="probability",
+    build=lambda knobs, shared: PeaksRule(knobs["probability"], shared.learning),
+    from_budget=lambda share: {"probability": share},
+)
+DSPOT = RuleSpec(
+    "dspot",
+    "dspot",  # its numbers mean something else, off a moving level
+    RuleWords(
+        phrase=PHRASE,
+        alarm_when="the same of the score less a moving level",
+        formula="the same of T less a moving level",
+        source="Siffer et al. 2017 (DSPOT)",
+    ),
+    parameters=(PROBABILITY,),
+    level="probability",
+    build=lambda knobs, shared: PeaksRule(knobs["probability"], shared.learning, is_drifting=True),
+    from_budget=lambda share: {"probability": share},
+)

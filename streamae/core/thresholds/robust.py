@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from streamae.batches import Flags
 from streamae.core.columns import Columns, Field
 from streamae.core.scoring import ScoreHistory
-from streamae.core.thresholds.learning import SD_FLOOR, Learning, floored, sigma_rarity
+from streamae.core.thresholds.learning import SD_FLOOR, Learning, floored, k_of_share, sigma_rarity
 from streamae.core.thresholds.rule import Judgement, Wave, mean_state
+from streamae.core.thresholds.spec import K, RuleSpec, RuleWords
 
 CONSISTENCY = 1.4826  # sigma of a normal distribution over its MAD
 FREE_SCORES = 8  # the first ones of a key count in full: it may be far from where new keys start
@@ -43,11 +44,6 @@ class MadRule:
 
     k: float
     learning: Learning
-
-    @property
-    def family(self) -> str:
-        """Its own."""
-        return "mad"
 
     def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
         """Return five numbers; a new key starts at the level of the calibration."""
@@ -92,3 +88,19 @@ class MadRule:
         found = mean_state(states, {}, ("median", "deviation"))
         between = states["median"].std() / CONSISTENCY
         return found | {"deviation": np.hypot(found["deviation"], between)}
+
+
+MAD = RuleSpec(
+    "mad",
+    "mad",
+    RuleWords(
+        phrase="median + k MAD",
+        alarm_when="score > median + `k` robust sd, both tracked",
+        formula="T > median + k 1.4826 MAD, both followed by one comparison a window",
+        source="Rousseeuw & Croux 1993; Robbins & Monro 1951",
+    ),
+    parameters=(K,),
+    level="k",
+    build=lambda knobs, shared: MadRule(knobs["k"], shared.learning),
+    from_budget=k_of_share,
+)

@@ -17,10 +17,12 @@ from streamae.batches import Doubles, Flags, Ints, Slots
 from streamae.core.columns import Columns, Field
 from streamae.core.moments import learn
 from streamae.core.scoring import ScoreHistory
-from streamae.core.thresholds.learning import Learning, floored, sigma_rarity, track_quantile
-from streamae.core.thresholds.rule import Judgement, Wave, mean_state
+from streamae.core.thresholds.learning import Learning, floored, k_of_share, sigma_rarity, track_quantile
+from streamae.core.thresholds.rule import Judgement, ThresholdRule, Wave, mean_state
+from streamae.core.thresholds.spec import MARGIN, K, Knob, RuleSpec, RuleWords, Shared
 
 EARLY_SCORES = 64  # until then tails follow mean and spread of the key
+MAX_QUANTILE = 0.9999  # a tracked quantile beyond it is passed too seldom to be followed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,12 +105,7 @@ class RollingRule:
 
     limit: Limit
     learning: Learning
-    quantile: float = 0.999
-
-    @property
-    def family(self) -> str:
-        """One for all limits."""
-        return "rolling"
+    quantile: float
 
     def fields(self, features: int) -> dict[str, Field]:  # noqa: ARG002 - other rules look at single features
         """Return six numbers, whatever the features; a new key starts at the level of the calibration."""
@@ -170,3 +167,58 @@ def spread_ratios(before: Doubles, after: Doubles, counts: Ints) -> Doubles:
         [0.5, 1.0]
     """
     return np.where(counts < EARLY_SCORES, after / before, 1.0)
+
+
+FAMILY = "rolling"
+VALUE = Knob("value", 10.0, "static: the threshold itself (a quiet key scores about 2, or 1 without memory).", gt=0)
+TAIL = Knob("quantile", 0.999, "quantile: tail of the key's own scores.", gt=0.5, lt=1)
+
+
+def _rule(limit: Limit, knobs: Mapping[str, float], shared: Shared) -> ThresholdRule:
+    return RollingRule(limit, shared.learning, knobs["quantile"])
+
+
+def _quantile_of_share(share: float) -> dict[str, float]:
+    """Return the quantile that so many windows pass, without a margin, which would make alarms rarer than asked for."""
+    if 1.0 - share > MAX_QUANTILE:
+        raise ValueError(f"a quantile of {1 - share:.7g} cannot be tracked: use pot")
+    return {"quantile": 1.0 - share, "margin": 1.0}
+
+
+SIGMA = RuleSpec(
+    "sigma",
+    FAMILY,
+    RuleWords(
+        phrase="mean + k sigma",
+        alarm_when="score > mean + `k` sd, exponentially forgotten, steps capped",
+        formula="T > m + k s",
+        source="Shewhart 1931; exponential weights: Roberts 1959",
+    ),
+    parameters=(K,),
+    level="k",
+    build=lambda knobs, shared: _rule(SigmaLimit(knobs["k"]), knobs, shared),
+    from_budget=k_of_share,
+)
+STATIC = RuleSpec(
+    "static",
+    FAMILY,
+    RuleWords(phrase="fixed", alarm_when="score > `value`", formula="T > `value`", source=""),
+    parameters=(VALUE,),
+    level="value",
+    build=lambda knobs, shared: _rule(StaticLimit(knobs["value"]), knobs, shared),
+    from_budget="a fixed threshold has no rate of alarms",
+)
+QUANTILE = RuleSpec(
+    "quantile",
+    FAMILY,
+    RuleWords(
+        phrase="running quantile",
+        alarm_when="score > `margin` times the tracked quantile",
+        formula="T > `margin` times the followed quantile `threshold.quantile`",
+        source="Robbins & Monro 1951",
+    ),
+    parameters=(TAIL, MARGIN),
+    level="margin",
+    build=lambda knobs, shared: _rule(QuantileLimit(knobs["margin"]), knobs, shared),
+    from_budget=_quantile_of_share,
+)

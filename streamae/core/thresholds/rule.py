@@ -1,7 +1,7 @@
 """What every threshold rule is: parameters, the state it keeps of a key, and how it judges and learns a score.
 
 A rule is a small frozen record of parameters; what it remembers of a key lies in `Columns` that hold the rule's own
-fields. Rules whose fields are the same form a family: one may follow the other without keys learning again.
+fields. What a rule says about itself is in `spec.py`.
 Knows nothing about settings, keys' names or what is done with a verdict.
 """
 
@@ -76,11 +76,6 @@ class ThresholdRule(Protocol):
 
     Among the fields is `count` (int64 or int32): scores of its own that the key has learnt.
     """
-
-    @property
-    def family(self) -> str:
-        """Name shared by rules that keep the same state; a change of family makes keys learn again."""
-        ...
 
     def fields(self, features: int) -> dict[str, Field]:
         """Return the state of one key with F `features`; initial values are those of a key without any prior."""

@@ -11,7 +11,7 @@ import pytest
 from streamae.batches import KeyState, Status
 from streamae.core.thresholds.block_maxima import BLOCK_WINDOWS, BlockMaximaRule, rarity
 from streamae.core.thresholds.prior import initial_state
-from tests.score_streams import CHANNELS, RULES, Scores, column, decision_of, history, judged, quiet
+from tests.score_streams import CHANNELS, Scores, column, decision_of, history, judged, quiet
 
 RULE = BlockMaximaRule(3.0, hold=64, start_windows=64)
 F32 = np.float32
@@ -311,4 +311,3 @@ def test_the_first_guess_needs_some_windows() -> None:
     """Without prior a key with `min_windows` of one is still mute until a mean and an sd mean something."""
     verdicts = judged(decision_of(BlockMaximaRule(3.0, start_windows=1), min_windows=1), quiet(30))
     assert (verdicts.statuses == Status.LEARNING).sum() == 16
-    assert RULES["block_maxima"].family == "block_maxima"

@@ -9,8 +9,7 @@ import pytest
 
 from streamae.batches import Status
 from streamae.core.thresholds.budget import WEEK_MS, parameters
-from streamae.core.thresholds.choice import rule_named
-from tests.score_streams import LEARNING, STEP_MS, Scores, column, decision_of, judged
+from tests.score_streams import STEP_MS, Scores, column, decision_of, judged, rule_of
 
 WINDOWS, KEYS = 3_000, 120
 MANY_WINDOWS, FEW_KEYS = 12_000, 30
@@ -28,9 +27,7 @@ def heavy(windows: int, keys: int) -> Scores:
 
 def spent(rule: str, share: float, windows: int = WINDOWS, keys: int = KEYS) -> float:
     """Return the share of windows in alarm over that asked for, of all keys together, in the second half."""
-    solved = {"k": 8.0, "quantile": 0.999, "probability": 1e-4, "block_level": 3.0, "margin": 1.5}
-    solved |= parameters(rule, share * WEEK_MS / STEP_MS, STEP_MS)
-    chosen = rule_named(rule, LEARNING, value=1.0, hold=64, start_windows=64, **solved)
+    chosen = rule_of(rule, **parameters(rule, share * WEEK_MS / STEP_MS, STEP_MS))
     statuses = column(judged(decision_of(chosen, keys), heavy(windows, keys)), "statuses", keys)[windows // 2 :]
     return float((statuses == Status.ANOMALOUS).mean()) / share
 

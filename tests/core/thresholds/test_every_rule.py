@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streamae.batches import KeyState, Status, VerdictBatch
 from streamae.core.decision import Decision
 from streamae.core.thresholds.prior import initial_state
+from streamae.core.thresholds.registry import rule_named
 from streamae.core.thresholds.rule import ThresholdRule, Wave
 from tests.core_batches import every_slot, quick, state_of
 from tests.score_streams import FOLLOWING, RULES, STEP_MS, Scores, column, decision_of, for_each, history, judged, quiet
@@ -174,21 +175,14 @@ def test_one_huge_anomaly_does_not_blind_the_key(rule: ThresholdRule) -> None:
     assert alarms[1_802:1_805].all()
 
 
-ADOPTED_WITHIN = {
-    "sigma": 1_500,
-    "quantile": 10_000,
-    "block_maxima": 1_000,
-    "mad": 3_000,
-    "pot": 3_000,
-    "dspot": 3_000,
-    "conformal": 1_000,
-}  # windows, at a half-life of 500; `static` never does
+ADOPTED_WITHIN = {"sigma": 1_500, "quantile": 10_000, "block_maxima": 1_000, "conformal": 1_000}
+ADOPTED_BY_OTHERS_WITHIN = 3_000  # windows, at a half-life of 500
 
 
-@pytest.mark.parametrize("name", ADOPTED_WITHIN)
+@pytest.mark.parametrize("name", FOLLOWING)
 def test_a_new_level_alarms_and_becomes_the_normal(name: str) -> None:
     """A key whose scores are five times higher for good is reported, and quiet again within the stated windows."""
-    within = ADOPTED_WITHIN[name]
+    within = ADOPTED_WITHIN.get(name, ADOPTED_BY_OTHERS_WITHIN)
     scores = quiet(1_500 + within + 500, 1, 7)
     scores = scores.loud(slice(1_500, None), 5.0)
     alarms = judged(decision_of(RULES[name]), scores).statuses == Status.ANOMALOUS
@@ -266,7 +260,7 @@ def test_families_differ_in_their_layout() -> None:
     layouts = {name: decision_of(rule).columns.layout for name, rule in RULES.items()}
     for first in RULES:
         for second in RULES:
-            assert (layouts[first] == layouts[second]) == (RULES[first].family == RULES[second].family)
+            assert (layouts[first] == layouts[second]) == (rule_named(first).family == rule_named(second).family)
 
 
 @each_rule

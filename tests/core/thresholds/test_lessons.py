@@ -27,7 +27,6 @@ KEYS = 8
 IDLE = slice(200, 800)
 MOVED = {  # of the logarithm of the threshold, by an anomaly of a hundred times: most in one window, most in all
     "sigma": (0.01, 0.2),
-    "quantile": (0.05, 0.5),
     "static": (1e-9, 1e-9),  # never moves
     "block_maxima": (0.35, 0.5),  # an alarm that is over raises it, once
     "mad": (0.01, 0.2),
@@ -35,17 +34,15 @@ MOVED = {  # of the logarithm of the threshold, by an anomaly of a hundred times
     "dspot": (0.35, 0.7),
     "conformal": (0.35, 1.5),  # its ring is the one memory with an end
 }
+OTHERS_MOVED = (0.05, 0.5)  # of rules without an exception of their own
 DAYS, DAY, HOUR = 5, 1_440, 60  # windows
 TOLD_AFTER_TWO_DAYS = {  # least and most share of the daily peaks of one hour, at five times the usual
-    "sigma": (0.9, 1.0),
     "static": (1.0, 1.0),
     "quantile": (0.0, 0.05),  # an hour of a day is far more than its tail of one in a thousand
-    "block_maxima": (0.9, 1.0),
-    "mad": (0.9, 1.0),
     "pot": (0.0, 0.6),  # its tail learns the peaks of some keys, and leaves out what alarms of others
     "dspot": (0.0, 0.6),
-    "conformal": (0.9, 1.0),
 }
+OTHERS_TOLD = (0.9, 1.0)
 
 
 def alarms(rule: ThresholdRule, scores: Scores) -> np.ndarray:
@@ -93,7 +90,7 @@ def test_the_first_exceedance_does_not_freeze_the_threshold(rule: ThresholdRule)
 @pytest.mark.parametrize("name", RULES)
 def test_an_anomaly_moves_the_threshold_in_small_steps_when_it_comes_and_when_it_is_forgotten(name: str) -> None:
     """There is no window of memory whose edge makes the threshold jump, neither in nor out."""
-    start, (step, whole) = 1_500, MOVED[name]
+    start, (step, whole) = 1_500, MOVED.get(name, OTHERS_MOVED)
     scores = quiet(2_400, KEYS, seed=21)
     for key in range(KEYS):
         scores = scores.loud(slice(start, start + 5), 100.0, key)
@@ -110,7 +107,7 @@ def test_a_daily_peak_is_told_first_and_then_as_often_as_is_stated(name: str) ->
     for key in range(KEYS):
         scores = scores.loud(rows.tolist(), 5.0, key)
     told = alarms(RULES[name], scores).reshape(DAYS, DAY, KEYS)[:, 12 * HOUR : 14 * HOUR].any(axis=1)
-    least, most = TOLD_AFTER_TWO_DAYS[name]
+    least, most = TOLD_AFTER_TWO_DAYS.get(name, OTHERS_TOLD)
     assert told[0].all()
     assert least <= told[2:].mean() <= most
 

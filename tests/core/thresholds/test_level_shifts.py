@@ -11,7 +11,7 @@ import pytest
 from streamae.batches import ChangeKind, EpisodeChange, Status
 from streamae.core.episodes import EpisodeRules, Episodes
 from tests.core_batches import every_slot
-from tests.score_streams import CHANNELS, RULES, batch, decision_of, quiet
+from tests.score_streams import CHANNELS, FOLLOWING, RULES, batch, decision_of, quiet
 
 DOCS = Path(__file__).parents[3] / "docs" / "detection.md"
 AT = 1_500  # windows before the shift
@@ -27,16 +27,18 @@ RELEASED_WITHIN = {  # windows from the shift to the close of its episode, 64 qu
     "dspot": (1_800, 1_900),
     "conformal": (160, 200),
 }
+OTHERS_RELEASED_WITHIN = (2_000, 4_000)  # of a rule that has not been measured yet
 TOLD_AGAIN = {"pot", "dspot"}  # their tail is learnt after their level
 RULES_OF_EPISODES = EpisodeRules(
     exit_ratio=0.7, min_duration=1, merge_gap=64, update_interval_ms=10**12, top_features=1, min_windows=64
 )
 
 
-@pytest.mark.parametrize("name", RELEASED_WITHIN)
+@pytest.mark.parametrize("name", FOLLOWING)
 def test_a_level_shift_is_told_once_and_adopted_in_time(name: str) -> None:
     """The table of docs/detection.md: an episode, opened promptly, closed in time; keys that do not shift are calm."""
-    keys, within = KEYS * len(FACTORS) + 1, max(RELEASED_WITHIN[name])
+    keys, limits = KEYS * len(FACTORS) + 1, RELEASED_WITHIN.get(name, OTHERS_RELEASED_WITHIN)
+    within = max(limits)
     scores = quiet(AT + within, keys, 17)
     for key in range(keys - 1):
         scores = scores.loud(slice(AT, None), FACTORS[key // KEYS], key)
@@ -53,7 +55,7 @@ def test_a_level_shift_is_told_once_and_adopted_in_time(name: str) -> None:
     )
     told_once = 0
     for key in range(keys - 1):
-        limit = RELEASED_WITHIN[name][key // KEYS]
+        limit = limits[key // KEYS]
         assert any(-limit < when <= PROMPT for when in opened[key])  # a false one may have been open
         assert 0 <= next(when for when in closed[key] if when >= 0) < limit
         assert alarms[key] >= LEAST

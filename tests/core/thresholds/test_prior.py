@@ -11,8 +11,8 @@ from streamae.core.moments import PRIOR_COUNT
 from streamae.core.thresholds.block_maxima import BLOCK_WINDOWS, POOLED_BLOCKS, BlockMaximaRule
 from streamae.core.thresholds.conformal import RING, ConformalRule
 from streamae.core.thresholds.robust import FREE_SCORES, MadRule
-from streamae.core.thresholds.rolling import EARLY_SCORES, QuantileLimit, RollingRule, SigmaLimit
-from tests.score_streams import LEARNING, Scores, decision_of, history, judged, quiet
+from streamae.core.thresholds.rolling import EARLY_SCORES
+from tests.score_streams import KNOBS, LEARNING, RULES, Scores, decision_of, history, judged, quiet, rule_of
 
 PLAIN = replace(LEARNING, smoothing=1.0, cap_sigma=1e9, half_life_ms=1e15)  # scores as they come, nothing forgotten
 TRAINING = history(quiet(600, 3, 5))
@@ -30,7 +30,7 @@ def scaled(scores: Scores, factor: float) -> Scores:
 
 def test_mean_and_variance_weigh_the_prior_as_four_windows() -> None:
     """(n0 prior + n own) / (n0 + n) in every window, and the variance of all n0 + n: n0 of them at the prior's."""
-    decision = decision_of(RollingRule(SigmaLimit(8.0), PLAIN), prior=TRAINING)
+    decision = decision_of(rule_of("sigma", PLAIN), prior=TRAINING)
     prior, spread = (float(decision.columns[name][0]) for name in ("mean", "variance"))
     assert prior != PLAIN.prior_mean  # it comes from the training keys
     own: list[float] = []
@@ -84,7 +84,7 @@ def test_the_tail_of_other_keys_does_not_stay(factor: float, least: float, most:
 
     Tracked by rare events alone a quieter key would keep the training keys' tail for ten thousand windows.
     """
-    rule, stream = RollingRule(QuantileLimit(1.5), LEARNING), scaled(quiet(400, 1, 10), factor)
+    rule, stream = RULES["quantile"], scaled(quiet(400, 1, 10), factor)
     found, starts = [], []
     for prior in (TRAINING, history(scaled(quiet(600, 3, 5), factor))):
         decision = decision_of(rule, prior=prior)
@@ -97,9 +97,9 @@ def test_the_tail_of_other_keys_does_not_stay(factor: float, least: float, most:
 
 def test_a_key_known_long_is_not_carried_along() -> None:
     """Once evidence is there the tail is tracked by its own events: mean and spread no longer move it."""
-    decision = decision_of(RollingRule(QuantileLimit(1.5), LEARNING), prior=TRAINING)
+    decision = decision_of(RULES["quantile"], prior=TRAINING)
     judged(decision, quiet(EARLY_SCORES, 1, 11))
     before = float(decision.columns["quantile"][0])
     judged(decision, scaled(quiet(1, 1, 12), 0.0), EARLY_SCORES)
-    sd_share = 0.25 * (1.0 - 0.999)
+    sd_share = 0.25 * (1.0 - KNOBS["quantile"])
     assert 0 < before - float(decision.columns["quantile"][0]) < 2.0 * sd_share

@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 
 from streamae.core.columns import Columns
-from streamae.core.thresholds.peaks import PeaksRule
-from streamae.core.thresholds.robust import MadRule
-from streamae.core.thresholds.rolling import QuantileLimit, RollingRule, SigmaLimit, StaticLimit
 from streamae.core.thresholds.rule import Judgement, ThresholdRule, Wave
 from tests.core_batches import START_MS
-from tests.score_streams import LEARNING, STEP_MS
+from tests.score_streams import LEARNING, STEP_MS, rule_of
 
 WINDOWS, FEATURES, SEEDS = 2_000, 2, (1, 2, 3)
 HALF_LIFE_MS = 100.0 * STEP_MS  # so that forgetting, the plain mean before and the bound after a gap all come about
-SHORT, QUANTILE = replace(LEARNING, half_life_ms=HALF_LIFE_MS), 0.95
+SHORT = replace(LEARNING, half_life_ms=HALF_LIFE_MS)
 RELATIVE = {"pot": 1e-4, "dspot": 1e-4}  # excesses are kept in 32 bits; all else is plain arithmetic in 64
 LEVELS = (1.0, 40.0, 0.02, 1.0, 3.0)  # of the keys
 LATE, LATE_START, GAP_AT, GAP_WINDOWS = 3, 170, 520, 400  # a key that comes later; all are away in between
@@ -170,13 +167,13 @@ class PeaksKey(Memory):
         return Figures(score, threshold, mean, sd, rarity, count)
 
 
-RULES: dict[str, tuple[ThresholdRule, Callable[[], Key]]] = {
-    "sigma": (RollingRule(SigmaLimit(8.0), SHORT, QUANTILE), RollingKey),
-    "quantile": (RollingRule(QuantileLimit(1.5), SHORT, QUANTILE), lambda: RollingKey(rule="quantile")),
-    "static": (RollingRule(StaticLimit(3.0), SHORT, QUANTILE), lambda: RollingKey(rule="static")),
-    "mad": (MadRule(8.0, SHORT), MadKey),
-    "pot": (PeaksRule(1e-4, SHORT), PeaksKey),
-    "dspot": (PeaksRule(1e-4, SHORT, is_drifting=True), lambda: PeaksKey(is_drifting=True)),
+ORACLES: dict[str, Callable[[], Key]] = {
+    "sigma": RollingKey,
+    "quantile": lambda: RollingKey(rule="quantile"),
+    "static": lambda: RollingKey(rule="static"),
+    "mad": MadKey,
+    "pot": PeaksKey,
+    "dspot": lambda: PeaksKey(is_drifting=True),
 }
 
 
@@ -243,10 +240,10 @@ def plain(key: Key, stream: Stream, number: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", ORACLES)
 def test_every_figure_is_that_of_plain_numbers(name: str, seed: int) -> None:
     """Score, threshold, mean, sd, rarity and count of keys that differ in all, over tails, anomalies and gaps."""
-    rule, new_key = RULES[name]
+    rule, new_key = rule_of(name, SHORT, quantile=0.95), ORACLES[name]
     stream, slots = eventful(seed), np.array([5, 0, 3, 1, 7], dtype=np.int32)
     found = judged(rule, stream, slots)
     for number in range(len(slots)):

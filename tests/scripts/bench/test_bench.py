@@ -222,4 +222,4 @@ def test_all_sides_take_turns_in_each_round() -> None:
     sides = [figures.shipped, figures.plain, figures.pipeline, *figures.rules.values()]
     assert {len(side) for side in sides} == {2}
     assert min(min(side) for side in sides) > 0
-    assert set(figures.rules) == set(scoring.FAMILY_OF)
+    assert set(figures.rules) == set(scoring.RULES)
