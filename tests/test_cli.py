@@ -238,6 +238,21 @@ def test_wrong_settings_are_all_listed(
     ]
 
 
+@pytest.mark.parametrize("command", [["run"], ["config"], ["backtest", "data.csv", "--bundle", "b", "--out", "o"]])
+def test_an_alert_budget_for_a_rule_that_has_none_is_refused(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fixed threshold brings the alarms it brings: said when settings are read, with the lines that can be changed."""
+    flags = ["--threshold.rule", "static", "--threshold.alert_budget_per_week", "2"]
+    assert main([*command, *flags]) == ExitCode.SETTINGS
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
+        "threshold.alert_budget_per_week: a fixed threshold has no rate of alarms: leave the budget out, or write"
+        ' threshold.rule = "block_maxima" (flag:--threshold.alert_budget_per_week)\n'
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "code", "printed"),
     [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
+from streamae.core.thresholds import budget
 from streamae.core.thresholds.registry import DEFAULT_RULE, KNOBS, RULES
 from streamae.settings.section import Millis, Positive, Section
 
@@ -58,6 +59,11 @@ class ThresholdSettings(_RuleSettings):
     def knobs(self) -> dict[str, float]:
         """Return the numbers that the rules take, by name."""
         return {name: getattr(self, name) for name in KNOBS}
+
+    def conflicts(self) -> list[str]:
+        """Return what no single field can see, one line each."""
+        reason = None if self.alert_budget_per_week is None else budget.refusal(self.rule)
+        return [] if reason is None else [f"threshold.alert_budget_per_week: {reason}"]
 
 
 class EpisodeSettings(Section):

@@ -93,7 +93,11 @@ class Settings(Section):
                 "episode.out_of_windows: must not be below episode.min_duration_windows; 0 = in a row",
             ),
         ]
-        return [line for is_wrong, line in checks if is_wrong] + self.train.conflicts()
+        return [
+            *(line for is_wrong, line in checks if is_wrong),
+            *self.threshold.conflicts(),
+            *self.train.conflicts(),
+        ]
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
