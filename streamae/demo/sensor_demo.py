@@ -131,7 +131,9 @@ def _settings(bundle: Path) -> Settings:
     return Settings(
         window=WindowSettings(max_gap_ms=4 * STEP_MS),
         model=ModelSettings(bundle=bundle, threads=THREADS),
-        threshold=ThresholdSettings.model_validate({"block_level": 2.4}),  # sensitive: there is no drift to be patient with
+        threshold=ThresholdSettings.model_validate(
+            {"block_level": 2.4}
+        ),  # sensitive: there is no drift to be patient with
         episode=EpisodeSettings(update_interval_ms=8 * STEP_MS),
     )
 
