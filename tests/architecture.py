@@ -29,8 +29,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "core": GROUND,
     "settings": (*GROUND, "core"),
     "model": (*GROUND, "core"),
-    "training": (*GROUND, "core", "model"),
-    "connectors": GROUND,
+    "training": (*GROUND, "settings", "core", "model"),
+    "connectors": (*GROUND, "settings"),
     "observe": GROUND,
     "engine": BELOW_ENGINE,
     "assembly": (*BELOW_ENGINE, "settings", "training", "engine"),
@@ -44,6 +44,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
     "__init__": (),
 }
+
+# The whole tree of settings stays with who puts things together; below, a room is given the sections it needs.
+TREE = "streamae.settings.tree"
+LOWEST_THAT_KNOWS_THE_TREE = "assembly"
+KNOW_THE_TREE_BELOW = (
+    "settings",
+    "engine",
+)  # the engine's `adopt` takes it until a reload hands down a finished tuning
 
 # The pure core: no clock, environment, file, socket, log, thread or device can be reached from these.
 CORE_MAY_IMPORT = {
@@ -145,6 +153,21 @@ def import_direction(module: Module) -> list[str]:
         elif name == "streamae":
             problems.append(f"line {line}: import what is needed of it")
     return problems
+
+
+def tree_stays_above(module: Module) -> list[str]:
+    """The tree of settings is imported where it is made, in the assembly, and in the rooms above that."""
+    rooms = list(ROOMS)
+    room = room_of(module.name)
+    if room in KNOW_THE_TREE_BELOW or room not in ROOMS:
+        return []
+    if rooms.index(room) >= rooms.index(LOWEST_THAT_KNOWS_THE_TREE):
+        return []
+    return [
+        f"line {line}: {module.name} must not import {name}: take the sections that it needs"
+        for line, name in module.imports()
+        if is_within(name, [TREE])
+    ]
 
 
 def upward_lines(rooms: Mapping[str, Sequence[str]]) -> list[str]:

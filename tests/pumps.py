@@ -21,6 +21,8 @@ from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.model.bundle import load_bundle
 from streamae.observe.telemetry import Telemetry
+from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -55,7 +57,10 @@ def train_pumps(directory: Path) -> Path:
         )
         for seed in range(3)
     ]
-    options = TrainOptions(window_size=8, hidden_size=8, recent_steps=2, max_steps=120, device="cpu", threads=1)
+    options = TrainOptions(
+        TrainSettings(window_size=8, hidden_size=8, recent_steps=2, max_steps=120),
+        model=ModelSettings(device="cpu", threads=1),
+    )
     train(series, options).save(directory)
     return directory
 

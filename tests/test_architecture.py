@@ -50,10 +50,12 @@ def holds(rule: Callable[[Module], list[str]], modules: Iterable[Module]) -> Non
 
 
 @pytest.mark.parametrize(
-    "rule", [rules.import_direction, rules.core_is_pure, rules.clients_at_home], ids=lambda rule: rule.__name__
+    "rule",
+    [rules.import_direction, rules.tree_stays_above, rules.core_is_pure, rules.clients_at_home],
+    ids=lambda rule: rule.__name__,
 )
 def test_imports_follow_the_layers(rule: Callable[[Module], list[str]], package: list[Module]) -> None:
-    """A lower layer knows no higher one, the core knows no outside world, a client library has one home."""
+    """A lower layer knows no higher one nor the tree of settings, the core no outside world; a client has one home."""
     holds(rule, package)
 
 
@@ -155,6 +157,23 @@ def test_import_direction_is_enforced(name: str, text: str, is_wrong: bool, monk
     """Every forbidden arrow between rooms is noticed, also inside functions; allowed ones pass."""
     monkeypatch.setattr(rules, "ROOMS", ROOMS)
     assert found(rules.import_direction, name, text) is is_wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_wrong"),
+    [
+        ("streamae.training.run", "from streamae.settings.tree import Settings", True),
+        ("streamae.connectors.codec", "from streamae.settings import tree", True),
+        ("streamae.connectors.codec", "def late():\n    import streamae.settings.tree", True),
+        ("streamae.training.run", "from streamae.settings.training import TrainSettings", False),
+        ("streamae.assembly.build", "from streamae.settings.tree import Settings", False),
+        ("streamae.settings.sources", "from streamae.settings.tree import Settings", False),
+        ("streamae.cli", "from streamae.settings.tree import Settings", False),
+    ],
+)
+def test_the_tree_below_the_assembly_is_noticed(name: str, text: str, is_wrong: bool) -> None:
+    """Training and connectors are given sections; the whole tree would tie them to every other room's knobs."""
+    assert found(rules.tree_stays_above, name, text) is is_wrong
 
 
 def test_a_line_that_leads_up_is_noticed() -> None:

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 
-from streamae.assembly.training_options import train_options
 from streamae.batches import Doubles, Series
 from streamae.errors import DataError, ExitCode, FatalError
 from streamae.evaluation.detectors import split
@@ -37,6 +36,7 @@ from streamae.observe import logs
 from streamae.observe.progress import JobProgress
 from streamae.replay.live_scores import score_live
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
 from streamae.training.run import train
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -168,7 +168,8 @@ def reached(job: AnchorJob) -> float:
     if anchor.entry.group in LABELLED_A_ROW_EARLIER:
         labels[np.argmax(labels)] = False
     settings = job.evaluation.tuned(job.detector)
-    bundle = train([_rows(whole, slice(0, anchor.train_rows))], train_options(settings))
+    options = TrainOptions(settings.train, settings.window, settings.features, settings.model)
+    bundle = train([_rows(whole, slice(0, anchor.train_rows))], options)
     scores = score_live([whole], bundle, settings).rows[0].scores
     known = np.where(np.isnan(scores), np.nanmin(scores), scores)
     if job.is_centred:

@@ -46,10 +46,12 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
         prior_mean=bundle.calibration.score_mean,
         prior_sd=bundle.calibration.score_sd,
     )
+    spec = rule_named(threshold.rule)
     return Tuning(
-        rule=rule_named(threshold.rule).build(
+        rule=spec.build(
             threshold.knobs(), Shared(learning, hold=episode.merge_gap_windows, start_windows=threshold.min_windows)
         ),
+        family=spec.family,
         min_windows=threshold.min_windows,
         is_early=threshold.provisional,
         episodes=EpisodeRules(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TextIO
 
 from streamae.assembly import connectors
-from streamae.assembly.training_options import train_options
 from streamae.commands.invocation import Invocation
 from streamae.connectors.files import read_series
 from streamae.errors import ConfigError, ExitCode
@@ -20,6 +19,7 @@ from streamae.model.bundle import load_bundle
 from streamae.observe.progress import TrainingProgress
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts
+from streamae.training.options import TrainOptions
 from streamae.training.outcome import Training
 from streamae.training.run import run_training
 
@@ -68,7 +68,8 @@ def train(
     )  # what `run` would refuse must not cost a training first
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=of.key_field is not None):
         print(doubt, file=progress)
-    done = run_training(series, train_options(settings), TrainingProgress(progress), begin, tune=tune)
+    options = TrainOptions(settings.train, settings.window, settings.features, settings.model)
+    done = run_training(series, options, TrainingProgress(progress), begin, tune=tune)
     bundle = done.bundle
     bundle.save(directory)
     rows, features = sum(map(len, series)), len(bundle.features)

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,25 +29,21 @@ TIME_FEATURES = ("hour", "weekday")
 INTERVAL = "interval"
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureOptions:
-    """What to derive; the plain values of the features section.
+class FeatureOptions(Protocol):
+    """What to derive: the features section of the settings says what each means."""
 
-    Attributes:
-        log_fields: numeric fields to take the logarithm of.
-        category_cap: most values a category field knows.
-        hash_buckets: columns for the values it does not know.
-        time_features: `hour`, `weekday`: of the event time.
-        utc_offset_minutes: of the clock that hour and weekday are read from.
-        since_previous: whether to add the time since the key's previous record.
-    """
-
-    log_fields: tuple[str, ...] = ()
-    category_cap: int = 32
-    hash_buckets: int = 1
-    time_features: tuple[str, ...] = ()
-    utc_offset_minutes: int = 0
-    since_previous: bool = False
+    @property
+    def log_fields(self) -> tuple[str, ...]: ...
+    @property
+    def category_cap(self) -> int: ...
+    @property
+    def hash_buckets(self) -> int: ...
+    @property
+    def time_features(self) -> tuple[str, ...]: ...
+    @property
+    def utc_offset_minutes(self) -> int: ...
+    @property
+    def since_previous(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -96,21 +92,22 @@ class Encoding:
         words: Words,
         options: FeatureOptions,
     ) -> Encoding | None:
-        """Return the encoding that `options` ask for, None where features are the fields as they are.
+        r"""Return the encoding that `options` ask for, None where features are the fields as they are.
 
         Args:
             fields: numeric fields.
             categories: C category fields.
             words: (N, C) values of these in the training rows.
-            options: what to derive.
+            options: what to derive; a dot that belongs to a name is escaped there (`\.`), as in all paths.
 
         Raises:
             ValueError: options contradict the fields.
         """
         cap, buckets = options.category_cap, options.hash_buckets
+        log_fields = [name.replace("\\.", ".") for name in options.log_fields]
         found = cls(
             tuple(fields),
-            tuple(field for field in fields if field in options.log_fields),
+            tuple(field for field in fields if field in log_fields),
             tuple(
                 Vocabulary.learn(field, column, cap=cap, buckets=buckets)
                 for field, column in zip(categories, words.T, strict=True)
@@ -119,7 +116,7 @@ class Encoding:
             tuple(name for name in TIME_FEATURES if name in options.time_features),
             options.utc_offset_minutes,
         )
-        if unknown := sorted(set(options.log_fields) - set(fields)):
+        if unknown := sorted(set(log_fields) - set(fields)):
             raise ValueError(f"log_fields: {unknown[0]!r} is none of the numeric fields {', '.join(fields)}")
         return None if found.features == found.inputs else found
 

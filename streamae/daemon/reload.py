@@ -106,7 +106,7 @@ class Reload:
 
     def _refuse_other_family(self, new: Settings) -> None:
         """Raise ConfigError where the new threshold rule could not go on with what keys have learnt under the old one."""
-        before, after = self._changes.tune(self.running).rule, self._changes.tune(_with_live(self.running, new)).rule
+        before, after = self._changes.tune(self.running), self._changes.tune(_with_live(self.running, new))
         if before.family != after.family:
             change = f"{self.running.threshold.rule} to {new.threshold.rule} needs a restart"
             raise ConfigError([f"threshold.rule: {change}: it keeps other state of a key, keys will learn again"])

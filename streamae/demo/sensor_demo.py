@@ -28,6 +28,7 @@ from streamae.replay.recording import Judgement
 from streamae.settings.data import WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -115,7 +116,10 @@ def main(
     )
     say(f"1. generated {len(data.series)} machines with {len(data.features)} sensors each")
     say(f"2. training on {scale.train_rows} normal rows of each")
-    options = TrainOptions(hidden_size=scale.hidden_size, max_steps=scale.steps, seed=seed, threads=THREADS)
+    options = TrainOptions(
+        TrainSettings(hidden_size=scale.hidden_size, max_steps=scale.steps, seed=seed),
+        model=ModelSettings(threads=THREADS),
+    )
     bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")
     say(f"3. streaming {scale.live_rows} rows of each, {len(data.injections)} anomalies among them")

@@ -16,15 +16,15 @@ from typing import TextIO
 import numpy as np
 
 from streamae.batches import Flags, Series
-from streamae.core.encoding import FeatureOptions
 from streamae.demo.sensor_demo import SEED, THREADS, Outcome, run_live
 from streamae.demo.transactions import DAY_MS, Fraud, TransactionStream, generate_transactions
 from streamae.evaluation.metrics import Interval, Matching, match_episodes
 from streamae.observe import logs
 from streamae.observe.progress import TrainingProgress
-from streamae.settings.data import WindowSettings
+from streamae.settings.data import FeatureSettings, WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -32,7 +32,7 @@ from streamae.training.run import train
 CARDS = 60
 WINDOW = 16  # records
 MAX_GAP_MS = 30 * DAY_MS  # a card that is not used for days goes on where it was
-FEATURES = FeatureOptions(("amount",), category_cap=8, time_features=("hour",), since_previous=True)
+FEATURES = FeatureSettings(log_fields=("amount",), category_cap=8, time_features=("hour",), since_previous=True)
 FIELDS = {"amount": "amount", "merchant": "merchant", "interval": "time since the purchase before", "hour": "hour"}
 
 
@@ -66,16 +66,18 @@ def main(
     say(f"1. generated {len(data.series)} cards with {rows} purchases each")
     say(f"2. training on {scale.train_rows} honest purchases of each")
     options = TrainOptions(
-        window_size=WINDOW,
-        recent_steps=2,
-        hidden_size=scale.hidden_size,
-        max_steps=scale.steps,
-        memory_windows=0,
-        whitening="overall",
-        max_gap_ms=MAX_GAP_MS,
-        features=FEATURES,
-        seed=seed,
-        threads=THREADS,
+        TrainSettings(
+            window_size=WINDOW,
+            recent_steps=2,
+            hidden_size=scale.hidden_size,
+            max_steps=scale.steps,
+            memory_windows=0,
+            whitening="overall",
+            seed=seed,
+        ),
+        WindowSettings(max_gap_ms=MAX_GAP_MS),
+        FEATURES,
+        ModelSettings(threads=THREADS),
     )
     bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")

@@ -43,6 +43,7 @@ class Tuning:
 
     Attributes:
         rule: thresholds, and how keys learn.
+        family: of rules that keep the same state: what keys have learnt stays within one.
         min_windows: scores that a key must have learnt to be ready.
         is_early: whether keys that start from the bundle's history may alarm before.
         episodes: when episodes begin and end.
@@ -52,6 +53,7 @@ class Tuning:
     """
 
     rule: ThresholdRule
+    family: str
     min_windows: int
     is_early: bool
     episodes: EpisodeRules

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from streamae.assembly.training_options import train_options
 from streamae.batches import Series
 from streamae.errors import BundleError, DataError
 from streamae.evaluation.detectors import settings_of
@@ -30,6 +30,7 @@ from streamae.evaluation.suite import LabelledSeries, SuiteSeries
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.replay.live_scores import RowScores, lead_in, score_live
 from streamae.settings.tree import Settings
+from streamae.training.options import TrainOptions
 from streamae.training.run import train
 
 GAP_STEPS = 64  # a gap of fewer usual steps never restarts a window, however long a step is
@@ -180,8 +181,9 @@ def _figures(one: LabelledSeries, tested: RowScores) -> Measures:
 
 def _bundle(job: Job, series: Sequence[Series]) -> tuple[Bundle, float]:
     """Return the bundle and the seconds its training took, from the folder if it was trained before."""
-    options = train_options(job.tuned(job.detectors[0]))
-    name = digest_of([dataclasses.asdict(options), job.data_digest, code_digest(PACKAGE)])[:16]
+    of = job.tuned(job.detectors[0])
+    options = TrainOptions(of.train, of.window, of.features, of.model)
+    name = digest_of([_plain(options), job.data_digest, code_digest(PACKAGE)])[:16]
     directory, timing = job.out / "bundles" / name, job.out / "bundles" / f"{name}.json"
     try:
         return load_bundle(directory), float(json.loads(timing.read_text(encoding="utf-8"))["train_seconds"])
@@ -225,3 +227,11 @@ def _train_part(one: LabelledSeries) -> Series:
 
 def _rows(series: Series, start: int) -> Series:
     return dataclasses.replace(series, event_times_ms=series.event_times_ms[start:], values=series.values[start:])
+
+
+def _plain(options: TrainOptions) -> dict[str, Any]:
+    sections: dict[str, Any] = {
+        name: getattr(options, name).model_dump(mode="json") for name in ("train", "window", "features")
+    }
+    sections["model"] = options.model.model_dump(mode="json", include={"device", "threads"})
+    return sections

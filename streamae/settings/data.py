@@ -12,6 +12,8 @@ from pydantic import Field
 
 from streamae.settings.section import Millis, Name, Positive, Section
 
+MissingPolicy = Literal["previous", "constant", "reject"]
+
 
 class InputSettings(Section):
     """Where records come from and how to read them."""
@@ -62,10 +64,8 @@ class WindowSettings(Section):
     )
     grid_merge: Literal["last", "mean"] = Field("last", description="How a bucket merges several values of a feature.")
     max_gap_ms: Millis = Field(3_600_000, description="A longer gap in event time restarts the key's window.")
-    missing: Literal["previous", "constant", "reject"] = Field("previous", description="Policy for missing features.")
-    missing_overrides: dict[str, Literal["previous", "constant", "reject"]] = Field(
-        default_factory=dict, description="Policy by feature name."
-    )
+    missing: MissingPolicy = Field("previous", description="Policy for missing features.")
+    missing_overrides: dict[str, MissingPolicy] = Field(default_factory=dict, description="Policy by feature name.")
     missing_constant: float | None = Field(
         None, description="Constant to fill in; unset = the feature's training mean."
     )

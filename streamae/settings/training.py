@@ -70,9 +70,6 @@ class TrainSettings(Section):
         "the newest part only; k, 3 or more, trains k times.",
     )
     max_windows: Positive = Field(200_000, description="Most training windows, evenly thinned.")
-    whitening: Literal["feature", "overall"] = Field(
-        "feature", description="Errors are divided by each feature's usual error, or by that of all features."
-    )
     memory_windows: Annotated[int, Field(ge=0, le=4_096)] = Field(
         64, description="Training windows to remember; the distance to the nearest joins the score; 0 = off."
     )
@@ -80,6 +77,9 @@ class TrainSettings(Section):
         True,
         description="Beside a network: an error counts only as far as principal components and a ridge forecast of "
         "the same windows make it too; who is wrong by less on the calibration rows weighs more.",
+    )
+    whitening: Literal["feature", "overall"] = Field(
+        "feature", description="Errors are divided by each feature's usual error, or by that of all features."
     )
     seed: int = Field(0, ge=0, description="Seed of weights, order and dropout.")
 

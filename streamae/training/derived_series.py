@@ -5,37 +5,56 @@ What comes out is as if the features had been recorded: the rest of training kno
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.batches import Floats, Partition, RecordBatch, Series, Words
+from streamae.batches import Doubles, Floats, Partition, RecordBatch, Series, Words
 from streamae.core.encoding import Encoder, Encoding
+from streamae.core.windowing import Missing
 from streamae.errors import ConfigError, DataError
-from streamae.training.options import WindowOptions
+from streamae.settings.data import MissingPolicy
+from streamae.training.options import TrainOptions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DerivedSeries:
-    """Series of features, and how they came to be.
+    """Series of F features, and how they came to be.
 
     Attributes:
         series: one per key, without words.
         encoding: that made them; None = they are the series as given.
-        options: the given ones, with policies for missing values by feature instead of by field.
+        policies: for missing values of each feature; nothing is left to `reject` where there is an encoding.
+        constants: to fill in, by feature; of others it is the mean of the training rows.
         left_out: records without a required value.
     """
 
     series: Sequence[Series]
     encoding: Encoding | None
-    options: WindowOptions
-    left_out: int
+    policies: tuple[MissingPolicy, ...]
+    constants: Mapping[str, float]
+    left_out: int = 0
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features."""
+        return self.series[0].features
+
+    @property
+    def least_scales(self) -> Doubles | None:
+        """(F,) smallest scale of each feature; None = there is none."""
+        return None if self.encoding is None else self.encoding.least_scales
+
+    def missing(self, means: Doubles) -> Missing:
+        """Return what stands in for missing values; `means` (F,) of the training rows."""
+        constants = [self.constants.get(name, mean) for name, mean in zip(self.features, means.tolist(), strict=True)]
+        is_previous = np.array([policy == "previous" for policy in self.policies])
+        return Missing(is_previous, np.array(constants, dtype=np.float64).astype(np.float32))
 
 
-def derive(series: Sequence[Series], options: WindowOptions) -> DerivedSeries:
+def derive(series: Sequence[Series], options: TrainOptions) -> DerivedSeries:
     """Learn the encoding that the options ask for, and apply it.
 
     Args:
@@ -49,22 +68,19 @@ def derive(series: Sequence[Series], options: WindowOptions) -> DerivedSeries:
     for one in series:
         if one.categories != series[0].categories or _words(one).shape != (len(one), len(one.categories)):
             raise DataError(f"series {one.key!r}: words do not fit its rows or the categories of {series[0].key!r}")
-    encoding = _learn(series, options)
+    encoding, window, fields = _learn(series, options), options.window, series[0].features
+    given = window.missing_constant
     if encoding is None:
-        return DerivedSeries(series, None, options, 0)
-    policies = {name: options.missing_overrides.get(name, options.missing) for name in encoding.inputs}
-    derived = [_encoded(one, encoding, [policies[name] == "reject" for name in encoding.inputs]) for one in series]
-    of_features = {
-        name: policies.get(source, options.missing)
-        for name, source in zip(encoding.features, encoding.sources, strict=True)
-    }
-    kept = {name: "constant" if policy == "reject" else policy for name, policy in of_features.items()}
-    given = options.missing_constant
-    constants = encoding.constants(given) if isinstance(given, float | int) else given
+        policies = tuple(window.missing_overrides.get(name, window.missing) for name in fields)
+        return DerivedSeries(series, None, policies, {} if given is None else dict.fromkeys(fields, given))
+    by_input = {name: window.missing_overrides.get(name, window.missing) for name in encoding.inputs}
+    derived = [_encoded(one, encoding, [by_input[name] == "reject" for name in encoding.inputs]) for one in series]
+    of_features = [by_input.get(source, window.missing) for source in encoding.sources]
     return DerivedSeries(
         derived,
         encoding,
-        dataclasses.replace(options, missing_overrides=kept, missing_constant=constants),
+        tuple("constant" if policy == "reject" else policy for policy in of_features),
+        {} if given is None else encoding.constants(given),
         sum(map(len, series)) - sum(map(len, derived)),
     )
 
@@ -73,7 +89,7 @@ def _words(series: Series) -> Words:
     return np.empty((len(series), 0), dtype=object) if series.words is None else series.words
 
 
-def _learn(series: Sequence[Series], options: WindowOptions) -> Encoding | None:
+def _learn(series: Sequence[Series], options: TrainOptions) -> Encoding | None:
     """Learn categories from the part of each series that is fitted on, so that calibration meets unknown ones too."""
     counts = [math.ceil(len(one) * (1 - options.calibration_part(len(one)))) for one in series]
     words = np.concatenate([_words(one)[:count] for one, count in zip(series, counts, strict=True)])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from streamae.model.encoder_decoder import EncoderDecoder
+from streamae.settings.training import TrainSettings
 
 FORECAST_BURN_IN = 4  # first rows of a window are forecast from too little to teach anything
 MAX_LOG_VARIANCE = 10.0
@@ -60,34 +61,12 @@ class Objective(nn.Module):
         features with denoising autoencoders"; Rousseeuw 1984, "Least median of squares regression" (trimming).
     """
 
-    def __init__(
-        self,
-        network: EncoderDecoder,
-        *,
-        variational_weight: float = 0.0,
-        noise_sd: float = 0.0,
-        mask_share: float = 0.0,
-        sparsity: float = 0.0,
-        trim_share: float = 0.0,
-        l1: float = 0.0,
-    ) -> None:
-        """Wrap a network, whose weights are part of this module's.
-
-        Args:
-            network: to train.
-            variational_weight: >= 0, 0 = a plain code.
-            noise_sd: of normal noise on inputs, in standard deviations of a feature.
-            mask_share: of the cells of inputs that become 0, the mean.
-            sparsity: weight of mean |code|.
-            trim_share: of the windows of a batch that are left out, in [0, 1).
-            l1: weight of the sum of all |weights|.
-        """
+    def __init__(self, network: EncoderDecoder, settings: TrainSettings) -> None:
+        """Wrap a network to train, whose weights are part of this module's; the settings say which variants to use."""
         super().__init__()
-        self.network = network
-        self.variational_weight, self.sparsity, self.l1 = variational_weight, sparsity, l1
-        self.noise_sd, self.mask_share, self.trim_share = noise_sd, mask_share, trim_share
+        self.network, self.settings = network, settings
         summary, code = network.summary_size, network.code_size
-        self.log_variance = nn.Linear(summary, code) if variational_weight else None
+        self.log_variance = nn.Linear(summary, code) if settings.variational_weight else None
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return what to differentiate and, of it, the loss of the heads; both without shape.
@@ -95,30 +74,31 @@ class Objective(nn.Module):
         Args:
             z: (B, W, F) scaled windows.
         """
-        steps = z.shape[1]
+        steps, of = z.shape[1], self.settings
         summary, forecasts = self.network.summarise(self._corrupted(z), steps - burn_in(steps))
         code = self.network.code_of(summary)
         penalties, sample = code.new_zeros(len(z)), code
-        if self.sparsity:
-            penalties = penalties + self.sparsity * code.abs().mean(dim=1)
+        if of.sparsity:
+            penalties = penalties + of.sparsity * code.abs().mean(dim=1)
         if self.log_variance is not None:
             log_variance = self.log_variance(summary).clamp(-MAX_LOG_VARIANCE, MAX_LOG_VARIANCE)
             sample = code + torch.randn_like(code) * (0.5 * log_variance).exp()
             distances = 0.5 * (code.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)  # KL, (B,)
-            penalties = penalties + distances * (2.0 * self.variational_weight / math.prod(z.shape[1:]))
+            penalties = penalties + distances * (2.0 * of.variational_weight / math.prod(z.shape[1:]))
         by_window = _window_losses((self.network.decode(sample, steps), forecasts), z)
-        kept = by_window.detach().argsort()[: max(1, len(z) - math.floor(self.trim_share * len(z)))]
-        loss = by_window[kept].mean() if self.trim_share else by_window.mean()
-        total = loss + (penalties[kept].mean() if self.trim_share else penalties.mean())
-        if self.l1:
+        kept = by_window.detach().argsort()[: max(1, len(z) - math.floor(of.trim_share * len(z)))]
+        loss = by_window[kept].mean() if of.trim_share else by_window.mean()
+        total = loss + (penalties[kept].mean() if of.trim_share else penalties.mean())
+        if of.l1:
             weights = (weight for weight in self.network.parameters() if weight.dim() > 1)
-            total = total + self.l1 * torch.stack([weight.abs().sum() for weight in weights]).sum()
+            total = total + of.l1 * torch.stack([weight.abs().sum() for weight in weights]).sum()
         return total, loss
 
     def _corrupted(self, z: Tensor) -> Tensor:
         """Return what the network gets to see of clean windows."""
-        if self.noise_sd:
-            z = z + self.noise_sd * torch.randn_like(z)
-        if self.mask_share:
-            z = z * (torch.rand_like(z) >= self.mask_share)
+        of = self.settings
+        if of.noise_sd:
+            z = z + of.noise_sd * torch.randn_like(z)
+        if of.mask_share:
+            z = z * (torch.rand_like(z) >= of.mask_share)
         return z

@@ -27,6 +27,7 @@ from streamae.model.encoder_decoder import EncoderDecoder
 from streamae.model.networks import network_of
 from streamae.model.remembered_windows import remember
 from streamae.model.runner import Runner, choose_device
+from streamae.settings.training import TrainSettings
 from streamae.training.checks import check_network
 from streamae.training.folds import errors_by_fold
 from streamae.training.objective import Objective, burn_in, losses
@@ -38,7 +39,6 @@ from streamae.training.search import choose_kind, choose_size, table
 from streamae.training.windows import TrainingWindows, training_windows
 
 CHECK_STEPS = 50  # most optimiser steps between two validation checks
-OBJECTIVE = ("variational_weight", "noise_sd", "mask_share", "sparsity", "trim_share", "l1")  # options that shape it
 VALIDATION_WINDOWS = 2_048  # evenly thinned: enough to tell better from worse
 
 
@@ -90,15 +90,16 @@ def run_training(
     Raises:
         DataError, ConfigError: see `train`.
     """
-    is_auto, heard = options.kind == "auto", progress or NoProgress()
+    is_auto, heard = options.train.kind == "auto", progress or NoProgress()
     if start is not None and (tune or is_auto):
         raise ConfigError(["train: a bundle to start from has its kind and size: leave --tune, auto or --from out"])
     if tune and is_auto:
         raise ConfigError(["train: --tune needs a train.kind: let auto find one first, then tune that"])
     before = torch.get_num_threads()
-    torch.set_num_threads(options.threads or (1 if options.hidden_size <= SMALL_HIDDEN_SIZE else before))
+    is_small = options.train.hidden_size <= SMALL_HIDDEN_SIZE
+    torch.set_num_threads(options.model.threads or (1 if is_small else before))
     try:
-        windows = training_windows(series, options.windows())
+        windows = training_windows(series, options)
 
         def fit(chosen: TrainOptions, heard: Progress) -> Training:
             return _train(windows, chosen, heard, start)
@@ -108,10 +109,10 @@ def run_training(
             heard.finish(f"{table(candidates)}\n{found.bundle.architecture.kind} is taken{_warned(found.warnings)}")
             return dataclasses.replace(found, candidates=tuple(candidates), compared="kind")
         if tune:
-            shape = _architecture(options, windows.features, len(windows.fit), 0)
+            shape = _architecture(options.train, windows.features, len(windows.fit), 0)
             size, candidates = choose_size(options, shape, windows.calibration, fit, heard)
             heard.finish(f"{table(candidates)}\ntrain.bottleneck_size = {size} is taken{' (the usual)' * (not size)}")
-            found = fit(dataclasses.replace(options, bottleneck_size=size), heard)
+            found = fit(options.with_train(bottleneck_size=size), heard)
             return dataclasses.replace(found, candidates=tuple(candidates), compared="size")
         return fit(options, heard)
     finally:
@@ -122,20 +123,18 @@ def _train(windows: TrainingWindows, options: TrainOptions, progress: Progress, 
     validation = windows.inputs.apply(_thinned(windows.calibration, VALIDATION_WINDOWS))
     bundle, network, fit = _fitted(windows, windows.fit, validation, options, progress, start)
     checked = check_network(network.eval(), bundle.architecture, windows.fit, validation)
-    runner = Runner(bundle, options.device, stride=options.stride)
+    runner = Runner(bundle, options.model.device, stride=options.window.stride)
     errors = runner.run(windows.calibration)
-    if options.calibration_folds > 1:
+    if options.train.calibration_folds > 1:
 
         def judge(others: Floats, judged: Floats, title: str) -> ErrorBatch:
             afresh = None  # a bundle to start from may have seen the block
             one, _, _ = _fitted(windows, others, validation, options, PartProgress(progress, title), afresh)
-            return Runner(one, options.device, stride=options.stride).run(judged)
+            return Runner(one, options.model.device, stride=options.window.stride).run(judged)
 
-        errors = errors_by_fold(windows, options.calibration_folds, errors, judge)
-    calibration = Calibration.fit(errors, by_feature=options.whitening == "feature")
-    derived = windows.derived
-    least = derived.encoding.least_scales if derived.encoding else None
-    history = score_history(derived.series, derived.options, windows.scaling, runner, calibration, least=least)
+        errors = errors_by_fold(windows, options.train.calibration_folds, errors, judge)
+    calibration = Calibration.fit(errors, by_feature=options.train.whitening == "feature")
+    history = score_history(windows.derived, options, windows.scaling, runner, calibration)
     metrics = _metrics(windows, validation, fit) | _percentiles(score(errors, calibration).totals) | checked.metrics
     warnings = (*windows.doubts, *checked.warnings)
     progress.finish(
@@ -155,16 +154,18 @@ def _fitted(
     start: Bundle | None,
 ) -> tuple[Bundle, nn.Module, _Fit]:
     """Train on the chosen scaled windows (B, W, F); return a bundle that is not calibrated, its network, and how it went."""
-    device = choose_device(options.device)
-    memory = remember(chosen, options.memory_windows) if options.memory_windows else None
-    architecture = _architecture(options, windows.features, len(chosen), 0 if memory is None else len(memory))
+    device = choose_device(options.model.device)
+    memory = remember(chosen, options.train.memory_windows) if options.train.memory_windows else None
+    architecture = _architecture(options.train, windows.features, len(chosen), 0 if memory is None else len(memory))
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
-        torch.manual_seed(options.seed)
-        network = network_of(architecture, options.dropout)
+        torch.manual_seed(options.train.seed)
+        network = network_of(architecture, options.train.dropout)
         if start is not None:
-            network.load_state_dict(_weights_to_start_from(start, architecture, windows.features, options.scaling))
+            network.load_state_dict(
+                _weights_to_start_from(start, architecture, windows.features, options.features.scaling)
+            )
         if isinstance(network, EncoderDecoder):
-            fit = _fit(network.to(device), chosen, validation, options, progress)
+            fit = _fit(network.to(device), chosen, validation, options.train, progress)
         else:
             fit = _fit_at_once(network, chosen, validation, progress)
     network.load_state_dict(fit.weights)
@@ -185,7 +186,7 @@ def _fitted(
         windows.digest,
         {"streamae": __version__, "torch": torch.__version__, "python": platform.python_version()},
         encoding=windows.derived.encoding,
-        scaled_by=options.scaling,
+        scaled_by=options.features.scaling,
     )
     return bundle, network, fit
 
@@ -216,24 +217,24 @@ def _weights_to_start_from(
     return {name: torch.from_numpy(array.copy()) for name, array in start.weights.items() if is_of_network(name)}
 
 
-def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: TrainOptions, progress: Progress) -> _Fit:
+def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, train: TrainSettings, progress: Progress) -> _Fit:
     """Run the optimiser until a limit or no progress; return the weights of the best validation check."""
     device = next(network.parameters()).device
     windows, held_out = torch.from_numpy(fit), torch.from_numpy(validation)
-    epoch_steps = -(-len(windows) // options.batch_size)
-    most = min(options.max_steps, options.max_epochs * epoch_steps)
+    epoch_steps = -(-len(windows) // train.batch_size)
+    most = min(train.max_steps, train.max_epochs * epoch_steps)
     every = min(epoch_steps, CHECK_STEPS)
-    objective = Objective(network, **{name: getattr(options, name) for name in OBJECTIVE}).to(device)
-    optimiser = torch.optim.AdamW(objective.parameters(), options.learning_rate, weight_decay=options.weight_decay)
-    order = torch.Generator().manual_seed(options.seed)
+    objective = Objective(network, train).to(device)
+    optimiser = torch.optim.AdamW(objective.parameters(), train.learning_rate, weight_decay=train.weight_decay)
+    order = torch.Generator().manual_seed(train.seed)
     best, best_weights, checks_without, train_loss, reason = float("inf"), _copied(network), 0, 0.0, "limit reached"
     progress.start(most, f"training on {len(fit)} windows, validating on {len(validation)}, on {device.type}")
     step, checks, since_check = 0, list[tuple[int, float, float]](), list[float]()
-    while step < most and checks_without < options.patience:
+    while step < most and checks_without < train.patience:
         shuffled = torch.randperm(len(windows), generator=order)
-        for chosen in torch.split(shuffled, options.batch_size):
+        for chosen in torch.split(shuffled, train.batch_size):
             step += 1
-            train_loss = _step(objective, optimiser, windows[chosen].to(device), options.clip_norm)
+            train_loss = _step(objective, optimiser, windows[chosen].to(device), train.clip_norm)
             is_check = step % every == 0 or step == most
             since_check.append(train_loss)
             held_out_loss = _validate(network, held_out, device) if is_check else None
@@ -243,9 +244,9 @@ def _fit(network: EncoderDecoder, fit: Floats, validation: Floats, options: Trai
                 if held_out_loss < best:
                     best, best_weights, checks_without = held_out_loss, _copied(network), 0
             progress.step(step, train_loss, held_out_loss)
-            if step == most or checks_without == options.patience:
+            if step == most or checks_without == train.patience:
                 break
-    if checks_without == options.patience:
+    if checks_without == train.patience:
         reason = "no better for a while"
     return _Fit(best_weights, step, train_loss, best, reason, checks)
 
@@ -283,24 +284,24 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _architecture(options: TrainOptions, names: Sequence[str], windows: int, memory_windows: int) -> Architecture:
-    assert options.kind != "auto"  # it was chosen
+def _architecture(train: TrainSettings, names: Sequence[str], windows: int, memory_windows: int) -> Architecture:
+    assert train.kind != "auto"  # it was chosen
     features, components, companion = len(names), 0, 0
-    if options.kind not in BASELINES and options.linear_companion:
-        companion = usual_companion(windows, options.window_size, features)
-    if options.kind in BASELINES:
-        components = usual_components(options.kind, options.components, windows, options.window_size, features)
+    if train.kind not in BASELINES and train.linear_companion:
+        companion = usual_companion(windows, train.window_size, features)
+    if train.kind in BASELINES:
+        components = usual_components(train.kind, train.components, windows, train.window_size, features)
     try:
         return Architecture(
-            options.kind,
-            options.window_size,
+            train.kind,
+            train.window_size,
             features,
-            options.hidden_size,
-            options.layers,
-            min(options.recent_steps, options.window_size),
+            train.hidden_size,
+            train.layers,
+            min(train.recent_steps, train.window_size),
             memory_windows,
             components,
-            0 if options.kind in BASELINES else options.bottleneck_size,
+            0 if train.kind in BASELINES else train.bottleneck_size,
             companion,
         )
     except ValueError as error:
@@ -331,9 +332,9 @@ def _percentiles(scores: Floats) -> dict[str, float]:
 
 
 def _recorded(options: TrainOptions) -> dict[str, Scalar]:
-    """Return the options that shape the result as plain values."""
-    plain = dataclasses.asdict(options)
-    overrides = plain.pop("missing_overrides")
-    for name in ("device", "threads", "search_budget_ms", "features"):  # what was derived is in the bundle itself
-        del plain[name]
-    return plain | {f"missing_overrides.{name}": policy for name, policy in overrides.items()}
+    """Return the options that shape the result as plain values; what is derived is in the bundle itself."""
+    train = options.train.model_dump(exclude={"search_budget_ms"})
+    window = options.window.model_dump(exclude={"missing_overrides", "late", "duplicate"})
+    derived = {"max_gap_ms": options.max_gap_ms, "scaling": options.features.scaling}
+    overrides = {f"missing_overrides.{name}": policy for name, policy in options.window.missing_overrides.items()}
+    return train | window | derived | overrides

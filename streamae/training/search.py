@@ -46,7 +46,7 @@ def choose_kind(
         clock: returns seconds, for the time budget.
     """
     usual_size = 0  # one number cannot fit components, rows looked back and windows kept
-    tried = [(kind, dataclasses.replace(options, kind=kind, components=usual_size)) for kind in KINDS]
+    tried = [(kind, options.with_train(kind=kind, components=usual_size)) for kind in KINDS]
     return _compare("auto", tried, windows, fit, progress, clock)
 
 
@@ -72,11 +72,13 @@ def choose_size(
         raise ConfigError([f"train: --tune looks for the size of a bottleneck, and {of.kind} has none"])
     usual = dataclasses.replace(of, bottleneck_size=0).code_size
     sizes = sorted({size for size in (*SIZES, of.bottleneck_size) if 0 < size < usual})
-    needs_layer = options.variational_weight > 0.0 and not dataclasses.replace(of, bottleneck_size=0).has_bottleneck
+    needs_layer = (
+        options.train.variational_weight > 0.0 and not dataclasses.replace(of, bottleneck_size=0).has_bottleneck
+    )
     sizes.append(usual if needs_layer else 0)
-    short = max(1, options.max_steps // TUNE_SHARE)
+    short = max(1, options.train.max_steps // TUNE_SHARE)
     tried = [
-        (f"{size or usual}", dataclasses.replace(options, bottleneck_size=size, max_steps=short, calibration_folds=1))
+        (f"{size or usual}", options.with_train(bottleneck_size=size, max_steps=short, calibration_folds=1))
         for size in sizes
     ]
     _, found = _compare("tune: size", tried, windows, fit, progress, clock)
@@ -111,7 +113,7 @@ def _compare(
     found, in_reach, best, begun = list[Candidate](), dict[int, Training](), -math.inf, clock()
     for number, (name, options) in enumerate(tried):
         started = clock()
-        if number and started - begun >= options.search_budget_ms / 1_000:
+        if number and started - begun >= options.train.search_budget_ms / 1_000:
             progress.finish(f"{title} {name}: not tried, train.search_budget_ms is used up")
             found.append(Candidate(name))
             continue
@@ -133,10 +135,10 @@ def _is_near(one: Candidate, best: float) -> bool:
 
 
 def _separation(bundle: Bundle, windows: Floats, options: TrainOptions) -> dict[str, float]:
-    runner = Runner(bundle, options.device, stride=options.stride)
+    runner = Runner(bundle, options.model.device, stride=options.window.stride)
     return separation(
         lambda values: score(runner.run(values), bundle.calibration).totals,
         windows,
         bundle.input_scaling.scales,
-        options.seed,
+        options.train.seed,
     )

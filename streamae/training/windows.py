@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from streamae.batches import Flags, Floats, Ints, Partition, RecordBatch, RowBat
 from streamae.core.grid import RowGrid
 from streamae.core.key_levels import MIN_ROWS, KeyLevels, standardised
 from streamae.core.scaling import Scaling
-from streamae.core.windowing import KeyWindows, Missing, select
+from streamae.core.windowing import KeyWindows, select
 from streamae.errors import DataError
+from streamae.settings.data import MissingPolicy
 from streamae.training.data_doubts import data_doubts
 from streamae.training.derived_series import DerivedSeries, derive
-from streamae.training.options import MIN_WINDOWS, MOST_SHARE, WindowOptions
+from streamae.training.options import MIN_WINDOWS, MOST_SHARE, TrainOptions
 
 MAX_CALIBRATION_WINDOWS = 20_000  # error levels need no more
 MAX_CELLS = 2**30  # of float32 in all training windows, 4 GiB
@@ -68,7 +69,7 @@ class TrainingWindows:
 
 def training_windows(
     series: Sequence[Series],
-    options: WindowOptions,
+    options: TrainOptions,
     max_calibration_windows: int = MAX_CALIBRATION_WINDOWS,
     max_cells_a_push: int = MAX_CELLS_A_PUSH,
 ) -> TrainingWindows:
@@ -93,8 +94,8 @@ def training_windows(
         return _cut(series, options, max_calibration_windows, max_cells_a_push)
     except _TooFewToCalibrateError as error:
         try:  # gaps have left too little of the newest part: a larger one may hold some windows
-            more = replace(options, calibration_share=max(options.calibration_share, MOST_SHARE))
-            return _cut(series, more, max_calibration_windows, max_cells_a_push)
+            more = max(options.train.calibration_share, MOST_SHARE)
+            return _cut(series, options.with_train(calibration_share=more), max_calibration_windows, max_cells_a_push)
         except DataError:
             raise DataError(str(error)) from None
 
@@ -104,25 +105,26 @@ class _TooFewToCalibrateError(DataError):
 
 
 def _cut(
-    series: Sequence[Series], options: WindowOptions, max_calibration_windows: int, max_cells_a_push: int
+    series: Sequence[Series], options: TrainOptions, max_calibration_windows: int, max_cells_a_push: int
 ) -> TrainingWindows:
     """`training_windows` with the share of calibration rows as it is."""
     digest, derived = _digest(series), derive(series, options)
-    series, options = derived.series, derived.options
-    features = series[0].features
-    rows, lost = zip(*(rows_of(number, one, options) for number, one in enumerate(series)), strict=True)
+    features = derived.features
+    rows, lost = zip(
+        *(rows_of(number, one, derived.policies, options) for number, one in enumerate(derived.series)), strict=True
+    )
     splits = np.array([_split_time(part, options.calibration_part(len(part))) for part in rows], dtype=np.int64)  # (K,)
     fit_parts, newer_parts = _at_splits(rows, splits)
     fit_rows, newer_rows = np.concatenate(fit_parts), np.concatenate(newer_parts)
     total, left_out = sum(map(len, rows)), derived.left_out + sum(lost)
     _check_fit_rows(features, fit_rows, total, left_out)
-    least, step_ms = derived.encoding.least_scales if derived.encoding else None, _step_ms(rows)
-    scaling, inputs = _scalings(fit_parts, least, options)
+    step_ms = _step_ms(rows)
+    scaling, inputs = _scalings(fit_parts, derived.least_scales, options)
     numeric = len(derived.encoding.fields) if derived.encoding else len(features)  # what is derived comes behind
-    limit = max(1, min(options.max_windows, MAX_CELLS // (options.window_size * len(features))))
+    limit = max(1, min(options.train.max_windows, MAX_CELLS // (options.train.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))
     calibration = _Thinned(min(limit, max_calibration_windows), total - len(fit_rows))
-    for batch in windows_of(rows, features, scaling, options, max_cells_a_push, least=least):
+    for batch in windows_of(rows, derived, scaling, options, max_cells_a_push):
         split_times = splits[batch.slots]
         fit.add(batch, batch.end_times_ms < split_times, inputs)
         calibration.add(batch, batch.start_times_ms >= split_times)
@@ -155,11 +157,11 @@ def _check_fit_rows(features: tuple[str, ...], rows: Floats, total: int, left_ou
         raise DataError(f"feature {features[empty]!r} has no value in the {len(rows)} training rows: leave it out")
 
 
-def _too_few(fit: _Thinned, calibration: _Thinned, options: WindowOptions, rows: int, step_ms: float) -> str:
+def _too_few(fit: _Thinned, calibration: _Thinned, options: TrainOptions, rows: int, step_ms: float) -> str:
     """Return what there is too little of, and what to do about it."""
     found, use = (fit, "train on") if len(fit) < MIN_WINDOWS else (calibration, "calibrate on")
     text = (
-        f"only {len(found)} windows of {options.window_size} rows to {use}, at least {MIN_WINDOWS} are needed, "
+        f"only {len(found)} windows of {options.train.window_size} rows to {use}, at least {MIN_WINDOWS} are needed, "
         f"from {rows} rows: "
     )
     if step_ms > options.max_gap_ms:
@@ -167,8 +169,8 @@ def _too_few(fit: _Thinned, calibration: _Thinned, options: WindowOptions, rows:
             f"{text}they are usually {step_ms:.0f} ms apart, but after {options.max_gap_ms} ms a window begins anew: "
             "set window.max_gap_ms to some steps"
         )
-    least = math.ceil((options.window_size + MIN_WINDOWS) / min(1 - options.calibration_share, 0.5))
-    least += MIN_ROWS if options.scaling == "key" else 0
+    least = math.ceil((options.train.window_size + MIN_WINDOWS) / min(1 - options.train.calibration_share, 0.5))
+    least += MIN_ROWS if options.features.scaling == "key" else 0
     return (
         f"{text}give a longer series (about {least} rows without gaps or more), a smaller window_size, "
         "or a larger max_gap_ms"
@@ -238,10 +240,18 @@ def _at_splits(rows: Sequence[RowBatch], splits: Ints) -> tuple[list[Floats], li
     )
 
 
-def rows_of(number: int, series: Series, options: WindowOptions) -> tuple[RowBatch, int]:
-    """Return the rows of one series, with its number as slot, and how many records became none."""
-    policies = _policies(series.features, options)
-    rejected = np.isnan(series.values[:, policies == "reject"]).any(axis=1)
+def rows_of(
+    number: int, series: Series, policies: Sequence[MissingPolicy], options: TrainOptions
+) -> tuple[RowBatch, int]:
+    """Return the rows of one series, with its number as slot, and how many records became none.
+
+    Args:
+        number, series: which one.
+        policies: for missing values of each feature; with `reject` the record is left out.
+        options: how records become rows.
+    """
+    is_required = [policy == "reject" for policy in policies]
+    rejected = np.isnan(series.values[:, is_required]).any(axis=1)
     kept = np.flatnonzero(~rejected)
     records = RecordBatch(
         [],  # the originals are for dead letters, and a file has none
@@ -254,8 +264,8 @@ def rows_of(number: int, series: Series, options: WindowOptions) -> tuple[RowBat
     grid = RowGrid(
         1,
         len(series.features),
-        grid_ms=options.grid_ms,
-        merge=options.grid_merge,
+        grid_ms=options.window.grid_ms,
+        merge=options.window.grid_merge,
         max_gap_ms=options.max_gap_ms,
     )
     slot = np.zeros(1, dtype=np.int32)
@@ -269,10 +279,6 @@ def rows_of(number: int, series: Series, options: WindowOptions) -> tuple[RowBat
     return rows, int(rejected.sum()) + len(strays.reasons)
 
 
-def _policies(features: tuple[str, ...], options: WindowOptions) -> NDArray[np.str_]:
-    return np.array([options.missing_overrides.get(name, options.missing) for name in features])
-
-
 def _split_time(rows: RowBatch, share: float) -> int:
     """Return the event time at which calibration data begins."""
     if not len(rows):
@@ -282,10 +288,10 @@ def _split_time(rows: RowBatch, share: float) -> int:
 
 
 def _scalings(
-    parts: Sequence[Floats], least: NDArray[np.float64] | None, options: WindowOptions
+    parts: Sequence[Floats], least: NDArray[np.float64] | None, options: TrainOptions
 ) -> tuple[Scaling, Scaling]:
     """Return the scaling of the rows of each series, and that of what the model gets."""
-    if options.scaling == "key":
+    if options.features.scaling == "key":
         return Scaling.within(parts, least), Scaling.unit(parts[0].shape[1])
     scaling = Scaling.fit(np.concatenate(parts), least)
     return scaling, scaling
@@ -293,50 +299,42 @@ def _scalings(
 
 def windows_of(
     rows: Sequence[RowBatch],
-    features: tuple[str, ...],
+    derived: DerivedSeries,
     scaling: Scaling,
-    options: WindowOptions,
+    options: TrainOptions,
     max_cells: int,
     stride: int = 1,
-    least: NDArray[np.float64] | None = None,
 ) -> Iterator[WindowBatch]:
     """Yield every `stride`-th window of every series, a bounded number (in values) at a time.
 
     Args:
         rows: of each series, with its number as slot.
-        features, scaling: of the series; the scaling's means fill in missing constants.
+        derived: says what stands in for missing values, and which scales are the smallest.
+        scaling: of the series; its means fill in missing constants.
         options: how rows become windows.
         max_cells: values in flight.
         stride: rows between two windows.
-        least: (F,) smallest scale of each feature, where each key is scaled by its own level.
     """
-    constants = _constants(features, scaling, options)
+    size, features = options.train.window_size, len(derived.features)
     windows = KeyWindows(
         len(rows),
-        options.window_size,
-        len(features),
+        size,
+        features,
         stride=stride,
         max_gap_ms=options.max_gap_ms,
-        missing=Missing(_policies(features, options) == "previous", constants.astype(np.float32)),
-        max_imputed_share=options.max_imputed_share,
-        levels=KeyLevels.of(scaling, least) if options.scaling == "key" else None,
+        missing=derived.missing(scaling.means),
+        max_imputed_share=options.window.max_imputed_share,
+        levels=KeyLevels.of(scaling, derived.least_scales) if options.features.scaling == "key" else None,
     )
     windows.columns.reset(np.arange(len(rows), dtype=np.int32))
-    size = max(1, max_cells // (options.window_size * len(features) * len(rows)))
-    for start in range(0, max(map(len, rows)), size):
+    pushed = max(1, max_cells // (size * features * len(rows)))  # rows of each series
+    for start in range(0, max(map(len, rows)), pushed):
         parts = [part for part in rows if start < len(part)]
         yield windows.push(
             RowBatch(
-                *(np.concatenate([getattr(p, n)[start : start + size] for p in parts]) for n in RowBatch.__slots__)
+                *(np.concatenate([getattr(p, n)[start : start + pushed] for p in parts]) for n in RowBatch.__slots__)
             )
         )
-
-
-def _constants(features: tuple[str, ...], scaling: Scaling, options: WindowOptions) -> NDArray[np.float64]:
-    given = options.missing_constant
-    if isinstance(given, Mapping):
-        return np.array([given.get(name, mean) for name, mean in zip(features, scaling.means.tolist(), strict=True)])
-    return scaling.means if given is None else np.full(len(features), given)
 
 
 def _step_ms(rows: Sequence[RowBatch]) -> float:

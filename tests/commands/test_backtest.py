@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from streamae.commands.backtest import backtest
-from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import ScoreHistory
 from streamae.core.thresholds.budget import WEEK_MS, parameters
 from streamae.core.thresholds.registry import RULES
 from streamae.demo.transactions import DAY_MS, generate_transactions
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.settings.alerts import AlertSettings
-from streamae.settings.data import InputSettings, WindowSettings
+from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
 from streamae.settings.decisions import ThresholdSettings
+from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -240,14 +241,10 @@ def test_a_history_of_transactions_is_encoded_as_in_training(tmp_path: Path) -> 
     """A bundle that derives its features asks the files for the fields they come from, not for what comes of them."""
     stream = generate_transactions(cards=3, rows=150, train_rows=100, frauds_per_card=0.0)
     options = TrainOptions(
-        window_size=8,
-        recent_steps=2,
-        hidden_size=4,
-        max_steps=3,
-        memory_windows=0,
-        max_gap_ms=30 * DAY_MS,
-        features=FeatureOptions(("amount",), category_cap=8, time_features=("hour",), since_previous=True),
-        threads=1,
+        TrainSettings(window_size=8, recent_steps=2, hidden_size=4, max_steps=3, memory_windows=0),
+        WindowSettings(max_gap_ms=30 * DAY_MS),
+        FeatureSettings(log_fields=("amount",), category_cap=8, time_features=("hour",), since_previous=True),
+        ModelSettings(threads=1),
     )
     train(stream.series, options).save(tmp_path / "bundle")
     with (tmp_path / "history.csv").open("w", encoding="utf-8", newline="") as file:

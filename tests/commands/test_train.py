@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import subprocess
@@ -13,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamae.assembly.training_options import train_options
 from streamae.cli import main
 from streamae.commands.train import train
 from streamae.errors import BundleError, ConfigError, DataError, ExitCode
 from streamae.model.bundle import load_bundle
+from streamae.settings.data import WindowSettings
+from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 
@@ -53,11 +53,6 @@ def write_csv(path: Path, keys: tuple[str, ...] = ("a", "b"), rows: int = 120, s
 INPUT = {"key_field": "machine", "time_field": "when", "value_fields": ["temp", "load"]}
 
 
-def test_defaults_of_settings_and_training_agree() -> None:
-    """Whoever trains from Python gets what the command line gives, without saying anything."""
-    assert train_options(Settings()) == TrainOptions()
-
-
 @pytest.mark.parametrize(
     ("keys", "key_field", "is_doubted"),
     [(("a", "b"), None, True), (("a",), None, False), (("a", "b"), "machine", False)],
@@ -74,24 +69,18 @@ def test_several_keys_in_a_file_taken_for_one_are_noticed(
     assert ("--input.key_field" in progress.getvalue()) is is_doubted
 
 
-@pytest.mark.parametrize(
-    ("section", "name", "value"),
-    [
-        ("train", "seed", 7),
-        ("train", "kind", "gru"),
-        ("train", "learning_rate", 0.5),
-        ("window", "stride", 3),
-        ("window", "grid_ms", 150_000),
-        ("window", "missing_overrides", {"a": "constant"}),
-        ("model", "device", "cpu"),
-        ("model", "threads", 2),
-    ],
-)
-def test_settings_reach_the_training(section: str, name: str, value: object) -> None:
-    """Every section that has a say in training is heard, and only that field changes."""
-    options = train_options(Settings.model_validate({section: {name: value}}))
-    assert getattr(options, name) == value
-    assert dataclasses.replace(options, **{name: getattr(TrainOptions(), name)}) == TrainOptions()
+def test_settings_reach_the_training(tmp_path: Path) -> None:
+    """Every section that has a say in training is heard: the bundle tells, and torch is given the threads."""
+    asked = {
+        "train": SMALL | {"seed": 7, "kind": "gru", "learning_rate": 0.5},
+        "window": {"stride": 3, "missing_overrides": {"temp": "constant"}},
+        "features": {"scaling": "key"},
+    }
+    data = write_csv(tmp_path / "data.csv", rows=400)
+    train(settings(input=INPUT, **asked), [data], tmp_path / "bundle", io.StringIO(), io.StringIO())
+    told = load_bundle(tmp_path / "bundle").options
+    plain = asked["train"] | {"stride": 3, "missing_overrides.temp": "constant", "scaling": "key"}
+    assert {name: told[name] for name in plain} == plain
 
 
 def test_a_bundle_comes_out(tmp_path: Path) -> None:
@@ -179,7 +168,7 @@ def test_from_files_to_episodes(tmp_path: Path) -> None:
 
 def test_training_bridges_no_longer_gap_than_the_live_stream() -> None:
     """On a grid both restart a window after a silence of its own length."""
-    options = train_options(Settings.model_validate({"window": {"grid_ms": 250}, "train": {"window_size": 16}}))
+    options = TrainOptions(TrainSettings(window_size=16), WindowSettings(grid_ms=250))
     assert options.max_gap_ms == 16 * 250
 
 

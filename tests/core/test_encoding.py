@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from streamae.batches import Floats
 from streamae.core.categories import Vocabulary
-from streamae.core.encoding import DAY_MS, Encoder, Encoding, FeatureOptions
+from streamae.core.encoding import DAY_MS, Encoder, Encoding
 from streamae.core.grid import RowGrid
 from streamae.core.scaling import Scaling
+from streamae.settings.data import FeatureSettings
 from tests.core_batches import CUTS, NAN, START_MS, Arrival, cleared, pieces, quick, record_batch, state_of, streams
 
 SHOP = Vocabulary("shop", ("bakery", "fuel"), 1)
@@ -194,7 +195,7 @@ def test_the_grid_takes_the_records_it_would_have_taken() -> None:
 
 def learn(**options: Any) -> Encoding | None:
     """Return what is learnt from `WORDS` with these options."""
-    return Encoding.learn(("amount", "age"), ("shop",), WORDS, FeatureOptions(**options))
+    return Encoding.learn(("amount", "age"), ("shop",), WORDS, FeatureSettings(**options))
 
 
 def test_learning_freezes_what_was_asked_for() -> None:
@@ -207,7 +208,7 @@ def test_learning_freezes_what_was_asked_for() -> None:
 
 def test_nothing_asked_for_is_no_encoding() -> None:
     """Sensors without any of this keep their bundles as they were."""
-    assert Encoding.learn(("a", "b"), (), np.empty((3, 0), dtype=object), FeatureOptions()) is None
+    assert Encoding.learn(("a", "b"), (), np.empty((3, 0), dtype=object), FeatureSettings()) is None
 
 
 @pytest.mark.parametrize(

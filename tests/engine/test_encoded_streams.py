@@ -13,15 +13,24 @@ import pytest
 from streamae.batches import Series
 from streamae.connectors.events import schema
 from streamae.connectors.memory import MemoryBroker
-from streamae.core.encoding import Encoding, FeatureOptions
+from streamae.core.encoding import Encoding
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
 from streamae.replay.recording import Recording
-from streamae.training.options import WindowOptions
+from streamae.settings.data import FeatureSettings, WindowSettings
+from streamae.settings.training import TrainSettings
+from streamae.training.options import TrainOptions
 from streamae.training.windows import training_windows
 from tests.engines import DEAD, START_MS, TOPIC, WINDOW, Rig, broker_with, header, settings, tiny_bundle
 
-OPTIONS = FeatureOptions(("amount",), 2, 2, ("hour", "weekday"), 60, True)
+FEATURES = FeatureSettings(
+    log_fields=("amount",),
+    category_cap=2,
+    hash_buckets=2,
+    time_features=("hour", "weekday"),
+    utc_offset_minutes=60,
+    since_previous=True,
+)
 GAP_MS = 10 * 86_400_000
 KEYS, ROWS = 3, 90
 
@@ -55,14 +64,15 @@ def records(series: list[Series]) -> list[tuple[bytes, bytes]]:
 
 def encoding(series: list[Series]) -> Encoding:
     """Return what training learns from the series."""
-    found = training_windows(series, window_options()).derived.encoding
+    found = training_windows(series, train_options()).derived.encoding
     assert found is not None
     return found
 
 
-def window_options() -> WindowOptions:
+def train_options() -> TrainOptions:
     """Return options under which calibration holds every window behind the split."""
-    return WindowOptions(window_size=WINDOW, max_gap_ms=GAP_MS, calibration_share=0.5, features=OPTIONS)
+    train = TrainSettings(window_size=WINDOW, calibration_share=0.5)
+    return TrainOptions(train, WindowSettings(max_gap_ms=GAP_MS), FEATURES)
 
 
 def bundle_of(of: Encoding) -> Bundle:
@@ -84,7 +94,7 @@ def rig(broker: MemoryBroker, bundle: Bundle, **more: Any) -> Rig:
 def test_live_windows_are_the_windows_of_training_to_the_bit() -> None:
     """One implementation, one result: whatever the polls were, and whoever read the words."""
     series = cards()
-    trained = training_windows(series, window_options())
+    trained = training_windows(series, train_options())
     assert trained.derived.encoding is not None
     windows: list[Any] = []
     bundle = replace(bundle_of(trained.derived.encoding), scaling=trained.scaling)
@@ -100,7 +110,7 @@ def test_live_windows_are_the_windows_of_training_to_the_bit() -> None:
 
 def test_the_scale_is_that_of_the_derived_features() -> None:
     """Scaling, its fill-ins and the network see logarithms and columns, never raw fields."""
-    trained = training_windows(cards(), window_options())
+    trained = training_windows(cards(), train_options())
     assert trained.features[:2] == ("amount.log", "age")
     assert trained.derived.encoding is not None
     assert 2 < trained.scaling.means[0] < 4

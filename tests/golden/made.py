@@ -26,12 +26,14 @@ from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import StateStore
 from streamae.connectors.redis_store import RedisOptions, RedisStore
-from streamae.core.encoding import FeatureOptions
 from streamae.engine.key_states import layout_of
 from streamae.errors import ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.observe.telemetry import Telemetry
 from streamae.reasons import Reason
+from streamae.settings.data import FeatureSettings
+from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.settings.tree import SETTING_NAMES, Settings, fingerprint
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -227,10 +229,11 @@ def names() -> dict[str, list[str]]:
 
 def train_bundles(folder: Path) -> None:
     """Train the bundles that are stored; their weights depend on the processor, so nobody makes them again."""
-    of = {"window_size": 8, "max_steps": 30, "threads": 1, "memory_windows": 0, "recent_steps": 4}
-    train(series(), TrainOptions(kind="zscore", **of)).save(folder / "zscore")  # type: ignore[arg-type]
-    encoded = FeatureOptions(since_previous=True, time_features=("hour",))
-    options = TrainOptions(kind="lstm", hidden_size=4, features=encoded, scaling="key", **of)  # type: ignore[arg-type]
+    of, model = TrainSettings(window_size=8, max_steps=30, memory_windows=0, recent_steps=4), ModelSettings(threads=1)
+    options = TrainOptions(of, model=model).with_train(kind="zscore")
+    train(series(), options).save(folder / "zscore")
+    encoded = FeatureSettings(since_previous=True, time_features=("hour",), scaling="key")
+    options = TrainOptions(of, features=encoded, model=model).with_train(kind="lstm", hidden_size=4)
     train(series(rows=800), options).save(folder / "lstm")
 
 

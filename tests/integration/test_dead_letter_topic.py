@@ -22,6 +22,8 @@ from scripts.services import KafkaBroker, RedisServer
 from streamae.batches import Series
 from streamae.connectors.events import schema
 from streamae.reasons import Reason
+from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
 from tests.daemons import ROOT, Daemon, Sections
@@ -54,7 +56,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network trained on quiet streams of the same kind."""
     times = START_MS + STEP_MS * np.arange(400, dtype=np.int64)
     series = [Series(f"pump-{key}", FEATURES, times, rows_of(key, 400, 1).astype(np.float32), None) for key in range(3)]
-    options = TrainOptions(window_size=WINDOW, hidden_size=8, recent_steps=2, max_steps=150, device="cpu", threads=1)
+    options = TrainOptions(
+        TrainSettings(window_size=WINDOW, hidden_size=8, recent_steps=2, max_steps=150),
+        model=ModelSettings(device="cpu", threads=1),
+    )
     directory = tmp_path_factory.mktemp("bundle") / "bundle"
     train(series, options).save(directory)
     return directory

@@ -15,6 +15,8 @@ from redis import Redis
 
 from scripts.services import KafkaBroker, RedisServer
 from streamae.batches import Series
+from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
 from tests.daemons import Daemon, Sections
@@ -43,7 +45,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = waves(3, 400, 1).astype(np.float32)
     series = [Series(f"k{key}", FEATURES, times, np.ascontiguousarray(values[:, key])) for key in range(3)]
     directory = tmp_path_factory.mktemp("bundle") / "bundle"
-    options = TrainOptions(window_size=8, hidden_size=8, recent_steps=2, max_steps=120, device="cpu", threads=1)
+    options = TrainOptions(
+        TrainSettings(window_size=8, hidden_size=8, recent_steps=2, max_steps=120),
+        model=ModelSettings(device="cpu", threads=1),
+    )
     train(series, options).save(directory)
     return directory
 

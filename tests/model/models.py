@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.model.architecture import COMPANION, MEMORY, TRAINED, Architecture, Kind, is_of_network
 from streamae.model.bundle import Bundle
 from streamae.model.networks import network_of
+from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.training.options import TrainOptions
 
 STEP_MS = 60_000
@@ -22,15 +25,19 @@ KINDS = TRAINED
 
 # Small enough to train in about a second on one thread, large enough to learn two sines.
 QUICK = TrainOptions(
-    window_size=12,
-    hidden_size=16,
-    recent_steps=4,
-    learning_rate=1e-2,
-    batch_size=32,
-    max_steps=150,
-    device="cpu",
-    threads=1,
+    TrainSettings(window_size=12, hidden_size=16, recent_steps=4, learning_rate=1e-2, batch_size=32, max_steps=150),
+    model=ModelSettings(device="cpu", threads=1),
 )
+
+
+def changed(options: TrainOptions, **settings: Any) -> TrainOptions:
+    """Return options with other settings, each in the section that has one of this name."""
+    for section in ("train", "window", "features", "model"):
+        of = getattr(options, section)
+        given = {name: settings.pop(name) for name in list(settings) if name in type(of).model_fields}
+        options = replace(options, **{section: type(of).model_validate(of.model_dump() | given)})
+    assert not settings
+    return options
 
 
 def architecture(

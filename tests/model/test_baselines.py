@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from streamae.model.baselines import NearestWindows, Ridge, RowPCA, WindowPCA, Z
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.runner import Runner
 from streamae.training.run import train
-from tests.model.models import QUICK, sines
+from tests.model.models import QUICK, changed, sines
 
 FEATURES, SIZE = 3, 12
 
@@ -144,7 +143,7 @@ def test_a_zscore_expects_the_mean() -> None:
 @pytest.mark.parametrize("features", [1, 3])
 def test_a_baseline_is_trained_saved_and_served_like_a_network(kind: Kind, features: int, tmp_path: Path) -> None:
     """One way for all: a spike stands out, and what was saved gives the same errors to the last bit."""
-    options = replace(QUICK, kind=kind)
+    options = changed(QUICK, kind=kind)
     found = train([sines("a", features=features), sines("b", features=features, seed=1)], options)
     found.save(tmp_path / "bundle")
     values = np.stack([sines("c", 40, features, seed=2).values[start : start + 12] for start in range(28)])
@@ -179,6 +178,6 @@ def test_errors_may_share_one_level() -> None:
     series = [sines("a", features=2)]
     series[0].values[:, 1] *= 0.0
     series[0].values[::7, 1] += 1.0
-    each, overall = (train(series, replace(QUICK, kind="zscore", whitening=how)) for how in ("feature", "overall"))  # type: ignore[arg-type]  # narrowed to str
+    each, overall = (train(series, changed(QUICK, kind="zscore", whitening=how)) for how in ("feature", "overall"))  # type: ignore[arg-type]  # narrowed to str
     assert len(set(overall.calibration.recent_levels)) == 1
     assert len(set(each.calibration.recent_levels)) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,16 @@ from streamae.model.architecture import BASELINES, COMPANION, MAX_COMPANION_INPU
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.companion import Companion, fitted_companion
 from streamae.model.runner import Runner
+from streamae.settings.serving import ModelSettings
+from streamae.settings.training import TrainSettings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
-from tests.model.models import architecture, bundle, raw_windows, sines, without_companion
+from tests.model.models import architecture, bundle, changed, raw_windows, sines, without_companion
 
-QUICK = TrainOptions(window_size=12, hidden_size=4, recent_steps=4, max_steps=10, memory_windows=5, threads=1)
+QUICK = TrainOptions(
+    TrainSettings(window_size=12, hidden_size=4, recent_steps=4, max_steps=10, memory_windows=5),
+    model=ModelSettings(threads=1),
+)
 
 
 def linear_errors(of: Bundle, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -134,14 +138,14 @@ def test_training_fits_it_and_the_bundle_keeps_it(tmp_path: Path) -> None:
 
 def test_it_can_be_left_out() -> None:
     """Without it the score is the network's alone, and the bundle says nothing of it."""
-    found = train([sines()], replace(QUICK, linear_companion=False))
+    found = train([sines()], changed(QUICK, linear_companion=False))
     assert found.architecture.companion_components == 0
     assert all(is_of_network(name) or name == "memory.windows" for name in found.weights)
 
 
 def test_baselines_have_none() -> None:
     """They are what it is made of."""
-    assert train([sines()], replace(QUICK, kind="pca")).architecture.companion_components == 0
+    assert train([sines()], changed(QUICK, kind="pca")).architecture.companion_components == 0
     for kind in ("pca", "ridge"):
         assert kind in BASELINES
         with pytest.raises(ValueError, match="companion_components"):
@@ -150,7 +154,7 @@ def test_baselines_have_none() -> None:
 
 def test_training_further_fits_it_anew() -> None:
     """Newer data has other straight lines; the old bundle need not have had any."""
-    start = train([sines()], replace(QUICK, linear_companion=False))
+    start = train([sines()], changed(QUICK, linear_companion=False))
     found = train([sines(seed=1)], QUICK, start=start)
     assert found.architecture.companion_components > 0
 

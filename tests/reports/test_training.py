@@ -18,9 +18,9 @@ from streamae.reports.training import write_training
 from streamae.training.options import TrainOptions
 from streamae.training.run import run_training
 from streamae.training.search import KINDS as SEARCHED
-from tests.model.models import QUICK, sines
+from tests.model.models import QUICK, changed, sines
 
-SHORT = replace(QUICK, max_steps=20)
+SHORT = changed(QUICK, max_steps=20)
 UGLY = ("<script>alert(1)</script>", "a & b")
 
 
@@ -82,7 +82,7 @@ def test_warnings_come_first(tmp_path: Path) -> None:
     """Who reads no further than the first lines has read them."""
     values = sines(rows=400).values.copy()
     values[:, 1] = 3.0
-    read = page(tmp_path, replace(SHORT, max_steps=1), replace(sines(rows=400), values=values))
+    read = page(tmp_path, changed(SHORT, max_steps=1), replace(sines(rows=400), values=values))
     assert read.text.index("feature 'x1': one value only") < read.text.index("Beside simple methods")
     assert "which needs no training steps, is better" in read.text
 
@@ -90,7 +90,7 @@ def test_warnings_come_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["pca", "ridge", "zscore", "nearest_windows"])
 def test_baselines_have_a_report(kind: str, tmp_path: Path) -> None:
     """Without what they do not have."""
-    read = page(tmp_path, replace(SHORT, kind=kind))  # type: ignore[arg-type]  # of the parameters
+    read = page(tmp_path, changed(SHORT, kind=kind))  # type: ignore[arg-type]  # of the parameters
     assert "It is a simple method itself" in read.text
     assert "Codes of windows" not in read.text
     assert ("Windows and their reconstruction" in read.text) == (kind != "ridge")
@@ -98,7 +98,7 @@ def test_baselines_have_a_report(kind: str, tmp_path: Path) -> None:
 
 def test_a_search_shows_its_table(tmp_path: Path) -> None:
     """Every candidate, the chosen one marked."""
-    read = page(tmp_path, replace(SHORT, kind="auto"))
+    read = page(tmp_path, changed(SHORT, kind="auto"))
     assert all(kind in read.text for kind in SEARCHED)
     assert read.text.count("(taken)") == 1
     tuned = page(tmp_path, SHORT, tune=True)
@@ -107,9 +107,9 @@ def test_a_search_shows_its_table(tmp_path: Path) -> None:
 
 def test_sampled_windows_are_shown_of_a_variational_network(tmp_path: Path) -> None:
     """Only there they mean something."""
-    options = replace(SHORT, kind="dense", variational_weight=0.05)
+    options = changed(SHORT, kind="dense", variational_weight=0.05)
     assert "Windows drawn from the code's distribution" in page(tmp_path, options).text
-    assert "Windows drawn" not in page(tmp_path, replace(SHORT, kind="dense")).text
+    assert "Windows drawn" not in page(tmp_path, changed(SHORT, kind="dense")).text
 
 
 def test_many_features_stay_readable(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_many_features_stay_readable(tmp_path: Path) -> None:
         np.arange(200, dtype=np.int64) * 1_000,
         np.random.default_rng(0).normal(size=(200, 70)).astype(np.float32),
     )
-    assert "10 more features have smaller errors" in page(tmp_path, replace(SHORT, kind="pca"), wide).text
+    assert "10 more features have smaller errors" in page(tmp_path, changed(SHORT, kind="pca"), wide).text
 
 
 @pytest.fixture

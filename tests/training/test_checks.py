@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from streamae.model.architecture import BASELINES, Kind
 from streamae.model.baselines import Heads
 from streamae.training.checks import COMPARED_WINDOWS, check_copying, check_network
 from streamae.training.run import train
-from tests.model.models import KINDS, QUICK, architecture, series, sines
+from tests.model.models import KINDS, QUICK, architecture, changed, series, sines
 from tests.training.test_run import Recorder
 
 
@@ -119,7 +117,7 @@ def test_time_is_bounded() -> None:
 def test_a_training_that_learns_to_copy_says_so() -> None:
     """White noise through a code as wide as the window: a fine loss, and of no use."""
     noise = series(np.random.default_rng(0).normal(size=(600, 1)))
-    options = replace(QUICK, kind="dense", window_size=4, hidden_size=48, bottleneck_size=8, max_steps=500, patience=99)
+    options = changed(QUICK, kind="dense", window_size=4, hidden_size=48, bottleneck_size=8, max_steps=500, patience=99)
     recorder = Recorder()
     found = train([noise], options, recorder)
     assert found.metrics["anomaly_copied_share"] > 0.8
@@ -130,7 +128,7 @@ def test_a_training_that_learns_to_copy_says_so() -> None:
 def test_every_training_is_checked(kind: Kind) -> None:
     """Sines are learnt without copying; what was measured is in the bundle, whatever the kind."""
     recorder = Recorder()
-    metrics = train([sines()], replace(QUICK, kind=kind, components=4), recorder).metrics
+    metrics = train([sines()], changed(QUICK, kind=kind, components=4), recorder).metrics
     assert ("anomaly_copied_share" in metrics) == (kind != "ridge")
     assert ("ridge_forecast_error" in metrics) == (kind in KINDS)
     if kind in KINDS:  # of two features without relation, one component of rows copies half of everything

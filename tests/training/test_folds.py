@@ -17,13 +17,13 @@ from streamae.model.architecture import Architecture
 from streamae.model.baselines import baseline, usual_components
 from streamae.settings.tree import Settings
 from streamae.training.folds import blocks, errors_by_fold, joined
-from streamae.training.options import WindowOptions
+from streamae.training.options import TrainOptions
 from streamae.training.run import train
 from streamae.training.windows import training_windows
-from tests.model.models import QUICK, STEP_MS, series, sines
+from tests.model.models import QUICK, STEP_MS, changed, series, sines
 from tests.training.test_run import Recorder
 
-OPTIONS = WindowOptions(window_size=6)
+OPTIONS = changed(TrainOptions(), window_size=6)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -94,8 +94,8 @@ def _errors(windows: Floats) -> ErrorBatch:
 def test_levels_are_the_means_over_all_blocks() -> None:
     """Recomputed by hand with a closed form: fit to the other blocks, judge this one, then the newest by the whole."""
     one = sines(rows=500)
-    options = replace(QUICK, kind="pca", memory_windows=0, calibration_folds=3, components=3)
-    windows = training_windows([one], options.windows())
+    options = changed(QUICK, kind="pca", memory_windows=0, calibration_folds=3, components=3)
+    windows = training_windows([one], options)
 
     def errors(fit: Floats, judged: Floats) -> Floats:
         components = usual_components("pca", 3, len(fit), 12, 2)
@@ -116,15 +116,15 @@ def test_levels_are_the_means_over_all_blocks() -> None:
 def test_the_network_is_the_same() -> None:
     """Folds say what is usual; what is served was trained on all rows, as without them. The others are told by title."""
     recorder = Recorder()
-    options = replace(QUICK, max_steps=20, linear_companion=False)  # it leaves so little that the floor is the level
-    plain, folded = train([sines()], options), train([sines()], replace(options, calibration_folds=4), recorder)
+    options = changed(QUICK, max_steps=20, linear_companion=False)  # it leaves so little that the floor is the level
+    plain, folded = train([sines()], options), train([sines()], changed(options, calibration_folds=4), recorder)
     for name, array in plain.weights.items():
         np.testing.assert_array_equal(folded.weights[name], array)
     assert bool((folded.calibration.recent_levels != plain.calibration.recent_levels).any())
     assert [text.split(":")[0] for text in recorder.summaries if text.startswith("calibration")] == [
         f"calibration block {number} of 4" for number in (1, 2, 3)
     ]
-    again = train([sines()], replace(options, calibration_folds=4))
+    again = train([sines()], changed(options, calibration_folds=4))
     assert again.version == folded.version
 
 
@@ -133,8 +133,8 @@ def test_a_newest_part_that_is_too_quiet_does_not_set_the_level() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(1_000, 1))
     values[800:] *= 0.05
-    options = replace(QUICK, kind="ridge", memory_windows=0)
-    newest, folded = (train([series(values)], replace(options, calibration_folds=k)).calibration for k in (1, 5))
+    options = changed(QUICK, kind="ridge", memory_windows=0)
+    newest, folded = (train([series(values)], changed(options, calibration_folds=k)).calibration for k in (1, 5))
     assert newest.forecast_levels[0] == LEVEL_FLOOR
     assert 0.6 < folded.forecast_levels[0] < 1.1  # noise of variance one in four blocks of five
 
@@ -145,7 +145,7 @@ def test_a_block_with_too_few_windows_is_refused() -> None:
     times = one.event_times_ms.copy()
     times[20:60] += 10_000 * STEP_MS  # a long silence behind a short beginning
     times[60:] += 20_000 * STEP_MS
-    options = replace(QUICK, kind="pca", calibration_folds=12, max_gap_ms=STEP_MS)
+    options = changed(QUICK, kind="pca", calibration_folds=12, max_gap_ms=STEP_MS)
     with pytest.raises(DataError, match=r"calibration_folds: block \d+ of 12 .*fewer folds, or a longer series"):
         train([replace(one, event_times_ms=times)], options)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +13,7 @@ from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
 from streamae.training.objective import Objective, losses
 from streamae.training.run import train
-from tests.model.models import KINDS, QUICK, architecture, sines
+from tests.model.models import KINDS, QUICK, architecture, changed, sines
 
 
 def network(kind: Kind = "dense", bottleneck_size: int = 4) -> EncoderDecoder:
@@ -38,7 +36,7 @@ def number(of: Tensor) -> float:
 @pytest.mark.parametrize("bottleneck_size", [0, 4])
 def test_a_plain_objective_is_the_loss_and_draws_no_numbers(kind: Kind, bottleneck_size: int) -> None:
     """Variants that are off change nothing, not even the random numbers of dropout."""
-    objective = Objective(network(kind, bottleneck_size))
+    objective = Objective(network(kind, bottleneck_size), TrainSettings())
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -50,7 +48,7 @@ def test_a_plain_objective_is_the_loss_and_draws_no_numbers(kind: Kind, bottlene
 
 def test_sparsity_is_the_mean_size_of_the_code() -> None:
     """The penalty is on the code, not on weights or hidden units."""
-    objective = Objective(network(), sparsity=0.5)
+    objective = Objective(network(), TrainSettings(sparsity=0.5))
     total, loss = objective(windows())
     code, _ = objective.network.encode(windows())
     assert number(total - loss) == pytest.approx(0.5 * number(code.abs().mean()), rel=1e-4)
@@ -58,7 +56,7 @@ def test_sparsity_is_the_mean_size_of_the_code() -> None:
 
 def test_the_variational_penalty_is_the_distance_of_two_normal_distributions() -> None:
     """The closed form equals torch's own divergence from the standard normal distribution."""
-    objective = Objective(network(), variational_weight=0.7)
+    objective = Objective(network(), TrainSettings(variational_weight=0.7))
     total, loss = objective(windows())
     assert objective.log_variance is not None
     summary, _ = objective.network.summarise(windows(), 1)
@@ -70,7 +68,7 @@ def test_the_variational_penalty_is_the_distance_of_two_normal_distributions() -
 
 def test_a_variational_decoder_gets_samples_in_training_only() -> None:
     """Two steps see different codes; serving is the mean, the same each time."""
-    objective = Objective(network(), variational_weight=0.7)
+    objective = Objective(network(), TrainSettings(variational_weight=0.7))
     losses_found = [number(objective(windows())[1]) for _ in range(2)]
     assert losses_found[0] != losses_found[1]
     assert torch.equal(objective.network(windows(), 12)[0], objective.network(windows(), 12)[0])
@@ -87,8 +85,8 @@ def test_hidden_and_noisy_inputs_have_clean_targets() -> None:
 
     of.encoder.get_submodule("0").register_forward_pre_hook(remembered)  # type: ignore[union-attr]  # a module list
     torch.manual_seed(0)
-    _, loss = Objective(of, noise_sd=0.5)(z)
-    Objective(of, mask_share=0.25)(z)
+    _, loss = Objective(of, TrainSettings(noise_sd=0.5))(z)
+    Objective(of, TrainSettings(mask_share=0.25))(z)
     noise = (seen[0] - 1.0).std()
     assert number(noise) == pytest.approx(0.5, rel=0.03)
     assert sorted(set(seen[1].flatten().tolist())) == [0.0, 1.0]
@@ -105,26 +103,26 @@ def test_trimming_leaves_the_worst_windows_out() -> None:
     of, z = network(), windows(20)
     wild = z.clone()
     wild[[3, 11]] += 1_000.0
-    _, trimmed = Objective(of, trim_share=0.1)(wild)
+    _, trimmed = Objective(of, TrainSettings(trim_share=0.1))(wild)
     rest = torch.cat([z[:3], z[4:11], z[12:]])
     torch.testing.assert_close(trimmed, losses(of, rest))
     assert number(losses(of, wild)) > 1_000 * number(trimmed)
-    _, nearly_all = Objective(of, trim_share=0.99)(z[:3])
+    _, nearly_all = Objective(of, TrainSettings(trim_share=0.99))(z[:3])
     assert number(nearly_all) == pytest.approx(min(number(losses(of, z[i : i + 1])) for i in range(3)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_variant_trains_every_kind(kind: Kind) -> None:
     """All at once: finite, better than the mean, reproducible, and the bundle holds the network's weights alone."""
-    options = replace(
+    options = changed(
         QUICK, kind=kind, bottleneck_size=6, variational_weight=0.01, noise_sd=0.1, mask_share=0.05, sparsity=1e-3
     )
-    options = replace(options, trim_share=0.1, max_steps=60)
+    options = changed(options, trim_share=0.1, max_steps=60)
     found = train([sines()], options)
     assert found.weights.keys() == found.architecture.shapes().keys()
     assert found.metrics["validation_loss"] < 0.8 * found.metrics["validation_loss_of_mean"]
     assert (found.options["noise_sd"], found.architecture.bottleneck_size) == (0.1, 6)
-    short = replace(options, max_steps=5)
+    short = changed(options, max_steps=5)
     assert train([sines()], short).version == train([sines()], short).version
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -15,9 +13,9 @@ from streamae.model.runner import Runner
 from streamae.training.outcome import Training
 from streamae.training.portrait import MAPPED_WINDOWS, SAMPLES, SHOWN_FEATURES, Portrait, portray
 from streamae.training.run import run_training
-from tests.model.models import KINDS, QUICK, network_weights, sines, without_companion
+from tests.model.models import KINDS, QUICK, changed, network_weights, sines, without_companion
 
-OPTIONS = replace(QUICK, max_steps=60)
+OPTIONS = changed(QUICK, max_steps=60)
 
 
 @pytest.fixture(scope="module")
@@ -95,27 +93,27 @@ def test_the_map_is_a_principal_projection_in_order_of_time(training: Training, 
 
 def test_many_windows_are_thinned() -> None:
     """A picture of a year stays a picture."""
-    found = portray(run_training([sines(rows=4_000)], replace(OPTIONS, kind="dense", max_steps=2)))
+    found = portray(run_training([sines(rows=4_000)], changed(OPTIONS, kind="dense", max_steps=2)))
     assert found.latent is not None
     assert len(found.latent.times_ms) == 2 * MAPPED_WINDOWS
 
 
 def test_a_variational_network_shows_what_it_takes_for_usual() -> None:
     """Windows from random codes, in the range of the data, each different; other networks have no such distribution."""
-    options = replace(QUICK, kind="dense", variational_weight=0.05)
+    options = changed(QUICK, kind="dense", variational_weight=0.05)
     bundle_samples = portray(run_training([sines()], options)).samples
     assert bundle_samples is not None
     assert bundle_samples.shape == (SAMPLES, 12, 2)
     assert bundle_samples.min() > 35.0  # sines of 5 around 50
     assert bundle_samples.max() < 65.0
     assert len({sample.tobytes() for sample in bundle_samples}) == SAMPLES
-    assert portray(run_training([sines()], replace(OPTIONS, kind="dense"))).samples is None
+    assert portray(run_training([sines()], changed(OPTIONS, kind="dense"))).samples is None
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *BASELINES])
 def test_every_kind_has_a_portrait(kind: Kind) -> None:
     """What a kind does not have is None, not an error: baselines have no code, ridge draws nothing."""
-    found = portray(run_training([sines(rows=300)], replace(OPTIONS, kind=kind, max_steps=2)))
+    found = portray(run_training([sines(rows=300)], changed(OPTIONS, kind=kind, max_steps=2)))
     assert (found.latent is not None) == (kind in KINDS)
     assert (found.reconstruction_errors is None) == (kind == "ridge")
     assert (found.forecast_errors is None) == (kind in BASELINES and kind != "ridge")
@@ -124,7 +122,7 @@ def test_every_kind_has_a_portrait(kind: Kind) -> None:
 
 def test_a_code_of_one_number_has_a_map() -> None:
     """On a line."""
-    found = portray(run_training([sines(rows=300)], replace(OPTIONS, kind="dense", bottleneck_size=1, max_steps=2)))
+    found = portray(run_training([sines(rows=300)], changed(OPTIONS, kind="dense", bottleneck_size=1, max_steps=2)))
     assert found.latent is not None
     assert not found.latent.places[:, 1].any()
     assert found.latent.explained.tolist() == pytest.approx([1.0, 0.0])

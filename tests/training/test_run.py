@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
 from streamae.batches import Floats, Series
-from streamae.core.encoding import FeatureOptions
 from streamae.core.scoring import score
 from streamae.errors import ConfigError, DataError
 from streamae.model.architecture import MEMORY, Kind
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.networks import network_of
 from streamae.model.runner import Runner
-from streamae.settings.data import FeatureSettings, WindowSettings
-from streamae.settings.training import TrainSettings
 from streamae.training.objective import losses
-from streamae.training.options import TrainOptions, WindowOptions
 from streamae.training.run import train
-from tests.model.models import KINDS, QUICK, architecture, network_weights, series, sines
+from tests.model.models import KINDS, QUICK, architecture, changed, network_weights, series, sines
 
 
 class Recorder:
@@ -52,7 +47,7 @@ class Recorder:
 @pytest.fixture(scope="module", params=KINDS)
 def trained(request: pytest.FixtureRequest) -> Bundle:
     """A bundle trained on sines, one of each kind."""
-    return train([sines("a"), sines("b", seed=1)], replace(QUICK, kind=request.param))
+    return train([sines("a"), sines("b", seed=1)], changed(QUICK, kind=request.param))
 
 
 def totals(of: Bundle, values: Floats) -> Floats:
@@ -142,13 +137,13 @@ def test_the_bundle_survives_saving(trained: Bundle, tmp_path: pytest.TempPathFa
     np.testing.assert_array_equal(totals(found, values), totals(trained, values))
 
 
-SHORT = replace(QUICK, max_steps=12, dropout=0.2, layers=2)
+SHORT = changed(QUICK, max_steps=12, dropout=0.2, layers=2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same_bundle(kind: Kind) -> None:
     """A training can be repeated and audited: order, dropout and weights come from the seed alone."""
-    options = replace(SHORT, kind=kind)
+    options = changed(SHORT, kind=kind)
     first = train([sines()], options)
     torch.manual_seed(77)
     second = train([sines()], options)
@@ -158,7 +153,7 @@ def test_the_same_seed_gives_the_same_bundle(kind: Kind) -> None:
 
 def test_another_seed_gives_another_bundle() -> None:
     """The seed is used."""
-    assert train([sines()], SHORT).version != train([sines()], replace(SHORT, seed=1)).version
+    assert train([sines()], SHORT).version != train([sines()], changed(SHORT, seed=1)).version
 
 
 def test_the_callers_random_numbers_are_left_alone() -> None:
@@ -182,7 +177,7 @@ def test_threads_are_lent(threads: int, hidden_size: int, expected: int) -> None
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        options = replace(QUICK, max_steps=1, threads=threads, hidden_size=hidden_size)
+        options = changed(QUICK, max_steps=1, threads=threads, hidden_size=hidden_size)
         train([sines()], options, Watcher())
         assert (seen, torch.get_num_threads()) == ([expected], 3)
         with pytest.raises(DataError):
@@ -195,7 +190,7 @@ def test_threads_are_lent(threads: int, hidden_size: int, expected: int) -> None
 def test_progress_hears_every_step_and_the_checks() -> None:
     """A person sees where training stands; validation every epoch, at most 50 steps apart, and at the end."""
     recorder = Recorder()
-    train([sines()], replace(QUICK, max_steps=40), recorder)
+    train([sines()], changed(QUICK, max_steps=40), recorder)
     assert recorder.steps == 40
     assert [step for step, _, _ in recorder.told] == list(range(1, 41))
     assert [step for step, _ in recorder.checks] == [15, 30, 40]  # 469 windows are 15 steps of 32
@@ -206,7 +201,7 @@ def test_progress_hears_every_step_and_the_checks() -> None:
 def test_epochs_are_limited_too() -> None:
     """Whichever limit comes first."""
     recorder = Recorder()
-    train([sines()], replace(QUICK, max_epochs=2), recorder)
+    train([sines()], changed(QUICK, max_epochs=2), recorder)
     assert (recorder.steps, len(recorder.told)) == (30, 30)
 
 
@@ -214,7 +209,7 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best() -> N
     """Noise cannot be learnt: going on only fits the training rows."""
     noise = series(np.random.default_rng(0).normal(size=(160, 2)))
     recorder = Recorder()
-    options = replace(
+    options = changed(
         QUICK, hidden_size=48, learning_rate=3e-2, batch_size=16, max_steps=1_000, patience=3, dropout=0.2
     )
     found = train([noise], options, recorder)
@@ -255,8 +250,8 @@ def test_short_windows_have_a_loss(window_size: int) -> None:
 @pytest.mark.parametrize(("field", "value"), [("weight_decay", 1.0), ("l1", 1e-2)])
 def test_penalties_shrink_the_weights(field: str, value: float) -> None:
     """Both regularisers act, each in its own way."""
-    options = replace(QUICK, max_steps=60, weight_decay=0.0)
-    plain, penalised = train([sines()], options), train([sines()], replace(options, **{field: value}))
+    options = changed(QUICK, max_steps=60, weight_decay=0.0)
+    plain, penalised = train([sines()], options), train([sines()], changed(options, **{field: value}))
 
     def size(of: Bundle) -> float:
         return float(
@@ -270,8 +265,8 @@ def test_gradients_are_clipped() -> None:
     """A norm far below the optimiser's own floor leaves nothing to step along; the usual one lets it move."""
 
     def moved(clip_norm: float) -> float:
-        options = replace(QUICK, weight_decay=0.0, clip_norm=clip_norm)
-        start, end = (train([sines()], replace(options, max_steps=steps)) for steps in (1, 15))
+        options = changed(QUICK, weight_decay=0.0, clip_norm=clip_norm)
+        start, end = (train([sines()], changed(options, max_steps=steps)) for steps in (1, 15))
         return max(float(np.abs(end.weights[name] - start.weights[name]).max()) for name in start.weights)
 
     assert moved(1e-14) < 1e-5
@@ -282,12 +277,12 @@ def test_a_burst_in_the_data_does_not_break_training() -> None:
     """Real training data holds sensor faults."""
     wild = sines()
     wild.values[100:110] = 1e20
-    assert math.isfinite(train([wild], replace(QUICK, max_steps=20)).metrics["validation_loss"])
+    assert math.isfinite(train([wild], changed(QUICK, max_steps=20)).metrics["validation_loss"])
 
 
 def test_constant_data_trains() -> None:
     """A quiet sensor is legal training data, and a change of it stands out."""
-    found = train([series(np.full((200, 2), 3.5))], replace(QUICK, max_steps=30))
+    found = train([series(np.full((200, 2), 3.5))], changed(QUICK, max_steps=30))
     quiet = np.full((1, 12, 2), 3.5, dtype=np.float32)
     loud = quiet.copy()
     loud[0, -1, 0] = 30.0
@@ -296,15 +291,15 @@ def test_constant_data_trains() -> None:
 
 def test_the_stride_reaches_the_calibration() -> None:
     """With a stride the worst of several forecasts counts, so its usual level is higher: it must be calibrated so."""
-    alone = replace(QUICK, max_steps=20, linear_companion=False)  # which would leave no error to look at
-    every, fourth = (train([sines()], replace(alone, stride=stride)) for stride in (1, 4))
+    alone = changed(QUICK, max_steps=20, linear_companion=False)  # which would leave no error to look at
+    every, fourth = (train([sines()], changed(alone, stride=stride)) for stride in (1, 4))
     assert bool((fourth.calibration.forecast_levels > 1.1 * every.calibration.forecast_levels).all())
     np.testing.assert_allclose(fourth.calibration.recent_levels, every.calibration.recent_levels, rtol=1e-5)
 
 
 def test_recent_steps_never_exceed_the_window() -> None:
     """The defaults of the two settings need not be changed together."""
-    found = train([sines()], replace(QUICK, max_steps=1, window_size=4, recent_steps=8))
+    found = train([sines()], changed(QUICK, max_steps=1, window_size=4, recent_steps=8))
     assert found.architecture.recent_steps == 4
 
 
@@ -319,42 +314,23 @@ def test_unusable_data_is_told_before_training() -> None:
 def test_absurd_sizes_are_a_settings_error() -> None:
     """Each number is in bounds, the product is not: told by the settings' own names."""
     with pytest.raises(ConfigError, match="train: the network would have"):
-        train([sines()], replace(QUICK, hidden_size=4_096, layers=4))
+        train([sines()], changed(QUICK, hidden_size=4_096, layers=4))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_a_settings_error() -> None:
     """As when serving."""
     with pytest.raises(ConfigError, match=r"model\.device"):
-        train([sines()], replace(QUICK, device="cuda"))
-
-
-def test_options_mirror_the_settings() -> None:
-    """A setting of training or windows that does not reach them would be a knob without a wire."""
-    of_features = {entry.name for entry in fields(FeatureOptions)}
-    assert of_features == FeatureSettings.model_fields.keys() - {
-        "category_fields",
-        "scaling",
-    }  # the series name their own
-    left_out = {"device", "threads", "features", "scaling"}  # the last two are in the section of features
-    names = {entry.name for entry in fields(TrainOptions)} - left_out
-    settings = TrainSettings.model_fields | WindowSettings.model_fields
-    assert names == settings.keys() - {"late", "duplicate"}  # both are left out either way
-    defaults = TrainSettings().model_dump() | WindowSettings().model_dump()
-    assert {name: getattr(TrainOptions(), name) for name in names} == {
-        name: value for name, value in defaults.items() if name in names
-    }
-    assert {entry.name for entry in fields(WindowOptions)} <= names | left_out
-    assert TrainOptions().scaling == FeatureSettings().scaling
+        train([sines()], changed(QUICK, device="cuda"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bundle_can_be_trained_further(kind: Kind) -> None:
     """A retraining on newer data starts where the last one ended, on scaling and calibration of the new data."""
-    options = replace(QUICK, kind=kind, max_steps=60)
+    options = changed(QUICK, kind=kind, max_steps=60)
     first, newer = train([sines()], options), sines(seed=5)
     newer.values[:] = newer.values + 3.0
-    further, anew = (train([newer], replace(options, max_steps=1), start=start) for start in (first, None))
+    further, anew = (train([newer], changed(options, max_steps=1), start=start) for start in (first, None))
     assert further.metrics["validation_loss"] < 0.7 * anew.metrics["validation_loss"]
     np.testing.assert_array_equal(further.scaling.means, anew.scaling.means)
     assert further.options["started_from"] == first.version
@@ -372,14 +348,14 @@ def test_a_bundle_can_be_trained_further(kind: Kind) -> None:
 )
 def test_a_bundle_that_does_not_fit_is_no_start(changes: dict[str, object], message: str) -> None:
     """The setting to change is named, before any time is spent."""
-    first = train([sines()], replace(QUICK, max_steps=1))
+    first = train([sines()], changed(QUICK, max_steps=1))
     with pytest.raises(ConfigError, match=message):
-        train([sines()], replace(QUICK, **changes), start=first)  # type: ignore[arg-type]  # of several types
+        train([sines()], changed(QUICK, **changes), start=first)  # type: ignore[arg-type]  # of several types
 
 
 def test_a_bundle_of_other_features_is_no_start() -> None:
     """Weights belong to features, by name."""
-    first = train([sines(features=3)], replace(QUICK, max_steps=1))
+    first = train([sines(features=3)], changed(QUICK, max_steps=1))
     with pytest.raises(ConfigError, match="other features: x2"):
         train([sines()], QUICK, start=first)
 
@@ -388,6 +364,6 @@ def test_a_bundle_of_other_features_is_no_start() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_it_learns_on_a_gpu() -> None:
     """Training uses the GPU where there is one, and its bundle is served on the CPU alike."""
-    found = train([sines()], replace(QUICK, device="cuda"))
+    found = train([sines()], changed(QUICK, device="cuda"))
     assert found.metrics["validation_loss"] < 0.3 * found.metrics["validation_loss_of_mean"]
     assert np.isfinite(totals(found, cut(found, sines("c")))).all()

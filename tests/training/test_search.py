@@ -17,11 +17,11 @@ from streamae.training.progress import NoProgress
 from streamae.training.run import run_training, train
 from streamae.training.search import KINDS, TOLERANCE, TUNE_SHARE, choose_kind, choose_size, table
 from streamae.training.windows import training_windows
-from tests.model.models import QUICK, architecture, sines
+from tests.model.models import QUICK, architecture, changed, sines
 from tests.training.test_run import Recorder
 
-AUTO = replace(QUICK, kind="auto", max_steps=40)
-TUNED = replace(QUICK, max_steps=80)
+AUTO = changed(QUICK, kind="auto", max_steps=40)
+TUNED = changed(QUICK, max_steps=80)
 
 
 def marked(candidates: tuple[Candidate, ...] | list[Candidate]) -> int:
@@ -56,7 +56,7 @@ def test_every_kind_is_tried_and_the_cheapest_of_the_best_is_taken(found: tuple[
 def test_the_winner_is_as_if_it_had_been_asked_for(found: tuple[Training, list[str]]) -> None:
     """Bit by bit: nothing of the search leaks into the bundle."""
     training, _ = found
-    asked = train([sines()], replace(AUTO, kind=training.bundle.architecture.kind))
+    asked = train([sines()], changed(AUTO, kind=training.bundle.architecture.kind))
     assert training.bundle.version == asked.version
 
 
@@ -101,8 +101,8 @@ def ticking(*seconds: float) -> Iterator[float]:
 def test_no_candidate_is_begun_when_the_time_is_used_up() -> None:
     """The first is tried in any case; what was not tried says so and is never chosen."""
     clock = ticking(0.0, 0.0, 5.0, 5.0, 9.0, 61.0)  # begun; first begun and done; second begun and done; too late
-    recorder, options = Recorder(), replace(AUTO, search_budget_ms=60_000)
-    windows = training_windows([sines()], options.windows()).calibration
+    recorder, options = Recorder(), changed(AUTO, search_budget_ms=60_000)
+    windows = training_windows([sines()], options).calibration
     training, candidates = choose_kind(options, windows, fit, recorder, lambda: next(clock))
     assert [bool(one.separation) for one in candidates] == [True, True, False, False, False, False]
     assert [one.seconds for one in candidates[:3]] == [5.0, 4.0, 0.0]
@@ -126,8 +126,8 @@ def test_the_smallest_good_bottleneck_is_found() -> None:
 
 def test_the_size_asked_for_is_among_those_tried() -> None:
     """And sizes beyond the whole state are not."""
-    options = replace(TUNED, max_steps=4, bottleneck_size=5)
-    windows = training_windows([sines()], options.windows()).calibration
+    options = changed(TUNED, max_steps=4, bottleneck_size=5)
+    windows = training_windows([sines()], options).calibration
     of = architecture(window_size=12, features=2, hidden_size=4, bottleneck_size=5)
     _, candidates = choose_size(options, of, windows, fit, NoProgress())
     assert [one.name for one in candidates] == ["2", "4", "5", "8"]
@@ -136,15 +136,15 @@ def test_the_size_asked_for_is_among_those_tried() -> None:
 @pytest.mark.parametrize(
     ("options", "tune", "has_start", "message"),
     [
-        (replace(QUICK, kind="pca"), True, False, "and pca has none"),
-        (replace(QUICK, kind="auto"), True, False, "--tune needs a train.kind"),
-        (replace(QUICK, kind="auto"), False, True, "leave --tune, auto or --from out"),
+        (changed(QUICK, kind="pca"), True, False, "and pca has none"),
+        (changed(QUICK, kind="auto"), True, False, "--tune needs a train.kind"),
+        (changed(QUICK, kind="auto"), False, True, "leave --tune, auto or --from out"),
         (QUICK, True, True, "leave --tune, auto or --from out"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options: TrainOptions, tune: bool, has_start: bool, message: str) -> None:
     """Before any time is spent."""
-    start = train([sines()], replace(QUICK, max_steps=1)) if has_start else None
+    start = train([sines()], changed(QUICK, max_steps=1)) if has_start else None
     with pytest.raises(ConfigError, match=message):
         run_training([sines()], options, None, start, tune=tune)
 

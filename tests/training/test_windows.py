@@ -16,13 +16,13 @@ from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, Missing
 from streamae.errors import DataError
-from streamae.training.options import MIN_WINDOWS, WindowOptions
+from streamae.training.options import MIN_WINDOWS, TrainOptions
 from streamae.training.windows import TrainingWindows, training_windows
 from tests.engines import FEATURES, START_MS, WINDOW, Rig, SquareModel, broker_with, tiny_bundle
 from tests.engines import settings as engine_settings
-from tests.model.models import STEP_MS, series, sines
+from tests.model.models import STEP_MS, changed, series, sines
 
-OPTIONS = WindowOptions(window_size=5)
+OPTIONS = changed(TrainOptions(), window_size=5)
 NAN = float("nan")
 
 
@@ -48,12 +48,12 @@ def test_the_newest_share_is_for_calibration_and_nothing_straddles() -> None:
 @given(
     lengths=st.lists(st.integers(100, 150), min_size=1, max_size=4),
     share=st.floats(0.15, 0.6),
-    size=st.integers(2, 7),
+    size=st.integers(4, 7),
 )
 def test_no_row_is_in_both_kinds_of_windows(lengths: list[int], share: float, size: int) -> None:
     """For any lengths, share and window size, each series is cut once, and by its own time."""
     all_series = [counting(n, f"k{i}", 1_000.0 * i) for i, n in enumerate(lengths)]
-    options = WindowOptions(window_size=size, calibration_share=share)
+    options = changed(TrainOptions(), window_size=size, calibration_share=share)
     fit, calibration = row_numbers(training_windows(all_series, options))
     for i, length in enumerate(lengths):
         old = {row for window in fit for row in window if row // 1_000 == i}
@@ -75,7 +75,7 @@ def test_the_share_falls_with_the_length_to_the_usual_one() -> None:
     """A series one row longer must not be split altogether differently, whatever its length, up from the least."""
     parts = [OPTIONS.calibration_part(rows) for rows in range(26, 400)]
     assert parts[0] == 0.5
-    assert parts[-1] == OPTIONS.calibration_share
+    assert parts[-1] == OPTIONS.train.calibration_share
     assert all(0 <= parts[i] - parts[i + 1] < 0.025 for i in range(len(parts) - 1))
 
 
@@ -107,7 +107,7 @@ def test_windows_are_those_of_the_live_stream() -> None:
     times = np.cumsum(rng.integers(1, 4, 120)) * STEP_MS
     times[50:] += 100 * STEP_MS
     one = Series("a", ("x", "y"), times, values)
-    options = WindowOptions(window_size=6, max_gap_ms=10 * STEP_MS, calibration_share=0.5)
+    options = changed(TrainOptions(), window_size=6, max_gap_ms=10 * STEP_MS, calibration_share=0.5)
     found = training_windows([one], options)
 
     slots = np.zeros(120, dtype=np.int32)
@@ -163,7 +163,7 @@ def test_pieces_do_not_show() -> None:
 @pytest.mark.parametrize(("most", "every"), [(1_000, 1), (80, 1), (79, 2), (40, 2), (20, 4), (10, 8)])
 def test_many_windows_are_thinned_evenly(most: int, every: int) -> None:
     """The whole time is represented, not its beginning."""
-    fit, _ = row_numbers(training_windows([counting()], replace(OPTIONS, max_windows=most), max_cells_a_push=35))
+    fit, _ = row_numbers(training_windows([counting()], changed(OPTIONS, max_windows=most), max_cells_a_push=35))
     assert [window[0] for window in fit] == list(range(0, 76, every))
     assert len(fit) <= most
 
@@ -189,7 +189,7 @@ def test_a_grid_merges_records() -> None:
     """Fast or irregular records become rows of one time bucket each; the open bucket at the end counts."""
     values = np.repeat(np.arange(100.0), 4)[:, None]
     one = series(values, step_ms=250)
-    found = training_windows([one], replace(OPTIONS, grid_ms=1_000, grid_merge="mean"))
+    found = training_windows([one], changed(OPTIONS, grid_ms=1_000, grid_merge="mean"))
     assert (found.rows, found.step_ms) == (100, 1_000.0)
     fit, calibration = row_numbers(found)
     assert fit[0] == [0, 1, 2, 3, 4]
@@ -200,12 +200,12 @@ def test_a_grid_merges_records() -> None:
     ("options", "filled"),
     [
         (OPTIONS, 9.0),
-        (replace(OPTIONS, missing="constant", missing_constant=-5.0), -5.0),
-        (replace(OPTIONS, missing_overrides={"x0": "constant"}, missing_constant=7.0), 7.0),
+        (changed(OPTIONS, missing="constant", missing_constant=-5.0), -5.0),
+        (changed(OPTIONS, missing_overrides={"x0": "constant"}, missing_constant=7.0), 7.0),
     ],
     ids=["previous", "constant", "override"],
 )
-def test_missing_values_follow_the_policy(options: WindowOptions, filled: float) -> None:
+def test_missing_values_follow_the_policy(options: TrainOptions, filled: float) -> None:
     """What fills a hole in training fills it in the live stream."""
     one = counting()
     one.values[10] = NAN
@@ -219,7 +219,7 @@ def test_the_constant_is_the_mean_unless_given() -> None:
     """The same default as in the live stream."""
     one = counting()
     one.values[10] = NAN
-    found = training_windows([one], replace(OPTIONS, missing="constant"))
+    found = training_windows([one], changed(OPTIONS, missing="constant"))
     np.testing.assert_allclose(found.fit[6, 4, 0], 0.0, atol=1e-6)
 
 
@@ -227,7 +227,7 @@ def test_rejected_rows_are_left_out_and_counted() -> None:
     """With policy reject a record without the value never becomes a row."""
     one = counting()
     one.values[10] = NAN
-    found = training_windows([one], replace(OPTIONS, missing="reject"))
+    found = training_windows([one], changed(OPTIONS, missing="reject"))
     assert (found.left_out, found.rows) == (1, 99)
     assert row_numbers(found)[0][6] == [6, 7, 8, 9, 11]
 
@@ -236,7 +236,7 @@ def test_mostly_imputed_windows_are_left_out() -> None:
     """A network trained on filled-in values learns the filling."""
     one = counting()
     one.values[30:50] = NAN
-    found = training_windows([one], replace(OPTIONS, max_imputed_share=0.4))
+    found = training_windows([one], changed(OPTIONS, max_imputed_share=0.4))
     assert len(found.fit) == 76 - 20  # ends 32 to 51 have at least three
 
 
@@ -252,14 +252,14 @@ def test_the_digest_follows_the_data() -> None:
     """The bundle says what it was trained on, and only the data decides."""
     one = sines()
     digest = training_windows([one], OPTIONS).digest
-    assert training_windows([one], replace(OPTIONS, stride=4)).digest == digest
-    changed = one.values.copy()
-    changed[0, 0] += 1
+    assert training_windows([one], changed(OPTIONS, stride=4)).digest == digest
+    values = one.values.copy()
+    values[0, 0] += 1
     others = [
         replace(one, key="b"),
         replace(one, features=("y", "z")),
         replace(one, event_times_ms=one.event_times_ms + 1),
-        replace(one, values=changed),
+        replace(one, values=values),
     ]
     assert len({digest, *(training_windows([other], OPTIONS).digest for other in others)}) == 5
 
@@ -337,7 +337,7 @@ def test_keys_are_scaled_by_themselves_as_in_the_live_stream() -> None:
         Series(name, FEATURES, START_MS + STEP_MS * np.arange(400), random.normal(at, at / 9, (400, 2)).astype("<f4"))
         for name, at in (("machine-1", 5.0), ("machine-2", 5e5))
     ]
-    options = WindowOptions(window_size=WINDOW, scaling="key", max_gap_ms=60_000_000)
+    options = changed(TrainOptions(), window_size=WINDOW, scaling="key", max_gap_ms=60_000_000)
     windows = training_windows(all_series, options)
     seen: list[np.ndarray] = []  # type: ignore[type-arg]
 

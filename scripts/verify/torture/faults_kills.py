@@ -173,6 +173,8 @@ def kills_of_the_real_model(context: Context) -> Result:
 def trained_bundle(folder: Path) -> Path:
     """Train a small network on quiet values and save it."""
     from streamae.batches import Series  # only here: training loads torch
+    from streamae.settings.serving import ModelSettings
+    from streamae.settings.training import TrainSettings
     from streamae.training.options import TrainOptions
     from streamae.training.run import train
 
@@ -180,7 +182,10 @@ def trained_bundle(folder: Path) -> Path:
     values = quiet.values.clip(-LARGEST_QUIET, LARGEST_QUIET).astype(np.float32)
     times = START_MS + STEP_MS * np.arange(quiet.rows, dtype=np.int64)
     series = [Series(f"k{key}", FEATURES, times, np.ascontiguousarray(values[:, key])) for key in range(quiet.keys)]
-    options = TrainOptions(window_size=WINDOW, hidden_size=8, recent_steps=2, max_steps=120, device="cpu", threads=1)
+    options = TrainOptions(
+        TrainSettings(window_size=WINDOW, hidden_size=8, recent_steps=2, max_steps=120),
+        model=ModelSettings(device="cpu", threads=1),
+    )
     train(series, options).save(folder)
     return folder
 
