@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from streamae.batches import Partition
 from streamae.connectors.codec import Codec
+from streamae.connectors.value_layouts import CategoryValues, Vocabulary
+from streamae.settings.data import InputSettings
 
 FEATURES = ("temp", "load")
 STAMP_MS = 1_700_000_000_000  # Kafka timestamp of every record unless told otherwise: 2023-11-14T22:13:20Z
@@ -32,21 +35,14 @@ def record(content: Any, **fields: Any) -> Record:
     return Record(json.dumps(content, ensure_ascii=False).encode(), **fields)
 
 
-def codec(features: tuple[str, ...] = FEATURES, **overrides: Any) -> Codec:
-    """Return a codec with the default settings, Kafka key and Kafka timestamp."""
-    arguments: dict[str, Any] = {
-        "layout": "wide",
-        "key_field": None,
-        "time_field": None,
-        "time_unit": "auto",
-        "value_fields": (),
-        "name_field": "name",
-        "value_field": "value",
-        "unknown_features": "dead_letter",
-        "max_record_bytes": 262_144,
-        "max_key_bytes": 256,
-        "max_future_ms": 86_400_000,
-        "min_time_ms": 0,
-        "reject_missing": (False,) * len(features),
-    }
-    return Codec(features, **(arguments | overrides))
+def codec(
+    features: tuple[str, ...] = FEATURES,
+    *,
+    required: tuple[bool, ...] | None = None,
+    vocabularies: Sequence[Vocabulary] = (),
+    category_fields: Sequence[str] = (),
+    **settings: Any,
+) -> Codec:
+    """Return a codec with the default settings, Kafka key and Kafka timestamp, that requires nothing."""
+    flags = (False,) * (len(features) + len(vocabularies)) if required is None else required
+    return Codec(InputSettings(**settings), features, flags, CategoryValues(vocabularies, category_fields))

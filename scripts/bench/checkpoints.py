@@ -18,7 +18,8 @@ from redis import Redis
 from scripts.services import RedisServer
 from streamae.batches import Partition
 from streamae.connectors.protocols import Stamp
-from streamae.connectors.redis_store import RedisOptions, RedisStore
+from streamae.connectors.redis_store import RedisStore
+from streamae.settings.connections import StateSettings
 
 STATE_BYTES = 1_000
 SIZES = (100, 1_000, 2_000, 5_000, 50_000)
@@ -76,7 +77,7 @@ def measure(sizes: tuple[int, ...] = SIZES) -> Figures:
     taken: dict[tuple[str, int], tuple[float, int, float]] = {}
     with RedisServer() as server:
         process = int(Redis.from_url(server.url).info("server")["process_id"])
-        store = RedisStore(RedisOptions(server.url, timeout_ms=30_000), "bench", "bench")
+        store = RedisStore(StateSettings(redis_url=server.url, redis_timeout_ms=30_000, key_prefix="bench"), "bench")
         meter = Meter(store, process)
         for keys in sizes:
             before, after = _states(keys, b"a"), _states(keys, b"b")

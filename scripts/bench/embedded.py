@@ -68,7 +68,7 @@ class EmbeddedEngine:
     ) -> None:
         self.broker = MemoryBroker()
         self.broker.create_topic(TOPIC, 1)
-        source = MemorySource(self.broker, "bench", (TOPIC,))
+        source = MemorySource(self.broker, "bench", (TOPIC,), InputSettings().max_poll_records)
         self.engine = make_engine(bundle, keys, threads, source, MemorySink(self.broker), store, model, rule)
         self._partition = Partition(TOPIC, 0)
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from scripts.services import KafkaBroker
 from streamae.batches import Cause, Partition
-from streamae.connectors.kafka import KafkaOptions, KafkaSink, KafkaSource
+from streamae.connectors.kafka import KafkaSink, KafkaSource
 from streamae.connectors.protocols import Message
+from streamae.settings.connections import KafkaSettings
+from streamae.settings.data import InputSettings
 
 INPUT, OUTPUT, GROUP = "bench-input", "bench-output", "bench"
 MESSAGES, MESSAGE_BYTES = 20, 700  # events of a busy step
@@ -51,8 +53,9 @@ def measure(count: int) -> Figures:
     """
     with KafkaBroker() as broker:
         _create_topics(broker.bootstrap_servers)
-        options = KafkaOptions(broker.bootstrap_servers, GROUP)
-        source, sink = KafkaSource([INPUT], options), KafkaSink(options)
+        settings = KafkaSettings(bootstrap_servers=broker.bootstrap_servers, group_id=GROUP)
+        source = KafkaSource([INPUT], settings, InputSettings().max_poll_records)
+        sink = KafkaSink(settings)
         try:
             bench = _Transactions(source, sink)
             for polls in (False, True):

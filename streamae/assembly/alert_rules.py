@@ -15,25 +15,23 @@ from streamae.core.deviations import Deviations
 from streamae.core.key_rules import AlertRules, Override
 from streamae.core.maintenance import MINUTE_MS, Interval, Maintenance, Weekly
 from streamae.errors import ConfigError
-from streamae.settings.alerts import DeviationSettings, MaintenanceSettings
-from streamae.settings.tree import Settings
+from streamae.settings.alerts import AlertSettings, DeviationSettings, MaintenanceSettings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 SIGNS = {"above": 1.0, "below": -1.0, "both": 0.0}
 
 
-def build_alert_rules(settings: Settings, features: tuple[str, ...]) -> AlertRules:
+def build_alert_rules(alerts: AlertSettings, features: tuple[str, ...]) -> AlertRules:
     """Build the operator's rules.
 
     Args:
-        settings: validated settings.
+        alerts: what the operator asks for.
         features: of the bundle, in order.
 
     Raises:
         ConfigError: with every name that is no feature.
     """
-    alerts = settings.alerts
     asked: list[DeviationSettings] = [alerts, *alerts.overrides]
     names = ("alerts", *(f"alerts.overrides.{number}" for number in range(len(alerts.overrides))))
     if problems := [line for name, each in zip(names, asked, strict=True) for line in _unknown(name, each, features)]:

@@ -40,6 +40,7 @@ from streamae.model.bundle import Bundle, load_bundle
 from streamae.observe.listener import SILENT, Listener
 from streamae.observe.logs import get_logger
 from streamae.reasons import Reason
+from streamae.settings.data import WindowSettings
 from streamae.settings.tree import Settings
 
 
@@ -71,14 +72,15 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     """
     parts = parts or Parts()
     bundle = parts.bundle or load_bundle(settings.model.bundle)
-    stages = build_stages(settings, bundle, parts.runner or build_runner(settings, bundle, listener))
+    stages = build_stages(settings, bundle, parts.runner or _runner(settings, bundle, listener))
     state = state_fingerprint(settings, bundle, layout_of(stages.state))
-    states = _key_states(settings, stages, parts.store or connectors.build_store(settings), state)
+    store = parts.store or connectors.build_store(settings.state, settings.kafka.group_id)
+    states = _key_states(settings, stages, store, state)
     watch = StoreWatch(states.store)
     watch.attach(listener)
     watch()
-    source = parts.source or connectors.build_source(settings)
-    sink = parts.sink or connectors.build_sink(settings, listener.producer_recycled)
+    source = parts.source or connectors.build_source(settings.input, settings.features, settings.kafka, settings.output)
+    sink = parts.sink or connectors.build_sink(settings.output, settings.kafka, listener.producer_recycled)
     partitions = Partitions()
     recovery = Recovery(source, states.store, state, recovery_policy(settings))
     checkpointer = Checkpointer(
@@ -104,6 +106,10 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     return engine
 
 
+def _runner(settings: Settings, bundle: Bundle, listener: Listener) -> WindowModel:
+    return build_runner(bundle, settings.model, listener, stride=settings.window.stride, latent=settings.output.latent)
+
+
 def _key_states(settings: Settings, stages: Stages, store: StateStore, state: str) -> KeyStates:
     table = KeyTable(
         settings.limits.max_keys,
@@ -111,7 +117,7 @@ def _key_states(settings: Settings, stages: Stages, store: StateStore, state: st
         stages.episodes.is_open,
         stages.decision.key_rules.admit,
     )
-    return KeyStates(table, stages.state, store, connectors.read_learnt_keys(settings, state))
+    return KeyStates(table, stages.state, store, connectors.read_learnt_keys(settings.state.bootstrap_file, state))
 
 
 def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Stages:
@@ -122,7 +128,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
     max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
     model = settings.model
     return Stages(
-        reading=connectors.build_codec(settings, bundle.inputs, bundle.encoding.categories if bundle.encoding else ()),
+        reading=connectors.build_codec(settings.input, window, settings.features, bundle),
         encoder=Encoder(capacity, bundle.encoding) if bundle.encoding else None,
         grid=RowGrid(capacity, features, grid_ms=window.grid_ms, merge=window.grid_merge, max_gap_ms=max_gap_ms),
         windows=KeyWindows(
@@ -131,7 +137,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             features,
             stride=window.stride,
             max_gap_ms=max_gap_ms,
-            missing=missing_policy(settings, bundle),
+            missing=missing_policy(window, bundle),
             max_imputed_share=window.max_imputed_share,
             levels=bundle.levels,
         ),
@@ -165,16 +171,16 @@ def _refuse_other_scaling(settings: Settings, bundle: Bundle) -> None:
         raise ConfigError([f"{problem} the setting out: it is then that of the bundle"])
 
 
-def missing_policy(settings: Settings, bundle: Bundle) -> Missing:
+def missing_policy(window: WindowSettings, bundle: Bundle) -> Missing:
     """Resolve the policy per feature.
 
     Raises:
         ConfigError: a policy names an input that the bundle does not have.
     """
-    by_input = dict(zip(bundle.inputs, connectors.policies_by_input(settings, bundle.inputs), strict=True))
+    by_input = dict(zip(bundle.inputs, connectors.policies_by_input(window, bundle.inputs), strict=True))
     sources = bundle.encoding.sources if bundle.encoding else bundle.features
-    policies = [by_input.get(source, settings.window.missing) for source in sources]
-    constant = settings.window.missing_constant
+    policies = [by_input.get(source, window.missing) for source in sources]
+    constant = window.missing_constant
     given = {} if constant is None else dict.fromkeys(bundle.features, constant)
     if bundle.encoding and constant is not None:
         given = bundle.encoding.constants(constant)

@@ -1,4 +1,4 @@
-"""From settings to the model on its device, and what happens when the device fails.
+"""From the model settings to the model on its device, and what happens when the device fails.
 
 The framework loads only here, when the model is built: it takes seconds.
 """
@@ -13,21 +13,29 @@ from streamae.model.architecture import BASELINES
 from streamae.model.bundle import Bundle
 from streamae.observe.listener import SILENT, Listener
 from streamae.observe.logs import get_logger
-from streamae.settings.tree import Settings
+from streamae.settings.serving import ModelSettings
 
 if TYPE_CHECKING:
     from streamae.model.runner import Network, Runner
 
 
 def build_runner(
-    settings: Settings, bundle: Bundle, listener: Listener = SILENT, network: Network | None = None
+    bundle: Bundle,
+    model: ModelSettings,
+    listener: Listener = SILENT,
+    *,
+    stride: int,
+    latent: bool,
+    network: Network | None = None,
 ) -> WindowModel:
     """Put the model on the configured device; with `model.fallback = "cpu"`, behind it the CPU.
 
     Args:
-        settings: validated settings.
         bundle: what to serve.
+        model: where and how to run it.
         listener: told when the CPU takes over.
+        stride: rows between two windows of a key.
+        latent: whether the codes of windows are wanted.
         network: stands in for the bundle's on the configured device only.
 
     Raises:
@@ -37,7 +45,6 @@ def build_runner(
     from streamae.model.fallback import FallbackRunner
     from streamae.model.runner import Runner
 
-    model, latent = settings.model, settings.output.latent
     if latent and bundle.architecture.kind in BASELINES:  # no device can help
         raise ConfigError(
             [f"output.latent: the bundle's kind is {bundle.architecture.kind}, which has no code: leave latent off"]
@@ -49,7 +56,7 @@ def build_runner(
             device=device,
             chunk_size=model.cpu_chunk_size,
             threads=model.threads,
-            stride=settings.window.stride,
+            stride=stride,
             network=network,
             latent=latent,
         )

@@ -63,7 +63,7 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
             min_windows=threshold.min_windows,
             out_of=episode.out_of_windows,
         ),
-        alerts=build_alert_rules(settings, bundle.features),
+        alerts=build_alert_rules(settings.alerts, bundle.features),
         settings_version=fingerprint(settings),
         alert_budget_per_week=settings.threshold.alert_budget_per_week,
     )

@@ -54,18 +54,9 @@ def train(
     """
     of, begin = settings.input, None if start is None else load_bundle(start)
     progress = progress or sys.stderr
-    series = read_series(
-        data,
-        of.key_field,
-        of.time_field,
-        of.value_fields,
-        settings.features.category_fields,
-        tell=partial(print, file=progress),
-        time_unit=of.time_unit,
-    )
-    connectors.policies_by_input(
-        settings, (*series[0].features, *series[0].categories)
-    )  # what `run` would refuse must not cost a training first
+    series = read_series(data, of, settings.features.category_fields, tell=partial(print, file=progress))
+    # what `run` would refuse must not cost a training first
+    connectors.policies_by_input(settings.window, (*series[0].features, *series[0].categories))
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=of.key_field is not None):
         print(doubt, file=progress)
     options = TrainOptions(settings.train, settings.window, settings.features, settings.model)

@@ -12,16 +12,17 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 
 from streamae.batches import Doubles, Flags, Ints, Partition, RawRecord, RecordBatch, Rejected
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS, UNREADABLE, read_times
-from streamae.connectors.value_layouts import CategoryValues, Findings, Leaf, Vocabulary, value_layout
+from streamae.connectors.value_layouts import CategoryValues, Findings, Leaf, value_layout
 from streamae.errors import ConfigError
 from streamae.reasons import Reason
+from streamae.settings.data import InputSettings
 
 MAX_SIZE = 1e30  # larger values are refused: beyond any measurement, and safely below the end of float32
 MAX_DETAIL = 512
@@ -37,21 +38,12 @@ class Codec:
     Fields are dotted paths into nested objects; `\.` is a dot that belongs to a name.
 
     Args:
+        settings: the field mapping, and the bounds of what is taken. `value_fields`: wide: F fields in the features'
+            order or, for F > 1, one field with an array of F numbers; long: the features' names as records spell them,
+            in order; empty = the features' own names.
         features: F names of the numeric features, in the bundle's order.
-        layout: `wide`: a record holds all features; `long`: one feature, named in the record.
-        key_field: field of the key, text or integer; None = the Kafka key, any bytes.
-        time_field: field of the event time; None = the Kafka timestamp.
-        time_unit: unit of numeric times: `auto`, `s`, `ms`, `us` or `ns`.
-        value_fields: wide: F fields in the features' order or, for F > 1, one field with an array of F numbers;
-            long: the features' names as records spell them, in order; empty = the features' own names.
-        name_field, value_field: long: fields of the feature's name and value.
-        unknown_features: long: `dead_letter` or `ignore` records that name no feature.
-        max_record_bytes, max_key_bytes: size limits of value and key.
-        max_future_ms: event times further ahead of the Kafka timestamp are refused.
-        min_time_ms: event times before this are refused, ms since the epoch.
-        reject_missing: F + C flags: refuse a record in which this is absent or null; otherwise it becomes NaN.
-        vocabularies: of C category fields, whose codes follow the F values; not for the long layout.
-        category_fields: C fields of their values; empty = the vocabularies' own names.
+        required: F + C flags: refuse a record in which this is absent or null; otherwise it becomes NaN.
+        categories: C category fields, whose codes follow the F values; not for the long layout.
 
     Raises:
         ConfigError: the mapping contradicts itself or does not fit the features.
@@ -59,38 +51,21 @@ class Codec:
 
     def __init__(
         self,
+        settings: InputSettings,
         features: Sequence[str],
-        *,
-        layout: Literal["wide", "long"],
-        key_field: str | None,
-        time_field: str | None,
-        time_unit: Literal["auto", "s", "ms", "us", "ns"],
-        value_fields: Sequence[str],
-        name_field: str,
-        value_field: str,
-        unknown_features: Literal["dead_letter", "ignore"],
-        max_record_bytes: int,
-        max_key_bytes: int,
-        max_future_ms: int,
-        min_time_ms: int,
-        reject_missing: tuple[bool, ...],
-        vocabularies: Sequence[Vocabulary] = (),
-        category_fields: Sequence[str] = (),
+        required: Sequence[bool],
+        categories: CategoryValues | None = None,
     ) -> None:
-        self._features = (*features, *(vocabulary.field for vocabulary in vocabularies))
-        self._reject_missing = np.flatnonzero(reject_missing)
-        self._key_field, self._time_field, self._time_unit = key_field, time_field, time_unit
-        self._max_record_bytes, self._max_key_bytes = max_record_bytes, max_key_bytes
-        self._max_future_ms, self._min_time_ms = max_future_ms, max(min_time_ms, EARLIEST_MS)
-        ignores_unknown = unknown_features == "ignore"
-        self._is_long = layout == "long"
-        self._layout = value_layout(
-            layout, features, value_fields, name_field, value_field, ignores_unknown=ignores_unknown
-        )
+        self._settings, self._categories = settings, categories or CategoryValues((), ())
+        self._features = (*features, *self._categories.names)
+        self._required = np.flatnonzero(required)
+        self._min_time_ms = max(settings.min_time_ms, EARLIEST_MS)
+        self._is_long = settings.layout == "long"
+        self._layout = value_layout(settings, features)
+        key_field, time_field = settings.key_field, settings.time_field
         leaves = [Leaf(key_field, "key", str | int | None, None)] if key_field is not None else []
         if time_field is not None:
             leaves.append(Leaf(time_field, "time", int | float | str | None, None))
-        self._categories = CategoryValues(vocabularies, category_fields)
         leaves += self._layout.leaves + self._categories.leaves
         record_type, places = _record_type([(_split(leaf.path), leaf) for leaf in leaves])
         self._roles = {f"`$.{'.'.join(_split(leaf.path))}`": leaf.attribute for leaf in leaves}
@@ -135,7 +110,7 @@ class Codec:
         if None in contents:
             return None
         values = cast("list[bytes]", contents)
-        if max(map(len, values), default=0) > self._max_record_bytes or not b"".join(values).isascii():
+        if max(map(len, values), default=0) > self._settings.max_record_bytes or not b"".join(values).isascii():
             return None
         try:
             return list(map(self._parse, values))
@@ -146,7 +121,7 @@ class Codec:
         self, records: Sequence[RawRecord], raws: list[RawRecord], parsed: list[Any], rejected: list[Rejected]
     ) -> None:
         """Parse records one by one: those that can be parsed go to `raws` and `parsed`, the others to `rejected`."""
-        parse, limit = self._parse, self._max_record_bytes
+        parse, limit = self._parse, self._settings.max_record_bytes
         for raw in records:
             value = raw.value
             if value is None or len(value) > limit:
@@ -164,31 +139,31 @@ class Codec:
     def _keys(self, raws: list[RawRecord], parsed: list[Any], findings: Findings) -> list[bytes]:
         """Return N keys; b"" where a record has none and is refused."""
         found: list[Any]
-        if self._key_field is None:
+        if self._settings.key_field is None:
             found = [raw.key for raw in raws]
             missing = "the record has no Kafka key and input.key_field is not set"
         else:
             found = list(map(self._get_key, parsed))
-            missing = f"the key field `{self._key_field}` is absent or null"
+            missing = f"the key field `{self._settings.key_field}` is absent or null"
         for i in _absent(found):
             findings.refuse(i, Reason.MISSING_KEY, missing)
-            found[i] = b"" if self._key_field is None else ""
-        if self._key_field is None:
+            found[i] = b"" if self._settings.key_field is None else ""
+        if self._settings.key_field is None:
             keys: list[bytes] = found
         elif set(map(type, found)) == {str}:
             keys = list(map(str.encode, found))
         else:
             keys = [str(key).encode() for key in found]
-        if max(map(len, keys), default=0) > self._max_key_bytes:
-            for i in [i for i, key in enumerate(keys) if len(key) > self._max_key_bytes]:
-                detail = f"the key has {len(keys[i])} bytes, input.max_key_bytes is {self._max_key_bytes}"
+        if max(map(len, keys), default=0) > self._settings.max_key_bytes:
+            for i in [i for i, key in enumerate(keys) if len(key) > self._settings.max_key_bytes]:
+                detail = f"the key has {len(keys[i])} bytes, input.max_key_bytes is {self._settings.max_key_bytes}"
                 findings.refuse(i, Reason.KEY_TOO_LARGE, detail)
         return keys
 
     def _times(self, raws: list[RawRecord], parsed: list[Any], findings: Findings) -> Ints:
         """Return (N,) int64 event times in ms; without meaning where the record is refused."""
         stamps = np.array([raw.timestamp for raw in raws], np.int64)
-        if self._time_field is None:
+        if self._settings.time_field is None:
             times, absent = stamps, np.flatnonzero(stamps < 0).tolist()
             missing = "the record has no Kafka timestamp and input.time_field is not set"
         else:
@@ -196,25 +171,25 @@ class Codec:
             absent = _absent(found)
             for i in absent:
                 found[i] = 0
-            times = read_times(found, self._time_unit)
-            missing = f"the time field `{self._time_field}` is absent or null"
+            times = read_times(found, self._settings.time_unit)
+            missing = f"the time field `{self._settings.time_field}` is absent or null"
         for i in absent:
             findings.refuse(i, Reason.MISSING_TIME, missing)
         bad = (times < self._min_time_ms) | (times > LATEST_MS)
-        bad |= (stamps >= 0) & (times - np.clip(stamps, 0, LATEST_MS) > self._max_future_ms)
+        bad |= (stamps >= 0) & (times - np.clip(stamps, 0, LATEST_MS) > self._settings.max_future_ms)
         for i in np.flatnonzero(bad).tolist():
             findings.refuse(i, Reason.BAD_TIME, self._time_detail(int(times[i]), int(stamps[i])))
         return times
 
     def _time_detail(self, time_ms: int, stamp_ms: int) -> str:
         if time_ms == UNREADABLE:
-            return f"`{self._time_field}` is neither ISO 8601 nor a number of {self._time_unit} before the year 10000"
+            return f"`{self._settings.time_field}` is neither ISO 8601 nor a number of {self._settings.time_unit} before the year 10000"
         if time_ms < self._min_time_ms:
             return f"the event time is {self._min_time_ms - time_ms} ms before input.min_time_ms {self._min_time_ms}"
         if time_ms > LATEST_MS:
             return "the event time is after the year 9999"
         ahead = time_ms - stamp_ms
-        return f"the event time is {ahead} ms past the Kafka timestamp, input.max_future_ms is {self._max_future_ms}"
+        return f"the event time is {ahead} ms past the Kafka timestamp, input.max_future_ms is {self._settings.max_future_ms}"
 
     def _values(self, parsed: list[Any], findings: Findings) -> Doubles:
         """Return (N, F + C) float64, NaN = missing; without meaning where the record is refused."""
@@ -226,10 +201,10 @@ class Codec:
         for i in _rows(large):
             named = self._named(np.flatnonzero(large[i]))
             findings.refuse(i, Reason.NOT_FINITE, f"larger than {MAX_SIZE:g} in size: {named}")
-        if len(self._reject_missing) and not self._is_long:
-            missing = np.isnan(values[:, self._reject_missing])
+        if len(self._required) and not self._is_long:
+            missing = np.isnan(values[:, self._required])
             for i in _rows(missing):
-                named = self._named(self._reject_missing[missing[i]])
+                named = self._named(self._required[missing[i]])
                 findings.refuse(i, Reason.MISSING_FEATURE, f"absent or null, with policy reject: {named}")
         return values
 
@@ -241,7 +216,7 @@ class Codec:
     def _refuse_size(self, raw: RawRecord) -> Rejected:
         if raw.value is None:
             return Rejected(raw, Reason.TOMBSTONE, "the record has no value")
-        detail = f"the value has {len(raw.value)} bytes, input.max_record_bytes is {self._max_record_bytes}"
+        detail = f"the value has {len(raw.value)} bytes, input.max_record_bytes is {self._settings.max_record_bytes}"
         return Rejected(raw, Reason.TOO_LARGE, detail)
 
     def _refuse_content(self, raw: RawRecord, value: bytes, error: Exception) -> Rejected:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -18,6 +17,7 @@ from streamae.batches import Partition, RawRecord, Record
 from streamae.connectors.files import DataFile, find_files
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import DataError, MembershipError
+from streamae.settings.data import InputSettings
 
 TOPIC = "files"
 
@@ -33,12 +33,10 @@ class FileSource:
     """Replays files once, from the committed rows on. Loads a file when its partition is first asked about.
 
     Args:
-        paths: files and folders, as for `read_series`; partition i is the i-th file found.
-        key_field: column of the key; None = the file's name.
-        time_field: column of the event time; None = as in `read_series`.
+        settings: `files` are files and folders, as for `read_series`; partition i is the i-th file found. Key, time
+            and its unit are read as there; `max_poll_records` bounds one poll.
+        categories: columns read as text.
         committed: offsets where a former run ended; None = from the beginning.
-        max_poll_records: most records of one poll.
-        category_fields: columns read as text.
 
     Raises:
         DataError: there is no file, or (from any method) a file cannot be read; the message names it.
@@ -46,19 +44,15 @@ class FileSource:
 
     def __init__(
         self,
-        paths: Sequence[Path],
-        key_field: str | None = None,
-        time_field: str | None = None,
+        settings: InputSettings,
+        categories: Sequence[str] = (),
         committed: Mapping[Partition, int] | None = None,
-        max_poll_records: int = 5_000,
-        category_fields: Sequence[str] = (),
     ) -> None:
-        self._found = find_files(paths)
+        self._found = find_files(settings.files)
         if not self._found:
-            raise DataError(f"no data file in {', '.join(map(str, paths)) or 'no path at all'}")
-        self._key_field, self._time_field, self._category_fields = key_field, time_field, category_fields
+            raise DataError(f"no data file in {', '.join(map(str, settings.files)) or 'no path at all'}")
+        self._settings, self._categories = settings, categories
         self._committed = dict(committed or {})
-        self._max_poll_records = max_poll_records
         self._files: dict[Partition, _LoadedFile] = {}
         self._positions: dict[Partition, int] = {}  # of started partitions
         self._paused: set[Partition] = set()
@@ -81,7 +75,7 @@ class FileSource:
             return Poll(assigned=self.partitions)
         waiting = [p for p in self._positions if p not in self._paused and self._left(p)]
         records: dict[Partition, Sequence[RawRecord]] = {}
-        room = self._max_poll_records
+        room = self._settings.max_poll_records
         for number, partition in enumerate(waiting):
             count = min(self._left(partition), -(-room // (len(waiting) - number)))
             if count:
@@ -131,7 +125,7 @@ class FileSource:
     def _file(self, partition: Partition) -> _LoadedFile:
         if partition not in self._files:
             name, path = self._found[partition.index]
-            file = DataFile(path, self._key_field, self._time_field, self._category_fields)
+            file = DataFile(path, self._settings, self._categories)
             self._files[partition] = _LoadedFile(partition, name, file)
         return self._files[partition]
 

@@ -18,6 +18,7 @@ from pyarrow import compute, csv, parquet
 from streamae.batches import Flags, Floats, Ints, Series, Words
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS, read_times
 from streamae.errors import DataError
+from streamae.settings.data import InputSettings
 
 __all__ = ["DataFile", "Series", "find_files", "read_series"]
 
@@ -34,32 +35,25 @@ MAX_SIZE = 1e30  # as in live records; beyond it a value counts as missing
 class DataFile:
     """One table file, in memory. Every method raises `DataError` naming file and column where it cannot answer."""
 
-    def __init__(
-        self,
-        path: Path,
-        key_field: str | None = None,
-        time_field: str | None = None,
-        category_fields: Sequence[str] = (),
-        time_unit: str = "auto",
-    ) -> None:
+    def __init__(self, path: Path, settings: InputSettings, categories: Sequence[str] = ()) -> None:
         """Read `path`; the fields are literal column names (a backslash before a dot is ignored, as in the codec).
 
         Args:
-            path, key_field, time_field, category_fields: as for `read_series`, one file.
-            time_unit: of times that are numbers, see `read_times`.
+            path, settings, categories: as for `read_series`, one file.
 
         Raises:
             DataError: not readable as the table its suffix promises, or a column is missing or stands twice.
         """
-        self.path, self._time_unit = path, time_unit
-        texts = [field.replace("\\.", ".") for field in (key_field, *category_fields) if field is not None]
+        self.path, self._time_unit = path, settings.time_unit
+        key_field, time_field = settings.key_field, settings.time_field
+        texts = [field.replace("\\.", ".") for field in (key_field, *categories) if field is not None]
         self._table = _read_csv(path, texts) if _suffix(path) != ".parquet" else _read_parquet(path)
         self.names: tuple[str, ...] = tuple(self._table.column_names)
         twice = [name for name in self.names if self.names.count(name) > 1]
         if twice:
             raise DataError(f"{path}: column {twice[0]!r} stands twice")
         self._key_field = self._known(key_field)
-        self.categories: tuple[str, ...] = tuple(filter(None, map(self._known, category_fields)))
+        self.categories: tuple[str, ...] = tuple(filter(None, map(self._known, categories)))
         self._time_field = self._known(time_field)
         if time_field is None:
             self._time_field = next((name for name in TIME_FIELDS if name in self.names and name != key_field), None)
@@ -213,13 +207,10 @@ def find_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 def read_series(
     paths: Sequence[Path],
-    key_field: str | None = None,
-    time_field: str | None = None,
-    value_fields: Sequence[str] = (),
-    category_fields: Sequence[str] = (),
+    settings: InputSettings,
+    categories: Sequence[str] = (),
     tell: Callable[[str], None] | None = None,
     *,
-    time_unit: str = "auto",
     needs_times: bool = False,
 ) -> list[Series]:
     """Read files and folders as one series a key, keys in order of appearance, rows in the order of the file.
@@ -228,13 +219,12 @@ def read_series(
 
     Args:
         paths: CSV, CSV.gz or Parquet files, or folders that are searched for them.
-        key_field: column of the key; None = each file is a series with the file's name as key.
-        time_field: column of the event time; None = `timestamp`, `event_time` or `time` if there is one, else rows
-            are one second apart.
-        value_fields: columns of the features, in order; empty = all numeric ones but key, time, label and categories.
-        category_fields: columns read as text, see `Series.words`.
+        settings: `key_field` is the column of the key; None = each file is a series with the file's name as key.
+            `time_field` is the column of the event time; None = `timestamp`, `event_time` or `time` if there is one,
+            else rows are one second apart. `value_fields` are the columns of the features, in order; empty = all
+            numeric ones but key, time, label and categories. `time_unit` is that of times that are numbers.
+        categories: columns read as text, see `Series.words`.
         tell: hears of columns that are left out although they look like numbers.
-        time_unit: of times that are numbers, see `read_times`.
         needs_times: refuse files without a time column.
 
     Raises:
@@ -246,15 +236,15 @@ def read_series(
     parts: dict[str, list[Series]] = {}
     names: tuple[str, ...] | None = None
     for file_name, path in files:
-        file = DataFile(path, key_field, time_field, category_fields, time_unit)
+        file = DataFile(path, settings, categories)
         if needs_times and not file.has_times:
             there = ", ".join(file.names)
             raise DataError(f"{path}: no time column: name it with input.time_field; there are {there}")
-        if tell is not None and not value_fields:
+        if tell is not None and not settings.value_fields:
             for doubt in file.doubts():
                 tell(doubt)
-        names = _same_names(names, file, value_fields, files[0][1])
-        words = file.words() if category_fields else None
+        names = _same_names(names, file, settings.value_fields, files[0][1])
+        words = file.words() if categories else None
         times, values = file.event_times_ms(), file.values(names)
         whole = Series(file_name, names, times, values, file.labels(), file.categories, words)
         for part in _by_key(whole, file.keys()):

@@ -10,6 +10,7 @@ Must not know: a client library, time, or what the bytes mean.
 from __future__ import annotations
 
 import itertools
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -243,15 +244,17 @@ class MemorySource:
     """Source over a `MemoryBroker`; several of one group share the partitions.
 
     Args:
-        max_poll_records: most records of one poll.
+        max_poll_records: most records of one poll; None = all there are.
     """
 
-    def __init__(self, broker: MemoryBroker, group: str, topics: Sequence[str], max_poll_records: int = 5_000) -> None:
+    def __init__(
+        self, broker: MemoryBroker, group: str, topics: Sequence[str], max_poll_records: int | None = None
+    ) -> None:
         self.group = group
         self.member = 0  # 0 = has not joined
         self._broker = broker
         self._topics = tuple(topics)
-        self._max_poll_records = max_poll_records
+        self._max_poll_records = sys.maxsize if max_poll_records is None else max_poll_records
         self._generation = 0
         self._owned: dict[Partition, int] = {}  # and since which generation
         self._positions: dict[Partition, int] = {}  # owned partitions that were started

@@ -24,7 +24,6 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -43,54 +42,45 @@ from streamae.connectors.store_health import judge
 from streamae.errors import ConfigError, RetryableError
 from streamae.fail_points import fail_point
 from streamae.reasons import Problem
+from streamae.settings.connections import StateSettings
 
 COUNTS = struct.Struct(f"<{BUCKETS}I")
 STAGE_TTL_MS = 600_000  # after which changes nobody made count are deleted
 ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class RedisOptions:
-    """How to reach the server.
-
-    Attributes:
-        url: redis://, rediss:// (TLS, certificate and host name are checked) or unix://, without a password.
-        password: never shown.
-        timeout_ms: longest wait for one answer, and for a connection.
-        breaker_ms: time after a failure in which calls fail without asking the server.
-        ssl_ca_file: trusted authorities for rediss://; None = the system's.
-    """
-
-    url: str
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    timeout_ms: int = 1_000
-    breaker_ms: int = 1_000
-    ssl_ca_file: str | None = None
+BREAKER_MS = 1_000
 
 
 class RedisStore:
     """State store in Redis 7 or later. Connects with the first call.
 
     Args:
-        prefix: first part of every key; an ACL may allow nothing else.
+        settings: how to reach the server. rediss:// checks certificate and host name; `key_prefix` is the first part of
+            every key: an ACL may allow nothing else.
         group: consumer group whose progress the state belongs to.
         clock: seconds on a monotonic clock, for the breaker only.
+        breaker_ms: time after a failure in which calls fail without asking the server.
+        ca_file: trusted authorities for rediss://; None = the system's.
 
     Raises:
         ConfigError: the URL cannot be read.
     """
 
     def __init__(
-        self, options: RedisOptions, prefix: str, group: str, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: StateSettings,
+        group: str,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        breaker_ms: int = BREAKER_MS,
+        ca_file: str | None = None,
     ) -> None:
-        self._prefix = prefix
+        self._prefix = settings.key_prefix
         self._group = group
         self._clock = clock
-        self._breaker_s = options.breaker_ms / 1_000
+        self._breaker_s = breaker_ms / 1_000
         self._closed_until_s = -float("inf")
         self._largest = 1  # bytes of the largest state read so far
-        self._client = _connect(options)
+        self._client = _connect(settings, ca_file)
         rules, register = _script("rules.lua"), self._client.register_script
         self._manifest = register(_script("manifest.lua"))
         self._load = register(_script("load.lua"))
@@ -306,14 +296,18 @@ class _Head(NamedTuple):
     partition_state: bytes
 
 
-def _connect(options: RedisOptions) -> Redis:
-    timeout_s = options.timeout_ms / 1_000
-    credentials = {"username": options.username, "password": options.password}
-    tls = {"ssl_ca_certs": options.ssl_ca_file} if options.url.startswith("rediss://") else {}
+def _connect(settings: StateSettings, ca_file: str | None) -> Redis:
+    timeout_s = settings.redis_timeout_ms / 1_000
+    password = settings.redis_password
+    credentials = {
+        "username": settings.redis_username,
+        "password": None if password is None else password.get_secret_value(),
+    }
+    tls = {"ssl_ca_certs": ca_file} if settings.redis_url.startswith("rediss://") else {}
     arguments: dict[str, Any] = {name: value for name, value in (credentials | tls).items() if value is not None}
     try:
         return Redis.from_url(
-            options.url,
+            settings.redis_url,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),

@@ -15,6 +15,7 @@ import numpy as np
 from streamae.batches import Doubles
 from streamae.errors import ConfigError
 from streamae.reasons import Reason
+from streamae.settings.data import InputSettings
 
 NAN = float("nan")  # stands for an absent field, None for an explicit null; both become NaN
 
@@ -119,6 +120,7 @@ class CategoryValues:
                 [f"features.category_fields: {len(paths)} fields where the bundle has {len(vocabularies)}: {known}"]
             )
         self.leaves = [Leaf(path, f"category_{i}", str | int | bool | None, None) for i, path in enumerate(paths)]
+        self.names = tuple(vocabulary.field for vocabulary in vocabularies)
         self._vocabularies = tuple(vocabularies)
 
     def read(self, columns: Sequence[Sequence[Any]]) -> Doubles:
@@ -161,23 +163,16 @@ class LongValues:
             findings.refuse(index, Reason.UNKNOWN_FEATURE, detail)
 
 
-def value_layout(
-    layout: str,
-    features: Sequence[str],
-    value_fields: Sequence[str],
-    name_field: str,
-    value_field: str,
-    *,
-    ignores_unknown: bool,
-) -> ValueLayout:
+def value_layout(settings: InputSettings, features: Sequence[str]) -> ValueLayout:
     """Choose the shape for F features; arguments as in `connectors.codec.Codec`.
 
     Raises:
         ConfigError: the number of value fields does not fit F.
     """
-    fields, width = tuple(value_fields or features), len(features)
+    layout, fields, width = settings.layout, tuple(settings.value_fields or features), len(features)
     if layout == "long" and len(fields) == width:
-        return LongValues(name_field, value_field, fields, ignores_unknown=ignores_unknown)
+        ignores_unknown = settings.unknown_features == "ignore"
+        return LongValues(settings.name_field, settings.value_field, fields, ignores_unknown=ignores_unknown)
     if layout == "wide" and len(fields) == width:
         return WideValues(fields)
     if layout == "wide" and len(fields) == 1:

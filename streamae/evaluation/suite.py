@@ -17,6 +17,7 @@ import numpy as np
 from streamae.batches import Flags, Ints, Series
 from streamae.connectors.files import ROW_MS, DataFile
 from streamae.errors import DataError
+from streamae.settings.data import InputSettings
 
 MANIFEST = "MANIFEST.csv"
 COLUMNS = ("dataset", "series", "file", "rows", "channels", "train_rows", "timestamp_kind", "step_seconds")
@@ -69,7 +70,7 @@ class SuiteSeries:
         Raises:
             DataError: the file cannot be used, or does not hold what the manifest says.
         """
-        file = DataFile(self.path)
+        file = DataFile(self.path, InputSettings())
         names, labels = file.value_names(), file.labels()
         if labels is None:
             raise DataError(f"{self.path}: no label column: add is_anomaly with 0 or 1 a row")

@@ -38,12 +38,10 @@ def read_history(
         if given and len(given) != len(wanted):
             raise ConfigError([f"{name}: {len(given)} names, the bundle has {len(wanted)}"])
     fields, texts = (
-        given or [name.replace(".", "\\.") for name in names]
+        given or tuple(name.replace(".", "\\.") for name in names)
         for given, names in ((of.value_fields, numeric), (settings.features.category_fields, words))
     )
-    found = read_series(
-        data, of.key_field, of.time_field, fields, texts, time_unit=of.time_unit, needs_times=needs_times
-    )
+    found = read_series(data, of.model_copy(update={"value_fields": fields}), texts, needs_times=needs_times)
     if any(len(one.categories) != len(words) for one in found):
         raise DataError(f"a category field is missing in the data: the bundle has {', '.join(words)}")
     return [replace(one, features=numeric, categories=words) for one in found]

@@ -53,7 +53,7 @@ def test_settings_become_rules() -> None:
                     {"days": ["sun"], "from_time": "22:30", "to_time": "24:00", "skip": "learning"},
                 ],
             }
-        ),
+        ).alerts,
         FEATURES,
     )
     assert rules.deviations is not None
@@ -62,13 +62,13 @@ def test_settings_become_rules() -> None:
     assert (rules.overrides[0].pattern, rules.overrides[0].level_factor) == ("a", 2.0)
     once, again = rules.maintenance
     assert (once.stretch, once.is_silent, once.is_unlearnt) == (Interval(0, 250), True, False)
-    assert again.stretch == Weekly(frozenset({6}), 22 * HOUR_MS + HOUR_MS // 2, 24 * HOUR_MS)
+    assert again.stretch == Weekly(frozenset({6}), 22 * HOUR_MS + HOUR_MS // 2, 24 * HOUR_MS, 0)
     assert (again.is_silent, again.is_unlearnt) == (False, True)
 
 
 def test_without_settings_there_are_no_rules() -> None:
     """The hot path asks for nothing then."""
-    rules = build_alert_rules(settings(), FEATURES)
+    rules = build_alert_rules(settings().alerts, FEATURES)
     assert (rules.overrides, rules.maintenance, rules.deviations) == ((), (), None)
 
 
@@ -144,7 +144,7 @@ def test_deviations_of_a_pattern_are_merged_feature_by_feature() -> None:
     rules = build_alert_rules(
         settings(
             alerts=of | {"overrides": [{"keys": "a", "min_deviation": {"load": 3.0}}, {"keys": "b", "mute": True}]}
-        ),
+        ).alerts,
         FEATURES,
     )
     one, other = (each.deviations for each in rules.overrides)
@@ -157,7 +157,7 @@ def test_unknown_features_of_a_pattern_are_named_with_their_place() -> None:
     """Among many tables one has to know which."""
     alerts = {"overrides": [{"keys": "a"}, {"keys": "b", "direction": {"tmep": "above"}}]}
     with pytest.raises(ConfigError, match=r"^alerts.overrides.1.direction: 'tmep' is no feature of the bundle"):
-        build_alert_rules(settings(alerts=alerts), FEATURES)
+        build_alert_rules(settings(alerts=alerts).alerts, FEATURES)
 
 
 def test_rules_hold_after_a_restart() -> None:

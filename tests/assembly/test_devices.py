@@ -12,11 +12,13 @@ from torch import Tensor
 from streamae.assembly.build import Parts, build_engine
 from streamae.assembly.devices import build_runner
 from streamae.connectors.memory import MemorySink, MemorySource
+from streamae.engine.stages import WindowModel
 from streamae.errors import DeviceError
 from streamae.model.fallback import FallbackRunner
 from streamae.model.runner import Runner
 from streamae.observe import logs
 from streamae.observe.telemetry import Telemetry
+from streamae.settings.tree import Settings
 from tests.engines import TOPIC, Rig, broker_with, ids, settings, stream, tiny_bundle
 
 RECORDS = stream(3, 80, spikes=[(1, 50), (1, 51), (2, 60)])
@@ -35,11 +37,16 @@ class FailingNetwork:
         return 0 * z[:, -decode_steps:], 0 * z[:, -forecast_steps:]
 
 
+def opened(of: Settings, telemetry: Telemetry, network: FailingNetwork | None = None) -> WindowModel:
+    """Return the runner of the model settings."""
+    return build_runner(tiny_bundle(), of.model, telemetry, stride=1, latent=False, network=network)
+
+
 def rig_with(fallback: str, passes: int) -> Rig:
     """Return an engine whose device fails after so many forward passes; the bundle's own network returns zeros too."""
     of = settings(model={"max_batch_size": 64, "max_wait_ms": 0, "fallback": fallback, "device": "cpu", "threads": 1})
     telemetry = Telemetry()
-    runner = build_runner(of, tiny_bundle(), telemetry, FailingNetwork(passes))
+    runner = opened(of, telemetry, FailingNetwork(passes))
     rig = Rig(broker_with(RECORDS), settings=of, parts={"runner": runner})
     rig.telemetry = telemetry
     telemetry.bundle(rig.bundle.version, "Some GPU")
@@ -79,14 +86,14 @@ def test_without_a_fallback_the_engine_ends() -> None:
 def test_the_setting_decides(fallback: str, kind: type[Any]) -> None:
     """Nobody falls back to a slower device without having asked for it."""
     of = settings(model={"fallback": fallback, "device": "cpu"})
-    assert type(build_runner(of, tiny_bundle(), Telemetry())) is kind
+    assert type(opened(of, Telemetry())) is kind
 
 
 def test_a_device_that_fails_at_once_shows_in_the_bundles_label() -> None:
     """The engine is built on the CPU then, and the metrics say so from the start."""
     of = settings(model={"fallback": "cpu", "device": "cpu"}, state={"store": "memory"})
     telemetry = Telemetry()
-    runner = build_runner(of, tiny_bundle(), telemetry, FailingNetwork(0))
+    runner = opened(of, telemetry, FailingNetwork(0))
     broker = broker_with([])
     parts = Parts(
         source=MemorySource(broker, "group", (TOPIC,)), sink=MemorySink(broker), bundle=tiny_bundle(), runner=runner

@@ -11,7 +11,8 @@ from streamae.batches import Partition
 from streamae.connectors.buckets import bucket_of
 from streamae.connectors.memory import MemoryStore
 from streamae.connectors.protocols import StateStore
-from streamae.connectors.redis_store import RedisOptions, RedisStore
+from streamae.connectors.redis_store import RedisStore
+from streamae.settings.connections import StateSettings
 
 
 class Store(ABC):
@@ -86,7 +87,8 @@ class InRedis(Store):
         self.remembered: dict[bytes, bytes] = {}
 
     def open(self, **options: Any) -> RedisStore:
-        self.opened.append(RedisStore(RedisOptions(self.url, **options), self.prefix, "group"))
+        settings = StateSettings(redis_url=self.url, key_prefix=self.prefix)
+        self.opened.append(RedisStore(settings, "group", **options))
         return self.opened[-1]
 
     def close(self) -> None:

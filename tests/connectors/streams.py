@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from streamae.batches import Cause, Partition, RawRecord
-from streamae.connectors.kafka import AtLeastOnceSink, KafkaOptions, KafkaSink, KafkaSource
+from streamae.connectors.kafka import AtLeastOnceSink, KafkaSink, KafkaSource
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Message, Sink, Source
 from streamae.errors import MembershipError
+from streamae.settings.connections import KafkaSettings
 from tests import kafka_io
 from tests.waiting import wait_until
 
@@ -202,9 +202,9 @@ class KafkaStreams(Streams):
         super().__init__()
         self.servers = bootstrap_servers
         self.suffix = suffix
-        self.options = KafkaOptions(
-            bootstrap_servers,
-            "group",
+        self.settings = KafkaSettings(
+            bootstrap_servers=bootstrap_servers,
+            group_id="group",
             session_timeout_ms=3_000,
             max_poll_interval_ms=3_000,
             request_timeout_ms=5_000,
@@ -216,11 +216,17 @@ class KafkaStreams(Streams):
         """Return the group's name on the broker."""
         return f"{name}-{self.suffix}"
 
+    def of(self, group: str, **changes: Any) -> KafkaSettings:
+        """Return the settings of a member of a group."""
+        return self.settings.model_copy(update={"group_id": self.group(group)} | changes)
+
     def _open_source(self, topic: str, group: str, **options: Any) -> KafkaSource:
-        return KafkaSource([topic], replace(self.options, group_id=self.group(group), **options))
+        names = ("max_poll_records", "metadata_max_age_ms")
+        of_source = {"max_poll_records": 5_000} | {name: options.pop(name) for name in names if name in options}
+        return KafkaSource([topic], self.of(group, **options), **of_source)
 
     def _open_sink(self, group: str, **options: Any) -> Sink:
-        return KafkaSink(replace(self.options, group_id=self.group(group), **options))
+        return KafkaSink(self.of(group, **options))
 
     def create_topic(self, topic: str, partitions: int) -> None:
         kafka_io.create_topics(self.servers, topic, partitions=partitions)
@@ -250,7 +256,7 @@ class AtLeastOnceStreams(KafkaStreams):
     """Kafka without transactions on our side."""
 
     def _open_sink(self, group: str, **options: Any) -> AtLeastOnceSink:
-        return AtLeastOnceSink(replace(self.options, group_id=self.group(group), **options))
+        return AtLeastOnceSink(self.of(group, **options))
 
 
 def message(topic: str, value: bytes | None, key: bytes | None = b"k", headers: tuple[Any, ...] = ()) -> Message:

@@ -18,6 +18,7 @@ from streamae.connectors.files import read_series
 from streamae.core.categories import Vocabulary
 from streamae.errors import ConfigError, DataError
 from streamae.reasons import Reason
+from streamae.settings.data import InputSettings
 from tests.connectors.tables import write_csv, write_parquet
 from tests.records import PARTITION, Record, codec, record
 
@@ -28,7 +29,7 @@ TABLE = "key,timestamp,amount,shop\na,2024-01-01,1.5,007\na,2024-01-02,2,bakery\
 
 def shopping(**overrides: Any) -> Codec:
     """Return a codec of an amount and two categories, one of them nested."""
-    return codec(("amount",), vocabularies=(SHOP, CARD), **({"reject_missing": (False,) * 3} | overrides))
+    return codec(("amount",), vocabularies=(SHOP, CARD), **overrides)
 
 
 def codes(*contents: Any, **overrides: Any) -> list[list[float]]:
@@ -61,7 +62,7 @@ def test_what_is_no_word_is_a_dead_letter_of_its_own(value: str) -> None:
 
 def test_a_missing_category_can_be_required() -> None:
     """With policy reject the detail names the field."""
-    batch, rejected = shopping(reject_missing=(False, True, False)).decode({PARTITION: [record({"amount": 1})]})
+    batch, rejected = shopping(required=(False, True, False)).decode({PARTITION: [record({"amount": 1})]})
     assert len(batch) == 0
     assert (rejected[0].reason, rejected[0].detail) == (
         Reason.MISSING_FEATURE,
@@ -80,7 +81,7 @@ def test_fields_can_be_read_from_elsewhere() -> None:
 
 def test_an_array_of_numbers_goes_with_categories() -> None:
     """The layout of numbers decides nothing about categories."""
-    of = codec(("a", "b"), value_fields=("v",), vocabularies=(SHOP,), reject_missing=(False,) * 3)
+    of = codec(("a", "b"), value_fields=("v",), vocabularies=(SHOP,), required=(False,) * 3)
     batch, _ = of.decode({PARTITION: [record({"v": [1, 2], "shop": "bakery"})]})
     assert batch.values.tolist() == [[1.0, 2.0, 2.0]]
 
@@ -107,7 +108,7 @@ def test_any_json_value_is_a_code_or_a_dead_letter(values: list[Any]) -> None:
 
 def test_tables_give_words_as_they_are_written(tmp_path: Path) -> None:
     """Codes with leading zeros stay what they are, empty cells are missing, and keys keep their own rows."""
-    first, second = read_series([write_csv(tmp_path / "a.csv", TABLE)], "key", category_fields=("shop",))
+    first, second = read_series([write_csv(tmp_path / "a.csv", TABLE)], InputSettings(key_field="key"), ("shop",))
     assert (first.features, first.categories) == (("amount",), ("shop",))
     assert first.words is not None
     assert second.words is not None
@@ -118,7 +119,7 @@ def test_several_files_of_a_key_are_joined(tmp_path: Path) -> None:
     """Words follow their rows."""
     for name in ("a", "b"):
         write_csv(tmp_path / f"{name}.csv", f"key,timestamp,amount,shop\nk,2024-01-01,1,{name}\n")
-    (found,) = read_series([tmp_path], "key", category_fields=("shop",))
+    (found,) = read_series([tmp_path], InputSettings(key_field="key"), ("shop",))
     assert found.words is not None
     assert found.words.tolist() == [["a"], ["b"]]
 
@@ -132,7 +133,7 @@ def test_parquet_columns_of_any_word_like_type_are_read(tmp_path: Path) -> None:
         "kind": pa.array(["a", "b"]).dictionary_encode(),
     }
     path = write_parquet(tmp_path / "a.parquet", columns)
-    (found,) = read_series([path], category_fields=("code", "flag", "kind"))
+    (found,) = read_series([path], InputSettings(), ("code", "flag", "kind"))
     assert found.features == ("x",)
     assert found.words is not None
     assert found.words.tolist() == [["7", "true", "a"], [None, "false", "b"]]
@@ -143,19 +144,19 @@ def test_what_live_records_could_not_hold_is_refused(tmp_path: Path, values: Any
     """The codec refuses fractions as categories, so training must not learn them."""
     path = write_parquet(tmp_path / "a.parquet", {"x": pa.array([1.0, 2.0]), "kind": values})
     with pytest.raises(DataError, match=r"'kind' is .*, not a category"):
-        read_series([path], category_fields=("kind",))
+        read_series([path], InputSettings(), ("kind",))
     with pytest.raises(DataError, match="no column 'kin'"):
-        read_series([path], category_fields=("kin",))
+        read_series([path], InputSettings(), ("kin",))
 
 
 def test_live_and_training_see_the_same_words(tmp_path: Path) -> None:
     """A table replayed through the codec gives the codes that training computed from it."""
     path = write_csv(tmp_path / "a.csv", TABLE)
-    series = read_series([path], "key", category_fields=("shop",))
-    source = FileSource([path], "key", category_fields=("shop",))
+    series = read_series([path], InputSettings(key_field="key"), ("shop",))
+    source = FileSource(InputSettings(files=(path,), key_field="key"), ("shop",))
     (partition,) = source.poll(0).assigned
     source.start_at(partition, 0)
-    of = codec(("amount",), vocabularies=(SHOP,), reject_missing=(False, False))
+    of = codec(("amount",), vocabularies=(SHOP,), required=(False, False))
     batch, rejected = of.decode({partition: source.poll(0).records[partition]})
     assert rejected == []
     expected = np.concatenate([SHOP.codes(one.words[:, 0].tolist()) for one in series if one.words is not None])

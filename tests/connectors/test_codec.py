@@ -108,7 +108,7 @@ def test_wide_with_one_feature() -> None:
 )
 def test_field_names_need_not_be_identifiers(name: str) -> None:
     """Any JSON name works as a field, also Python keywords and names our own attributes have."""
-    assert values_of(codec(value_fields=(name, "load")), {name: 3, "load": 4}) == [[3, 4]]
+    assert values_of(codec((name, "load")), {name: 3, "load": 4}) == [[3, 4]]
 
 
 def test_dotted_paths_reach_into_objects() -> None:
@@ -420,8 +420,8 @@ def test_a_refused_value_is_named() -> None:
 def test_a_missing_feature_follows_its_policy(content: Any) -> None:
     """Absent and null alike: NaN by default, refused where the feature's policy is reject."""
     assert values_of(codec(), content) == [[1, None]]
-    assert values_of(codec(reject_missing=(True, False)), content) == [[1, None]]
-    assert reason_of(codec(reject_missing=(False, True)), record(content)) == (
+    assert values_of(codec(required=(True, False)), content) == [[1, None]]
+    assert reason_of(codec(required=(False, True)), record(content)) == (
         Reason.MISSING_FEATURE,
         "absent or null, with policy reject: load",
     )
@@ -429,14 +429,14 @@ def test_a_missing_feature_follows_its_policy(content: Any) -> None:
 
 def test_missing_features_are_named_record_by_record() -> None:
     """Each dead letter names its own missing features, in the bundle's order."""
-    subject = codec(("a", "b", "c"), reject_missing=(True, False, True))
+    subject = codec(("a", "b", "c"), required=(True, False, True))
     _, rejected = decode(subject, *map(record, [{"a": 1}, {"c": 1}, {"b": 1}, {"a": 1, "c": 2}]))
     assert [r.detail.rpartition(": ")[2] for r in rejected] == ["c", "a", "a, c"]
 
 
 def test_a_null_array_element_follows_the_policy_too() -> None:
     """Arrays obey reject per element."""
-    subject = codec(value_fields=("values",), reject_missing=(False, True))
+    subject = codec(value_fields=("values",), required=(False, True))
     assert reason_of(subject, record({"values": [1, None]}))[0] is Reason.MISSING_FEATURE
     assert values_of(subject, {"values": [None, 1]}) == [[None, 1]]
 
@@ -531,7 +531,7 @@ def test_of_several_defects_one_is_reported() -> None:
 def test_details_hold_no_payload_and_are_short(secret: str) -> None:
     """Whatever a record holds, its content does not get into the detail, and the detail stays short."""
     long_name = "f" * 600
-    subject = codec((long_name, "load"), key_field="id", time_field="at", reject_missing=(True, True))
+    subject = codec((long_name, "load"), key_field="id", time_field="at", required=(True, True))
     contents = [
         {"id": [secret]},
         {"id": secret * 40, "at": STAMP_MS, long_name: 1, "load": 1},

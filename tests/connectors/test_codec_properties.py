@@ -21,7 +21,7 @@ MAX_KEY_BYTES = 8
 CODECS = {
     "plain": codec(),
     "fields": codec(key_field="id", time_field="at", max_key_bytes=MAX_KEY_BYTES),
-    "strict": codec(key_field="id", reject_missing=(True, True)),
+    "strict": codec(key_field="id", required=(True, True)),
     "nested": codec(value_fields=("a.temp", "a.b.load"), key_field="a.id", time_field="b.at"),
     "array": codec(value_fields=("values",), time_field="at", time_unit="s"),
     "long": codec(layout="long", key_field="id"),

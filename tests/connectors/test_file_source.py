@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from streamae.connectors.file_source import TOPIC, FileMembership, FileSource
 from streamae.connectors.files import read_series
 from streamae.connectors.protocols import Poll, Source, Span
 from streamae.errors import DataError, MembershipError
+from streamae.settings.data import InputSettings
 from tests.connectors.tables import KEYED, START_MS, write_csv, write_parquet
+from tests.records import codec
 
 P0, P1 = Partition(TOPIC, 0), Partition(TOPIC, 1)
 
@@ -25,9 +28,14 @@ def numbers(path: Path, count: int, first: int = 0) -> Path:
     return write_csv(path, "time,x\n" + "".join(f"{i + 1},{first + i}\n" for i in range(count)))
 
 
+def source_of(*paths: Path, committed: Mapping[Partition, int] | None = None, **settings: Any) -> FileSource:
+    """Return a source of these files."""
+    return FileSource(InputSettings(files=paths, **settings), committed=committed)
+
+
 def opened(*paths: Path, **options: Any) -> FileSource:
     """Return a source whose partitions have started where they were committed."""
-    source = FileSource(paths, **options)
+    source = source_of(*paths, **options)
     for partition in source.poll(0).assigned:
         source.start_at(partition, source.span(partition).committed or 0)
     return source
@@ -47,26 +55,6 @@ def everything(source: FileSource) -> list[RawRecord]:
     return found
 
 
-def codec(features: tuple[str, ...], **options: Any) -> Codec:
-    """Return a codec with the settings' defaults."""
-    defaults: dict[str, Any] = {
-        "layout": "wide",
-        "key_field": None,
-        "time_field": None,
-        "time_unit": "auto",
-        "value_fields": (),
-        "name_field": "name",
-        "value_field": "value",
-        "unknown_features": "dead_letter",
-        "max_record_bytes": 10_000,
-        "max_key_bytes": 256,
-        "max_future_ms": 86_400_000,
-        "min_time_ms": 0,
-        "reject_missing": (False,) * len(features),
-    }
-    return Codec(features, **(defaults | options))
-
-
 def decoded(source: FileSource, of: Codec) -> tuple[RecordBatch, list[Rejected]]:
     """Decode everything a source has."""
     by_partition: dict[Partition, list[RawRecord]] = {}
@@ -75,9 +63,18 @@ def decoded(source: FileSource, of: Codec) -> tuple[RecordBatch, list[Rejected]]
     return of.decode(dict(by_partition))
 
 
+def test_times_have_the_unit_of_the_settings(tmp_path: Path) -> None:
+    """The record's own time and the field that the codec reads must not be told apart by a thousand."""
+    path = write_csv(tmp_path / "a.csv", "time,x\n1700000000,1\n")
+    (record,) = everything(opened(path, time_unit="ms"))
+    assert record.timestamp == 1_700_000_000
+    batch, rejected = decoded(opened(path, time_unit="ms"), codec(("x",), time_field="time", time_unit="ms"))
+    assert (batch.event_times_ms.tolist(), rejected) == ([1_700_000_000], [])
+
+
 def test_it_is_a_source(tmp_path: Path) -> None:
     """The engine takes it for any other."""
-    source: Source = FileSource([numbers(tmp_path / "a.csv", 1)])
+    source: Source = source_of(numbers(tmp_path / "a.csv", 1))
     source.close()
 
 
@@ -85,7 +82,7 @@ def test_the_first_poll_only_assigns(tmp_path: Path) -> None:
     """A new owner plans recovery first; nothing is delivered before start_at."""
     numbers(tmp_path / "a.csv", 3)
     numbers(tmp_path / "b.csv", 3)
-    source = FileSource([tmp_path])
+    source = source_of(tmp_path)
     assert source.poll(0) == Poll(assigned=(P0, P1))
     assert source.poll(0) == Poll()
     source.start_at(P1, 1)
@@ -112,7 +109,7 @@ def test_records_carry_the_row(tmp_path: Path) -> None:
 def test_live_and_training_see_the_same_rows(tmp_path: Path, time_field: str | None) -> None:
     """The codec's columns of a replayed file are those `read_series` gives to training."""
     path = write_csv(tmp_path / "plant.csv")
-    (series,) = read_series([path], None, time_field)
+    (series,) = read_series([path], InputSettings(time_field=time_field))
     batch, rejected = decoded(opened(path, time_field=time_field), codec(series.features, time_field=time_field))
     assert rejected == []
     assert set(batch.keys) == {b"plant"}
@@ -125,7 +122,7 @@ def test_live_and_training_see_the_same_rows(tmp_path: Path, time_field: str | N
 def test_keys_are_the_same_too(tmp_path: Path, key_field: str | None) -> None:
     """By key column or by file, in the record's key and for the codec's key field alike."""
     path = write_csv(tmp_path / "plant.csv", KEYED)
-    series = read_series([path], key_field)
+    series = read_series([path], InputSettings(key_field=key_field))
     for of_codec in {key_field, None}:
         batch, rejected = decoded(opened(path, key_field=key_field), codec(("cpu",), key_field=of_codec))
         assert rejected == []
@@ -206,7 +203,7 @@ def test_lag_and_the_end(tmp_path: Path) -> None:
     """A replay is over when every file is read to its end, and not before all have started."""
     numbers(tmp_path / "a.csv", 3)
     numbers(tmp_path / "b.csv", 1)
-    source = FileSource([tmp_path])
+    source = source_of(tmp_path)
     assert not source.is_finished
     source.poll(0)
     source.start_at(P0, 0)
@@ -246,7 +243,7 @@ def test_membership_carries_commits_back(tmp_path: Path) -> None:
 
 def test_nothing_is_owned_before_the_first_poll(tmp_path: Path) -> None:
     """As in a group: join first."""
-    source = FileSource([numbers(tmp_path / "a.csv", 5)])
+    source = source_of(numbers(tmp_path / "a.csv", 5))
     with pytest.raises(MembershipError):
         source.membership()
     with pytest.raises(MembershipError):
@@ -267,12 +264,12 @@ def test_close_twice_is_fine(tmp_path: Path) -> None:
 def test_no_file_is_refused(tmp_path: Path) -> None:
     """Before the daemon says it is ready."""
     with pytest.raises(DataError, match="no data file in"):
-        FileSource([tmp_path])
+        source_of(tmp_path)
 
 
 def test_a_bad_file_is_named(tmp_path: Path) -> None:
     """Also when it is only opened later."""
-    source = FileSource([write_csv(tmp_path / "a.csv", "")])
+    source = source_of(write_csv(tmp_path / "a.csv", ""))
     source.poll(0)
     with pytest.raises(DataError, match=r"a\.csv"):
         source.span(P0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +16,16 @@ from hypothesis import strategies as st
 from streamae.batches import Series
 from streamae.connectors.files import DataFile, find_files, read_series
 from streamae.errors import DataError
+from streamae.settings.data import InputSettings
 from tests.connectors.tables import KEYED, START_MS, write_csv, write_parquet
 
 NAN = float("nan")
 MINUTE = 60_000
 
 
-def one(*paths: Path, **options: object) -> Series:
+def one(*paths: Path, **settings: Any) -> Series:
     """Read exactly one series."""
-    (found,) = read_series(paths, **options)  # type: ignore[arg-type]
+    (found,) = read_series(paths, InputSettings(**settings))
     return found
 
 
@@ -116,7 +118,7 @@ def test_a_named_time_column_wins(tmp_path: Path) -> None:
 
 def test_rows_are_split_by_key_in_order_of_appearance(tmp_path: Path) -> None:
     """One file with many machines becomes a series each, rows in the order of the file."""
-    found = read_series([write_csv(tmp_path / "a.csv", KEYED)], key_field="machine")
+    found = read_series([write_csv(tmp_path / "a.csv", KEYED)], InputSettings(key_field="machine"))
     assert [(s.key, s.features, s.event_times_ms.tolist(), s.values[:, 0].tolist()) for s in found] == [
         ("b", ("cpu",), [1_000, 2_000, 3_000], [10, 11, 12]),
         ("a", ("cpu",), [1_000, 2_000], [20, 21]),
@@ -127,7 +129,7 @@ def test_a_key_goes_on_in_the_next_file(tmp_path: Path) -> None:
     """A file a day is usual; labels that only some files have are False in the others."""
     write_csv(tmp_path / "1.csv", "time,key,x\n1,a,1\n1,b,2\n")
     write_csv(tmp_path / "2.csv", "time,key,x,is_anomaly\n2,a,3,1\n")
-    first, second = read_series([tmp_path], key_field="key")
+    first, second = read_series([tmp_path], InputSettings(key_field="key"))
     assert (first.key, first.values[:, 0].tolist(), second.key) == ("a", [1, 3], "b")
     assert first.labels is not None
     assert first.labels.tolist() == [False, True]
@@ -136,10 +138,10 @@ def test_a_key_goes_on_in_the_next_file(tmp_path: Path) -> None:
 
 def test_keys_are_text(tmp_path: Path) -> None:
     """007 and 7 are two machines; a key written as number in Parquet is its text."""
-    found = read_series([write_csv(tmp_path / "a.csv", "key,x\n007,1\n7,2\n")], key_field="key")
+    found = read_series([write_csv(tmp_path / "a.csv", "key,x\n007,1\n7,2\n")], InputSettings(key_field="key"))
     assert [s.key for s in found] == ["007", "7"]
     path = write_parquet(tmp_path / "b.parquet", {"key": [7, 8], "x": [1.0, 2.0]})
-    assert [s.key for s in read_series([path], key_field="key")] == ["7", "8"]
+    assert [s.key for s in read_series([path], InputSettings(key_field="key"))] == ["7", "8"]
 
 
 @pytest.mark.parametrize("key", ["NA", "null", "nan", "true", "2024-01-01", " ", "ü"])
@@ -153,7 +155,7 @@ def test_no_key_is_taken_for_something_else(tmp_path: Path, key: str) -> None:
 def test_no_row_is_lost_or_moved_by_splitting(tmp_path: Path, keys: list[str]) -> None:
     """Every row is in the series of its key, in its old order."""
     path = write_csv(tmp_path / "a.csv", "key,x\n" + "".join(f"{key},{i}\n" for i, key in enumerate(keys)))
-    found = {s.key: s.values[:, 0].astype(int).tolist() for s in read_series([path], key_field="key")}
+    found = {s.key: s.values[:, 0].astype(int).tolist() for s in read_series([path], InputSettings(key_field="key"))}
     assert found == {key: [i for i, k in enumerate(keys) if k == key] for key in dict.fromkeys(keys)}
 
 
@@ -216,21 +218,21 @@ def test_folders_are_searched_in_order(tmp_path: Path) -> None:
 def test_given_files_keep_their_order(tmp_path: Path) -> None:
     """The user's order is the order of time."""
     paths = [write_csv(tmp_path / name) for name in ("b.csv", "a.csv")]
-    assert [s.key for s in read_series(paths)] == ["b", "a"]
+    assert [s.key for s in read_series(paths, InputSettings())] == ["b", "a"]
 
 
 def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
     """`data data/a.csv` is a slip, not twice the data."""
     path = write_csv(tmp_path / "a.csv")
-    assert len(read_series([path, path])) == 1
-    assert len(read_series([tmp_path, path])) == 1
+    assert len(read_series([path, path], InputSettings())) == 1
+    assert len(read_series([tmp_path, path], InputSettings())) == 1
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     """Their rows would silently become one series."""
     paths = [write_csv(tmp_path / folder / "a.csv") for folder in ("x", "y")]
     with pytest.raises(DataError, match="have the same name"):
-        read_series(paths)
+        read_series(paths, InputSettings())
 
 
 # Refusals.
@@ -268,21 +270,21 @@ def test_unusable_tables_are_refused_by_name(
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The usual slip."""
     with pytest.raises(DataError, match=r"nowhere\.csv: does not exist"):
-        read_series([tmp_path / "nowhere.csv"])
+        read_series([tmp_path / "nowhere.csv"], InputSettings())
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     """What kinds there are stands in the message."""
     (tmp_path / "a.xlsx").write_text("")
     with pytest.raises(DataError, match=r"a\.xlsx: is none of \.csv, \.csv\.gz, \.parquet"):
-        read_series([tmp_path / "a.xlsx"])
+        read_series([tmp_path / "a.xlsx"], InputSettings())
 
 
 @pytest.mark.parametrize("paths", [0, 1])
 def test_nothing_to_read_is_refused(tmp_path: Path, paths: int) -> None:
     """An empty folder, or no path at all."""
     with pytest.raises(DataError, match=r"no \.csv, \.csv\.gz, \.parquet file in"):
-        read_series([tmp_path] * paths)
+        read_series([tmp_path] * paths, InputSettings())
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz"])
@@ -290,7 +292,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: 
     """A half copied file is told from an empty one."""
     (tmp_path / name).write_bytes(b"PAR1 or not")
     with pytest.raises(DataError, match=f"{name}: not readable as"):
-        read_series([tmp_path / name])
+        read_series([tmp_path / name], InputSettings())
 
 
 def test_files_with_different_columns_are_refused(tmp_path: Path) -> None:
@@ -298,32 +300,32 @@ def test_files_with_different_columns_are_refused(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", "x,y\n1,2\n")
     write_csv(tmp_path / "b.csv", "x\n1\n")
     with pytest.raises(DataError, match=r"b\.csv: column 'y' is missing or not numeric, but in .*a\.csv it is"):
-        read_series([tmp_path])
-    assert len(read_series([tmp_path], value_fields=("x",))) == 2
+        read_series([tmp_path], InputSettings())
+    assert len(read_series([tmp_path], InputSettings(value_fields=("x",)))) == 2
 
 
 def test_the_order_of_columns_may_differ(tmp_path: Path) -> None:
     """Columns go by name; the first file decides the order of the features."""
     write_csv(tmp_path / "a.csv", "x,y\n1,2\n")
     write_csv(tmp_path / "b.csv", "y,x\n4,3\n")
-    first, second = read_series([tmp_path])
+    first, second = read_series([tmp_path], InputSettings())
     assert first.features == second.features == ("x", "y")
     assert second.values.tolist() == [[3, 4]]
 
 
 def test_rows_are_plain_python(tmp_path: Path) -> None:
     """The file source writes them as JSON: numbers, text, None, and times as datetime."""
-    file = DataFile(write_csv(tmp_path / "a.csv"))
+    file = DataFile(write_csv(tmp_path / "a.csv"), InputSettings())
     assert (len(file), file.names) == (3, ("timestamp", "cpu", "mem", "is_anomaly"))
     assert file.rows(1, 1) == [
         {"timestamp": datetime(2024, 1, 1, 0, 1), "cpu": 2, "mem": None, "is_anomaly": 0}  # noqa: DTZ001 - as written
     ]
     assert file.rows(3, 5) == []
-    zoned = DataFile(write_csv(tmp_path / "b.csv", "time,x\n2024-01-01T00:00:00.5Z,1\n"))
+    zoned = DataFile(write_csv(tmp_path / "b.csv", "time,x\n2024-01-01T00:00:00.5Z,1\n"), InputSettings())
     assert zoned.rows(0, 1)[0]["time"] == datetime(2024, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
 
 
 def test_quoted_text_survives(tmp_path: Path) -> None:
     """Commas and line ends inside quotes belong to the cell."""
-    rows = DataFile(write_csv(tmp_path / "a.csv", 'note,x\n"a, ""b"" c",1\n')).rows(0, 1)
+    rows = DataFile(write_csv(tmp_path / "a.csv", 'note,x\n"a, ""b"" c",1\n'), InputSettings()).rows(0, 1)
     assert rows == [{"note": 'a, "b" c', "x": 1}]

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from threading import Thread
 
 import pytest
+from pydantic import SecretStr
 
 from scripts.services import RedisServer
 from scripts.services.process import free_port
-from streamae.connectors.redis_store import RedisOptions, RedisStore
+from streamae.connectors.redis_store import RedisStore
 from streamae.connectors.store_health import Inspectable
 from streamae.errors import ConfigError, RetryableError
 from streamae.reasons import Problem
+from streamae.settings.connections import StateSettings
 from tests.conftest import start_or_skip
 
 
@@ -30,7 +32,15 @@ def server() -> Iterator[RedisServer]:
 
 def store(url: str, username: str | None = None, password: str | None = None) -> RedisStore:
     """Return a store at `url`."""
-    return RedisStore(RedisOptions(url, username=username, password=password, timeout_ms=500), "sae", "group")
+    return RedisStore(
+        StateSettings(
+            redis_url=url,
+            redis_username=username,
+            redis_password=None if password is None else SecretStr(password),
+            redis_timeout_ms=500,
+        ),
+        "group",
+    )
 
 
 @pytest.mark.integration

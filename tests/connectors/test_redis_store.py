@@ -6,8 +6,10 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
 from scripts.services import RedisServer
@@ -15,8 +17,9 @@ from scripts.services.process import free_port
 from streamae.batches import Partition
 from streamae.connectors.protocols import Outcome, Stamp
 from streamae.connectors.redis_changes import Changes
-from streamae.connectors.redis_store import STAGE_TTL_MS, RedisOptions, RedisStore
+from streamae.connectors.redis_store import STAGE_TTL_MS, RedisStore
 from streamae.errors import ConfigError, RetryableError
+from streamae.settings.connections import StateSettings
 from tests.conftest import start_or_skip
 from tests.connectors.stores import InRedis
 
@@ -298,6 +301,12 @@ def test_a_full_server_refuses_a_checkpoint_as_a_whole(own_server: RedisServer) 
     in_redis.close()
 
 
+def user_of(server: RedisServer, **more: Any) -> StateSettings:
+    """Return settings of a user with a password."""
+    asked = {"redis_url": server.url, "redis_username": "streamae", "redis_password": SecretStr("secret")} | more
+    return StateSettings(**asked)
+
+
 @pytest.mark.integration
 def test_an_acl_user_needs_nothing_outside_the_prefix(own_server: RedisServer) -> None:
     """The server may be shared: our user sees only our keys, and a wrong password is told as such."""
@@ -305,17 +314,17 @@ def test_an_acl_user_needs_nothing_outside_the_prefix(own_server: RedisServer) -
     commands = ["+evalsha", "+script|load", "+hmget", "+hset", "+hdel", "+hlen", "+del", "+unlink"]
     commands += ["+hgetall", "+pexpire", "+persist"]
     admin.acl_setuser("streamae", enabled=True, passwords=["+secret"], keys=["sae:*"], commands=commands)
-    store = RedisStore(RedisOptions(own_server.url, "streamae", "secret"), "sae", "group")
+    store = RedisStore(user_of(own_server), "group")
     assert store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"a", b"1")], deleted=[b"x"]) is Outcome.OK
     assert store.load(HERE, [b"a"], base=10) == [b"1"]
     assert store.manifest(HERE) is not None
     many = [(b"%d" % number, b"state") for number in range(3_000)]
     assert store.checkpoint(HERE, 10, 20, Stamp("fp"), many, deleted=[b"a"]) is Outcome.OK
     store.drop(HERE)
-    stranger = RedisStore(RedisOptions(own_server.url, "streamae", "secret"), "other", "group")
+    stranger = RedisStore(user_of(own_server, key_prefix="other"), "group")
     with pytest.raises(RetryableError, match=r"permission|access"):
         stranger.manifest(HERE)
-    intruder = RedisStore(RedisOptions(own_server.url, "streamae", "wrong"), "sae", "group")
+    intruder = RedisStore(user_of(own_server, redis_password=SecretStr("wrong")), "group")
     with pytest.raises(RetryableError, match="password"):
         intruder.manifest(HERE)
     for each in (store, stranger, intruder, admin):
@@ -325,7 +334,7 @@ def test_an_acl_user_needs_nothing_outside_the_prefix(own_server: RedisServer) -
 @pytest.mark.integration
 def test_what_was_answered_survives_a_power_cut(own_server: RedisServer) -> None:
     """With an append-only file a checkpoint is there again, whole, and the store reconnects by itself."""
-    store = RedisStore(RedisOptions(own_server.url, breaker_ms=1), "sae", "group")
+    store = RedisStore(StateSettings(redis_url=own_server.url), "group", breaker_ms=1)
     records = [(b"key-%d" % number, b"state") for number in range(2_000)]
     assert store.checkpoint(HERE, None, 10, Stamp("fp"), records) is Outcome.OK
     own_server.kill()
@@ -339,7 +348,7 @@ def test_what_was_answered_survives_a_power_cut(own_server: RedisServer) -> None
 @pytest.mark.integration
 def test_a_silent_server_costs_one_timeout(own_server: RedisServer) -> None:
     """A server that accepts and never answers must not hold the stream for longer than was allowed."""
-    store = RedisStore(RedisOptions(own_server.url, timeout_ms=500), "sae", "group")
+    store = RedisStore(StateSettings(redis_url=own_server.url, redis_timeout_ms=500), "group")
     store.manifest(HERE)
     own_server.pause()
     started_s = time.monotonic()
@@ -352,7 +361,7 @@ def test_a_silent_server_costs_one_timeout(own_server: RedisServer) -> None:
 
 def test_a_server_that_is_not_there_costs_almost_nothing() -> None:
     """The client's default would try for seconds."""
-    store = RedisStore(RedisOptions(f"redis://127.0.0.1:{free_port()}/0"), "sae", "group")
+    store = RedisStore(StateSettings(redis_url=f"redis://127.0.0.1:{free_port()}/0"), "group")
     started_s = time.monotonic()
     with pytest.raises(RetryableError):
         store.manifest(HERE)
@@ -364,7 +373,7 @@ def test_a_server_that_is_not_there_costs_almost_nothing() -> None:
 def test_after_a_failure_the_server_is_left_alone_for_a_while(own_server: RedisServer) -> None:
     """A dead server is asked once a second, not once a micro-batch, and found again when it is back."""
     clock = Clock()
-    store = RedisStore(RedisOptions(own_server.url, breaker_ms=1_000), "sae", "group", clock)
+    store = RedisStore(StateSettings(redis_url=own_server.url), "group", clock, breaker_ms=1_000)
     own_server.stop()
     with pytest.raises(RetryableError):
         store.manifest(HERE)
@@ -380,7 +389,7 @@ def test_after_a_failure_the_server_is_left_alone_for_a_while(own_server: RedisS
 @pytest.mark.integration
 def test_a_refusal_does_not_open_the_breaker(own_server: RedisServer) -> None:
     """A server that answers is alive: an error about one call says nothing about the next."""
-    store = RedisStore(RedisOptions(own_server.url), "sae", "group", Clock())
+    store = RedisStore(StateSettings(redis_url=own_server.url), "group", Clock())
     raw = Redis.from_url(own_server.url)
     raw.set("sae:{group:topic:3}:m", "not a hash")
     with pytest.raises(RetryableError, match="WRONGTYPE"):
@@ -390,16 +399,16 @@ def test_a_refusal_does_not_open_the_breaker(own_server: RedisServer) -> None:
     raw.close()
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:6379", "http://127.0.0.1"])
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:port", "redis://127.0.0.1?socket_timeout=long"])
 def test_an_unreadable_url_is_a_settings_error(url: str) -> None:
     """Exit code 78 and the field's name, not a traceback from the client."""
     with pytest.raises(ConfigError, match=r"state\.redis_url"):
-        RedisStore(RedisOptions(url), "sae", "group")
+        RedisStore(StateSettings(redis_url=url), "group")
 
 
 def test_tls_checks_certificate_and_name() -> None:
     """`rediss://` is not encryption to whoever answers."""
-    store = RedisStore(RedisOptions("rediss://127.0.0.1/0", ssl_ca_file="ca.pem"), "sae", "group")
+    store = RedisStore(StateSettings(redis_url="rediss://127.0.0.1/0"), "group", ca_file="ca.pem")
     arguments = store._client.connection_pool.connection_kwargs
     assert arguments["ssl_ca_certs"] == "ca.pem"
     connection = store._client.connection_pool.connection_class(**arguments)
@@ -408,5 +417,5 @@ def test_tls_checks_certificate_and_name() -> None:
 
 
 def test_the_password_is_never_shown() -> None:
-    """Options end in logs and tracebacks."""
-    assert "secret" not in repr(RedisOptions("redis://127.0.0.1", "user", "secret"))
+    """Settings end in logs and tracebacks."""
+    assert "secret" not in repr(StateSettings(redis_username="user", redis_password=SecretStr("secret")))

@@ -81,7 +81,12 @@ def coded() -> Rig:
     bundle = replace(tiny_bundle(), weights=weights)
     broker = broker_with(stream(KEYS, ROWS, spikes=()))
     broker.create_topic(SCORES, 2)
-    return Rig(broker, settings=of, bundle=bundle, parts={"runner": build_runner(of, bundle, Telemetry())})
+    return Rig(
+        broker,
+        settings=of,
+        bundle=bundle,
+        parts={"runner": build_runner(bundle, of.model, Telemetry(), stride=1, latent=True)},
+    )
 
 
 def test_every_score_carries_its_code() -> None:
@@ -107,5 +112,6 @@ def test_codes_need_a_network_that_has_one(fallback: str) -> None:
     shapes = Architecture("zscore", WINDOW, len(FEATURES), 1, 1, 2)
     telemetry = Telemetry()
     with pytest.raises(ConfigError, match=r"output\.latent: the bundle's kind is zscore, which has no code"):
-        build_runner(of, replace(tiny_bundle(), architecture=shapes, weights={}), telemetry)
+        bundle = replace(tiny_bundle(), architecture=shapes, weights={})
+        build_runner(bundle, of.model, telemetry, stride=1, latent=True)
     assert "streamae_device_fallbacks_total 0.0" in telemetry.render()[0].decode()

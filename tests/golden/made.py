@@ -25,12 +25,13 @@ from streamae.commands.bootstrap import bootstrap
 from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import StateStore
-from streamae.connectors.redis_store import RedisOptions, RedisStore
+from streamae.connectors.redis_store import RedisStore
 from streamae.engine.key_states import layout_of
 from streamae.errors import ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.observe.telemetry import Telemetry
 from streamae.reasons import Reason
+from streamae.settings.connections import StateSettings
 from streamae.settings.data import FeatureSettings
 from streamae.settings.serving import ModelSettings
 from streamae.settings.training import TrainSettings
@@ -109,7 +110,7 @@ def restore(raw: Redis, prefix: str, stored: dict[str, dict[str, str]]) -> None:
 
 def open_store(url: str, prefix: str) -> RedisStore:
     """Open the store of the group `group` as a process does."""
-    return RedisStore(RedisOptions(url), prefix, "group")
+    return RedisStore(StateSettings(redis_url=url, key_prefix=prefix), "group")
 
 
 def checkpoint_and_stream(url: str, prefix: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -12,11 +12,12 @@ import pytest
 from scripts.services import KafkaBroker
 from streamae.assembly.build import Parts, build_engine
 from streamae.batches import Partition
-from streamae.connectors.kafka import KafkaOptions, KafkaSink, KafkaSource
+from streamae.connectors.kafka import KafkaSink, KafkaSource
 from streamae.connectors.memory_store import MemoryStore
 from streamae.engine.engine import Engine
 from streamae.errors import RetryableError
 from streamae.observe.telemetry import Telemetry
+from streamae.settings.connections import KafkaSettings
 from streamae.settings.tree import Settings
 from tests.engines import EVENTS, STEP_MS, Rig, SquareModel, broker_with, settings, stream, tiny_bundle
 from tests.kafka_io import committed_offset, create_topics, produce, read_all
@@ -31,10 +32,10 @@ HISTORY, NEWER = RECORDS[: KEYS * BEFORE], RECORDS[KEYS * BEFORE :]
 
 def started(servers: str, name: str, store: MemoryStore, of: Settings) -> tuple[Engine, Callable[[], None]]:
     """An engine on the broker, and what turns it once."""
-    options = KafkaOptions(servers, name, max_poll_records=17)
+    settings = KafkaSettings(bootstrap_servers=servers, group_id=name)
     parts = Parts(
-        source=KafkaSource((name,), options),
-        sink=KafkaSink(options),
+        source=KafkaSource((name,), settings, 17),
+        sink=KafkaSink(settings),
         store=store,
         bundle=tiny_bundle(),
         runner=SquareModel(),

@@ -21,6 +21,7 @@ from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, KeyS
 from streamae.connectors.events import EventWriter
 from streamae.connectors.files import read_series
 from streamae.demo.sensors import START_MS
+from streamae.settings.data import InputSettings
 from tests.kafka_io import create_topics, read_all
 from tests.records import Record, codec
 
@@ -83,7 +84,7 @@ def test_history_is_readable_by_train(tmp_path: Path, capsys: pytest.CaptureFixt
     assert loadgen.main(["train", "--out", str(path), "--keys", "2"]) == 0
     assert capsys.readouterr().out == f"{path}: 2,000 quiet rows of 2 keys\n"
     stream = loadgen.machines(2, loadgen.LIVE_ROWS, 7)
-    for read, made in zip(read_series([path], "key"), stream.series, strict=True):
+    for read, made in zip(read_series([path], InputSettings(key_field="key")), stream.series, strict=True):
         assert (made.key, stream.features) == (read.key, read.features)
         assert made.labels is not None
         assert not made.labels[: len(read)].any()

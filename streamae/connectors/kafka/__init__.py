@@ -3,12 +3,11 @@
 Only the modules of this package import the client library. It is pinned exactly: they guard against hazards
 found by reading and breaking that very release, and name each of them where it is closed.
 
-Must not know: what the bytes mean, settings, or how partitions are recovered.
+Must not know: what the bytes mean, or how partitions are recovered.
 """
 
 from streamae.connectors.kafka.at_least_once import AtLeastOnceSink
-from streamae.connectors.kafka.client import KafkaOptions
 from streamae.connectors.kafka.sink import KafkaSink, KafkaTransaction
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
 
-__all__ = ["AtLeastOnceSink", "KafkaMembership", "KafkaOptions", "KafkaSink", "KafkaSource", "KafkaTransaction"]
+__all__ = ["AtLeastOnceSink", "KafkaMembership", "KafkaSink", "KafkaSource", "KafkaTransaction"]

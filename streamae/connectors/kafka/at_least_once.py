@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from streamae.batches import Partition
-from streamae.connectors.kafka.client import KafkaOptions
 from streamae.connectors.kafka.producer import Sends, close_producer, discard_producer, open_producer
 from streamae.connectors.kafka.source import KafkaMembership
 from streamae.connectors.protocols import Message
+from streamae.settings.connections import KafkaSettings
 
 
 def _nobody(_reason: str) -> None:
@@ -53,18 +53,18 @@ class AtLeastOnceSink:
     are not committed: some of its messages may be visible all the same, and will be once more.
 
     Args:
-        options: how to reach the cluster.
+        settings: how to reach the cluster.
         recycled: told `aborted` each time a producer is replaced because a record failed.
 
     Raises:
         RetryableError: the cluster cannot be reached.
-        ConfigError: the client refuses the options.
+        ConfigError: the client refuses the settings.
     """
 
     is_thread_bound = True  # offsets go through the consumer, which belongs to the polling thread
 
-    def __init__(self, options: KafkaOptions, recycled: Callable[[str], object] = _nobody) -> None:
-        self._options, self._recycled = options, recycled
+    def __init__(self, settings: KafkaSettings, recycled: Callable[[str], object] = _nobody) -> None:
+        self._settings, self._recycled = settings, recycled
         self._producer: Any = None
         self._connect()
 
@@ -88,7 +88,7 @@ class AtLeastOnceSink:
             close_producer(producer)
 
     def _connect(self) -> None:
-        self._producer = open_producer(self._options, self._options.group_id)
+        self._producer = open_producer(self._settings, self._settings.group_id)
 
     def _send(self, messages: Sequence[Message]) -> None:
         if self._producer is None:
@@ -96,7 +96,7 @@ class AtLeastOnceSink:
         records = Sends(self._producer)
         try:
             records.add(messages)
-            records.await_all(time.monotonic() + self._options.request_timeout_ms / 1_000)
+            records.await_all(time.monotonic() + self._settings.request_timeout_ms / 1_000)
         except BaseException:
             producer, self._producer = self._producer, None
             discard_producer(producer)

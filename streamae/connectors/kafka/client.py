@@ -1,4 +1,4 @@
-"""What source and sink share: options of the connection, and our names for the client's errors.
+"""What source and sink share: arguments of the connection, and our names for the client's errors.
 
 Must not know: consumers or producers.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kafka.errors import (
@@ -24,6 +24,7 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 
 from streamae.errors import ConfigError, FatalError, RetryableError
+from streamae.settings.connections import KafkaSettings
 
 CLOSE_TIMEOUT_MS = 5_000
 NO_TRANSACTIONS = {  # by the client's name of the error, which it may hand on inside of another one
@@ -43,54 +44,27 @@ AT_LEAST_ONCE = "; or accept repeated events with output.delivery = at_least_onc
 FATAL = (FencedInstanceIdError, ProducerFencedError, TransactionalIdAuthorizationFailedError, UnsupportedVersionError)
 
 
-@dataclass(frozen=True, slots=True)
-class KafkaOptions:
-    """How to reach the cluster and how to behave in the group; the names are Kafka's own.
+def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
+    """Return what consumer and producer have in common, as arguments of the client library."""
+    password = settings.sasl_password
+    return {
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
+        "bootstrap_timeout_ms": settings.request_timeout_ms,
+        "security_protocol": settings.security_protocol,
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": None if password is None else password.get_secret_value(),
+        "ssl_cafile": _text(settings.ssl_ca_file),
+        "ssl_certfile": _text(settings.ssl_cert_file),
+        "ssl_keyfile": _text(settings.ssl_key_file),
+        "request_timeout_ms": settings.request_timeout_ms,
+        "retry_backoff_ms": settings.retry_backoff_ms,
+        "reconnect_backoff_max_ms": 1_000,
+    }
 
-    Attributes:
-        instance_id: stable name of this process among the group's; None = anonymous.
-        assignor: `cooperative_sticky` moves only what must move, `range` takes everything back at each rebalance.
-        sasl_password: never shown.
-        metadata_max_age_ms: how long it takes, at most, until new partitions or another topic of an old name are seen;
-            twice as long until a partition is missed that no member owns.
-    """
 
-    bootstrap_servers: str
-    group_id: str
-    instance_id: str | None = None
-    assignor: str = "cooperative_sticky"
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str | None = None
-    sasl_username: str | None = None
-    sasl_password: str | None = field(default=None, repr=False)
-    ssl_ca_file: str | None = None
-    ssl_cert_file: str | None = None
-    ssl_key_file: str | None = None
-    session_timeout_ms: int = 10_000
-    max_poll_interval_ms: int = 120_000
-    request_timeout_ms: int = 15_000
-    transaction_timeout_ms: int = 10_000
-    retry_backoff_ms: int = 20
-    fetch_max_bytes: int = 16_777_216
-    max_poll_records: int = 5_000
-    metadata_max_age_ms: int = 10_000
-
-    def for_client(self) -> dict[str, Any]:
-        """Return what consumer and producer have in common, as arguments of the client library."""
-        return {
-            "bootstrap_servers": [server.strip() for server in self.bootstrap_servers.split(",")],
-            "bootstrap_timeout_ms": self.request_timeout_ms,
-            "security_protocol": self.security_protocol,
-            "sasl_mechanism": self.sasl_mechanism,
-            "sasl_plain_username": self.sasl_username,
-            "sasl_plain_password": self.sasl_password,
-            "ssl_cafile": self.ssl_ca_file,
-            "ssl_certfile": self.ssl_cert_file,
-            "ssl_keyfile": self.ssl_key_file,
-            "request_timeout_ms": self.request_timeout_ms,
-            "retry_backoff_ms": self.retry_backoff_ms,
-            "reconnect_backoff_max_ms": 1_000,
-        }
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 @contextmanager

@@ -18,20 +18,21 @@ from kafka import KafkaProducer
 from kafka.codec import has_lz4
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
-from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors, client_opening
+from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, client_arguments, client_errors, client_opening
 from streamae.connectors.protocols import Message
 from streamae.errors import RetryableError, TooLargeError
+from streamae.settings.connections import KafkaSettings
 
 DISCARD_TIMEOUT_S = 1.0
 MAX_REQUEST_BYTES = 64 * 1_048_576  # a sanity bound only: the limit of the topic decides, see TooLargeError
 PRODUCER_BATCH_BYTES = 262_144
 
 
-def open_producer(options: KafkaOptions, name: str, **transactional: Any) -> Any:
-    """Return a connected producer whose every wait is bounded by `options.request_timeout_ms`.
+def open_producer(settings: KafkaSettings, name: str, **transactional: Any) -> Any:
+    """Return a connected producer whose every wait is bounded by `kafka.request_timeout_ms`.
 
     Args:
-        options: how to reach the cluster.
+        settings: how to reach the cluster.
         name: told to the broker, for its logs and quotas.
         transactional: further arguments of the client.
 
@@ -40,11 +41,11 @@ def open_producer(options: KafkaOptions, name: str, **transactional: Any) -> Any
     """
     with client_opening("Kafka producer") as open_client:
         return KafkaProducer(
-            **options.for_client(),
+            **client_arguments(settings),
             kafka_client=open_client,
             client_id=f"streamae-{name}",
-            max_block_ms=options.request_timeout_ms,
-            delivery_timeout_ms=options.request_timeout_ms,
+            max_block_ms=settings.request_timeout_ms,
+            delivery_timeout_ms=settings.request_timeout_ms,
             max_request_size=MAX_REQUEST_BYTES,
             batch_size=PRODUCER_BATCH_BYTES,
             compression_type="lz4" if has_lz4() else None,

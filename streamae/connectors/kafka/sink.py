@@ -24,12 +24,13 @@ from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, K
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from streamae.batches import Partition
-from streamae.connectors.kafka.client import INIT_TRANSACTIONS, KafkaOptions, client_errors, transaction_errors
+from streamae.connectors.kafka.client import INIT_TRANSACTIONS, client_errors, transaction_errors
 from streamae.connectors.kafka.producer import Sends, close_producer, discard_producer, open_producer
 from streamae.connectors.kafka.source import KafkaMembership
 from streamae.connectors.protocols import Message
 from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError
 from streamae.fail_points import fail_point
+from streamae.settings.connections import KafkaSettings
 
 ABORT_TIMEOUT_MS = 2_000
 TRANSACTION_BACKOFF_MS = 5  # the brokers finish a commit in a few milliseconds, the client's own pause is 100
@@ -69,7 +70,7 @@ class KafkaSink:
     Without an instance id it is random, and the broker does so after `transaction_timeout_ms`.
 
     Args:
-        options: how to reach the cluster.
+        settings: how to reach the cluster.
         recycled: told why, each time a producer is replaced: `aborted` (a transaction ended in order, by abort),
             `late` (a commit or abort took longer than an answer may), `unknown` (a commit was not answered) or
             `connection` (one was lost during a commit).
@@ -77,19 +78,19 @@ class KafkaSink:
 
     Raises:
         RetryableError: the cluster cannot be reached.
-        ConfigError: the client refuses the options, or the cluster refuses transactions.
+        ConfigError: the client refuses the settings, or the cluster refuses transactions.
     """
 
     is_thread_bound = False  # only the producer is used; who is a member was read before
 
     def __init__(
         self,
-        options: KafkaOptions,
+        settings: KafkaSettings,
         recycled: Callable[[str], object] = _nobody,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._options, self._recycled, self._clock = options, recycled, clock
-        self.transactional_id = f"{options.group_id}-{options.instance_id or uuid.uuid4().hex}"
+        self._settings, self._recycled, self._clock = settings, recycled, clock
+        self.transactional_id = f"{settings.group_id}-{settings.instance_id or uuid.uuid4().hex}"
         self._producer: Any = None
         with transaction_errors(self.transactional_id):
             self._connect()
@@ -106,7 +107,7 @@ class KafkaSink:
             transaction = KafkaTransaction(self._producer)
             yield transaction
             with self._failures("transaction"):
-                transaction.records.await_all(time.monotonic() + self._options.request_timeout_ms / 1_000)
+                transaction.records.await_all(time.monotonic() + self._settings.request_timeout_ms / 1_000)
                 fail_point("after_flush")
                 self._send_offsets(transaction)
                 fail_point("after_send_offsets")
@@ -124,10 +125,10 @@ class KafkaSink:
     def _connect(self) -> None:
         """Start a producer. From here on whatever its predecessor still sends is refused by the broker."""
         self._producer = open_producer(
-            self._options,
+            self._settings,
             self.transactional_id,
             transactional_id=self.transactional_id,
-            transaction_timeout_ms=self._options.transaction_timeout_ms,
+            transaction_timeout_ms=self._settings.transaction_timeout_ms,
         )
         pauses = self._producer._sender.config  # noqa: SLF001 - only of transactional requests, not of all retries
         pauses["retry_backoff_ms"] = min(pauses["retry_backoff_ms"], TRANSACTION_BACKOFF_MS)
@@ -154,14 +155,14 @@ class KafkaSink:
             self._await(asked)
         except KafkaError as error:
             self._recycle("unknown")
-            if isinstance(error, ProducerFencedError) and self._options.instance_id is not None:
+            if isinstance(error, ProducerFencedError) and self._settings.instance_id is not None:
                 raise FatalError(f"{self.transactional_id} is used by another process: {error}") from error
             with suppress(RetryableError):
                 self._connect()  # ends the transaction one way or the other, so that its outcome can be asked for
             raise OutcomeUnknownError(f"commit not answered: {error}") from error
         if not all(each.connected for each in connections):
             self._recycle("connection")  # what was sent over it twice could arrive in, or end, the next transaction
-        elif self._clock() - asked_s > self._options.request_timeout_ms / 1_000:  # this process stood still
+        elif self._clock() - asked_s > self._settings.request_timeout_ms / 1_000:  # this process stood still
             self._recycle("late")
 
     def _abort(self) -> None:
@@ -185,7 +186,7 @@ class KafkaSink:
     def _await(self, result: Any, timeout_ms: int | None = None) -> None:
         """Wait for a transactional request the way the client does, but not for ever."""
         self._producer._sender.wakeup()  # noqa: SLF001 - as above
-        if not result.wait(timeout_ms=timeout_ms or self._options.request_timeout_ms):
+        if not result.wait(timeout_ms=timeout_ms or self._settings.request_timeout_ms):
             raise KafkaTimeoutError("no answer from the transaction coordinator")
 
     def _connected(self) -> list[Any]:
@@ -209,6 +210,6 @@ class KafkaSink:
                 # process took our place is noticed by the source.
                 raise MembershipError(f"{what}: {error}") from error
             except ProducerFencedError as error:
-                if self._options.instance_id is not None:
+                if self._settings.instance_id is not None:
                     raise
                 raise RetryableError(f"{what}: open longer than the transaction may last: {error}") from error

@@ -38,12 +38,13 @@ from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from streamae.batches import Partition, RawRecord
 from streamae.connectors.kafka.assignors import assignor_of
-from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, KafkaOptions, client_errors, client_opening
+from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, client_arguments, client_errors, client_opening
 from streamae.connectors.kafka.header_names import tolerate_bad_names
 from streamae.connectors.kafka.ownership import OwnershipChanges
 from streamae.connectors.kafka.unowned import UnownedPartitions
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import FatalError, MembershipError, OutcomeUnknownError, RetryableError
+from streamae.settings.connections import KafkaSettings
 
 
 class _ExpectedErrors(logging.Filter):
@@ -54,6 +55,7 @@ class _ExpectedErrors(logging.Filter):
         return not any(isinstance(argument, UnstableOffsetCommitError) for argument in arguments)
 
 
+METADATA_MAX_AGE_MS = 10_000
 QUIET = _ExpectedErrors()
 # Loggers that warn, at every start, of what is in order: a first import that takes 0.2 s, a group that has no
 # coordinator yet, topics whose metadata is on its way.
@@ -122,13 +124,26 @@ class KafkaMembership(NamedTuple):
 class KafkaSource:
     """Source over a Kafka consumer group (read_committed, no automatic commits).
 
+    Args:
+        topics: to read.
+        settings: how to reach the cluster and how to behave in the group.
+        max_poll_records: most records of one poll.
+        metadata_max_age_ms: how long it takes, at most, until new partitions or another topic of an old name are seen;
+            twice as long until a partition is missed that no member owns.
+
     Raises:
         RetryableError: the cluster cannot be reached.
-        ConfigError: the client refuses the options.
+        ConfigError: the client refuses the settings.
     """
 
-    def __init__(self, topics: Sequence[str], options: KafkaOptions) -> None:
-        self._options = options
+    def __init__(
+        self,
+        topics: Sequence[str],
+        settings: KafkaSettings,
+        max_poll_records: int,
+        metadata_max_age_ms: int = METADATA_MAX_AGE_MS,
+    ) -> None:
+        self._settings = settings
         self._topics = frozenset(topics)
         self._owned: set[Partition] = set()
         self._started: set[Partition] = set()
@@ -143,29 +158,27 @@ class KafkaSource:
         tolerate_bad_names()
         with client_opening("Kafka consumer") as open_client:
             self._consumer = KafkaConsumer(
-                **options.for_client(),
+                **client_arguments(settings),
                 kafka_client=open_client,
-                client_id=f"streamae-{options.group_id}",
-                group_id=options.group_id,
-                group_instance_id=options.instance_id,
+                client_id=f"streamae-{settings.group_id}",
+                group_id=settings.group_id,
+                group_instance_id=settings.instance_id,
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 allow_auto_create_topics=False,
-                partition_assignment_strategy=(assignor_of(options.assignor, self._claims),),
-                session_timeout_ms=options.session_timeout_ms,
-                heartbeat_interval_ms=min(3_000, options.session_timeout_ms // 3),
-                max_poll_interval_ms=options.max_poll_interval_ms,
-                max_poll_records=options.max_poll_records,
-                fetch_max_bytes=options.fetch_max_bytes,
-                max_partition_fetch_bytes=options.fetch_max_bytes,
-                metadata_max_age_ms=options.metadata_max_age_ms,
-                fetch_max_wait_ms=min(500, options.request_timeout_ms // 2),
+                partition_assignment_strategy=(assignor_of(settings.assignor, self._claims),),
+                session_timeout_ms=settings.session_timeout_ms,
+                heartbeat_interval_ms=min(3_000, settings.session_timeout_ms // 3),
+                max_poll_interval_ms=settings.max_poll_interval_ms,
+                max_poll_records=max_poll_records,
+                fetch_max_bytes=settings.fetch_max_bytes,
+                max_partition_fetch_bytes=settings.fetch_max_bytes,
+                metadata_max_age_ms=metadata_max_age_ms,
+                fetch_max_wait_ms=min(500, settings.request_timeout_ms // 2),
             )
         self._changes = OwnershipChanges(self._consumer)
-        self._unowned = UnownedPartitions(
-            self._consumer, options.group_id, self._topics, options.metadata_max_age_ms / 1_000
-        )
+        self._unowned = UnownedPartitions(self._consumer, settings.group_id, self._topics, metadata_max_age_ms / 1_000)
         self._consumer.subscribe(topics=list(topics), listener=self._changes)
 
     def poll(self, timeout_ms: int) -> Poll:
@@ -199,7 +212,7 @@ class KafkaSource:
     def span(self, partition: Partition) -> Span:
         """Return committed and kept offsets; see `Source.span`. The end leaves out open transactions."""
         at = TopicPartition(*partition)
-        timeout_ms = self._options.request_timeout_ms
+        timeout_ms = self._settings.request_timeout_ms
         with client_errors(f"offsets of {partition}"):
             identity = self._identity(partition)
             committed = self._consumer.committed(at, timeout_ms=timeout_ms)
@@ -259,7 +272,7 @@ class KafkaSource:
         committed = {TopicPartition(*at): OffsetAndMetadata(offset) for at, offset in offsets.items()}
         with client_errors("commit of offsets"):
             try:
-                self._consumer.commit(committed, timeout_ms=self._options.request_timeout_ms)
+                self._consumer.commit(committed, timeout_ms=self._settings.request_timeout_ms)
             except (CommitFailedError, FencedInstanceIdError, RebalanceInProgressError) as error:
                 raise MembershipError(f"commit of offsets: {error}") from error
             except KafkaTimeoutError as error:
@@ -277,7 +290,7 @@ class KafkaSource:
         consumer = self._consumer
         if self._is_metadata_old:
             update = consumer._cluster.request_update()  # noqa: SLF001 - nothing public asks for our topics only
-            consumer._net.run(consumer._manager.wait_for, update, self._options.request_timeout_ms)  # noqa: SLF001
+            consumer._net.run(consumer._manager.wait_for, update, self._settings.request_timeout_ms)  # noqa: SLF001
             self._is_metadata_old = False
         self._notice_other_topics()
         self._topic_ids[partition] = topic_id = self._topic_id(partition.topic)
@@ -340,7 +353,7 @@ class KafkaSource:
         """
         coordinator = self._consumer._coordinator  # noqa: SLF001 - nothing public tells
         if coordinator.state == MemberState.STABLE and not coordinator._heartbeat_enabled:  # noqa: SLF001 - same
-            raise FatalError(f"instance id {self._options.instance_id} is used by another process")
+            raise FatalError(f"instance id {self._settings.instance_id} is used by another process")
 
     def _check_allowed(self) -> None:
         """Notice that topics are kept from us: the client joins the group all the same, and gets nothing.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from pydantic import SecretStr
 
 from scripts.services import KafkaBroker
 from scripts.services.process import free_port
-from streamae.connectors.kafka import KafkaOptions
+from streamae.settings.connections import KafkaSettings
 
 USER, PASSWORD = "alice", "alice-password"
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
@@ -38,18 +40,19 @@ class SecuredBroker(KafkaBroker):
         path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         return path
 
-    def options(self, group: str) -> KafkaOptions:
+    def settings(self, group: str, **more: Any) -> KafkaSettings:
         """Return how `USER` connects."""
-        return KafkaOptions(
-            f"127.0.0.1:{self.user_port}",
-            group,
+        return KafkaSettings(
+            bootstrap_servers=f"127.0.0.1:{self.user_port}",
+            group_id=group,
             security_protocol="SASL_PLAINTEXT",
             sasl_mechanism="PLAIN",
             sasl_username=USER,
-            sasl_password=PASSWORD,
+            sasl_password=SecretStr(PASSWORD),
             request_timeout_ms=5_000,
             session_timeout_ms=6_000,
             transaction_timeout_ms=3_000,
+            **more,
         )
 
     def allow(self, resource: ResourceType, name: str, *operations: ACLOperation) -> None:

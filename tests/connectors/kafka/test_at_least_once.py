@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 from kafka.structs import MemberState
@@ -41,13 +40,8 @@ def sink_of(
     streams: KafkaStreams, recycled: list[str], servers: str | None = None, timeout_ms: int = 5_000
 ) -> AtLeastOnceSink:
     """Open a sink."""
-    options = replace(
-        streams.options,
-        bootstrap_servers=servers or streams.servers,
-        group_id=streams.group("group"),
-        request_timeout_ms=timeout_ms,
-    )
-    sink = AtLeastOnceSink(options, recycled.append)
+    settings = streams.of("group", bootstrap_servers=servers or streams.servers, request_timeout_ms=timeout_ms)
+    sink = AtLeastOnceSink(settings, recycled.append)
     streams.track(sink)
     return sink
 
@@ -134,7 +128,7 @@ def test_a_commit_without_an_answer_is_not_called_failed(
 ) -> None:
     """It may have happened: asking for the offset first spares everybody a repetition."""
     kafka_streams.create_topic(topic, 1)
-    kafka_streams.options = replace(kafka_streams.options, bootstrap_servers=between.servers, request_timeout_ms=3_000)
+    kafka_streams.settings = kafka_streams.of("group", bootstrap_servers=between.servers, request_timeout_ms=3_000)
     owner = kafka_streams.reader(topic)
     owner.poll_until_owner(1)
     between.on_answer(Api.OFFSET_COMMIT, lose, times=5)

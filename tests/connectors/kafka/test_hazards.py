@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,7 +53,7 @@ class Intercepted:
     def __init__(self, streams: KafkaStreams, between: Interceptor, **options: Any) -> None:
         self.recycled: list[str] = []
         options = {"bootstrap_servers": between.servers, "group_id": streams.group("group"), **options}
-        self.sink = KafkaSink(replace(streams.options, **options), self.recycled.append)
+        self.sink = KafkaSink(streams.settings.model_copy(update=options), self.recycled.append)
         streams.track(self.sink)
 
 
@@ -209,7 +208,7 @@ def test_an_abort_without_an_answer_ends_its_producer(
 def test_a_process_that_stood_still_in_a_commit_replaces_its_producer(kafka_streams: KafkaStreams, output: str) -> None:
     """H5: a frozen process may find the answer when it wakes, long after brokers and network gave up on it."""
     seconds, recycled = iter([0.0, 60.0]), list[str]()
-    sink = KafkaSink(kafka_streams.options, recycled.append, clock=lambda: next(seconds))
+    sink = KafkaSink(kafka_streams.settings, recycled.append, clock=lambda: next(seconds))
     kafka_streams.track(sink)
     commit(sink, [message(output, b"1")])
     assert recycled == ["late"]

@@ -34,7 +34,7 @@ def test_teaching_the_client_twice_changes_nothing() -> None:
 def test_a_bad_name_stops_nobody_and_survives_the_way_out(kafka_streams: KafkaStreams, topic: str) -> None:
     """The record is delivered between its neighbours of the same batch, and sent on with the very same bytes."""
     kafka_streams.create_topic(topic, 1)
-    producer = KafkaProducer(bootstrap_servers=kafka_streams.options.bootstrap_servers, linger_ms=200)
+    producer = KafkaProducer(bootstrap_servers=kafka_streams.settings.bootstrap_servers, linger_ms=200)
     for value, headers in (
         (b"before", [("good", b"1")]),
         (b"bad", [("good", b"\xff"), (HeaderName.of(BAD), b"\xfe")]),
@@ -51,8 +51,8 @@ def test_a_bad_name_stops_nobody_and_survives_the_way_out(kafka_streams: KafkaSt
     found = [(name.encode(), value) for name, value in records[1].headers]
     assert found == [(b"good", b"\xff"), (BAD, b"\xfe")]
 
-    create_topics(kafka_streams.options.bootstrap_servers, f"{topic}-dead")
+    create_topics(kafka_streams.settings.bootstrap_servers, f"{topic}-dead")
     letter = Message(f"{topic}-dead", b"key", b"bad", tuple(records[1].headers), Cause(Partition(topic, 0), 1))
     commit(kafka_streams.sink(), [letter], {}, reader.source.membership())
-    (sent,) = read_all(kafka_streams.options.bootstrap_servers, f"{topic}-dead")
+    (sent,) = read_all(kafka_streams.settings.bootstrap_servers, f"{topic}-dead")
     assert [(name.encode(), value) for name, value in sent.headers] == found

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,12 +21,13 @@ from kafka.errors import (
     TransactionalIdAuthorizationFailedError,
     UnsupportedVersionError,
 )
+from pydantic import SecretStr
 
 from scripts.services import KafkaBroker
 from scripts.services.process import free_port
 from streamae.batches import Partition
-from streamae.connectors.kafka import KafkaOptions, KafkaSink, KafkaSource
-from streamae.connectors.kafka.client import client_errors
+from streamae.connectors.kafka import KafkaSink, KafkaSource
+from streamae.connectors.kafka.client import client_arguments, client_errors
 from streamae.connectors.protocols import Span
 from streamae.errors import (
     ConfigError,
@@ -35,6 +36,7 @@ from streamae.errors import (
     RetryableError,
     TooLargeError,
 )
+from streamae.settings.connections import KafkaSettings
 from tests import kafka_io
 from tests.conftest import start_or_skip
 from tests.connectors.streams import KafkaStreams, Reader, commit, is_stable, message, settle
@@ -56,7 +58,7 @@ def fragile() -> Iterator[KafkaBroker]:
 def fragile_streams(fragile: KafkaBroker, fresh_name: Callable[[str], str]) -> Iterator[KafkaStreams]:
     """Streams over the fragile broker; clients wait two seconds at most."""
     opened = KafkaStreams(fragile.bootstrap_servers, fresh_name("test"))
-    opened.options = replace(opened.options, request_timeout_ms=2_000, session_timeout_ms=6_000)
+    opened.settings = opened.of("group", request_timeout_ms=2_000, session_timeout_ms=6_000)
     yield opened
     fragile.resume()
     fragile.start()
@@ -261,7 +263,7 @@ class InterruptedSink(KafkaSink):
 
 def interrupted_sink(streams: KafkaStreams) -> InterruptedSink:
     """Open a sink that can be interrupted."""
-    sink = InterruptedSink(replace(streams.options, group_id=streams.group("group")))
+    sink = InterruptedSink(streams.of("group"))
     streams._opened.append(sink)
     return sink
 
@@ -363,38 +365,37 @@ def test_a_source_survives_a_restart_of_the_broker(
 
 def test_an_unreachable_cluster_is_told_in_time_and_leaves_no_thread() -> None:
     """The service tries again until Kafka is there; each try must clean up after itself."""
-    options = KafkaOptions(f"127.0.0.1:{free_port()}", "group", request_timeout_ms=300)
+    settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}", request_timeout_ms=300)
     before = threading.active_count()
     for _ in range(2):
         with pytest.raises(RetryableError, match="Kafka consumer"):
-            KafkaSource(["topic"], options)
+            KafkaSource(["topic"], settings, 10)
         with pytest.raises(RetryableError, match="Kafka producer"):
-            KafkaSink(options)
+            KafkaSink(settings)
     wait_until(lambda: threading.active_count() <= before, "threads to end", timeout_s=5)
 
 
-# Options and errors.
+# Settings and errors.
 
 
 def test_the_password_is_never_shown() -> None:
-    """Options end in logs and tracebacks."""
-    assert "secret" not in repr(KafkaOptions("127.0.0.1:9092", "group", sasl_username="u", sasl_password="secret"))
+    """Settings end in logs and tracebacks."""
+    assert "secret" not in repr(KafkaSettings(sasl_username="u", sasl_password=SecretStr("secret")))
 
 
-def test_security_options_reach_the_client() -> None:
-    """A secured cluster needs nothing but options."""
-    options = KafkaOptions(
-        "a:1, b:2",
-        "group",
+def test_security_settings_reach_the_client() -> None:
+    """A secured cluster needs nothing but settings."""
+    settings = KafkaSettings(
+        bootstrap_servers="a:1, b:2",
         security_protocol="SASL_SSL",
         sasl_mechanism="SCRAM-SHA-512",
         sasl_username="u",
-        sasl_password="p",
-        ssl_ca_file="ca.pem",
-        ssl_cert_file="cert.pem",
-        ssl_key_file="key.pem",
+        sasl_password=SecretStr("p"),
+        ssl_ca_file=Path("ca.pem"),
+        ssl_cert_file=Path("cert.pem"),
+        ssl_key_file=Path("key.pem"),
     )
-    arguments = options.for_client()
+    arguments = client_arguments(settings)
     assert arguments["bootstrap_servers"] == ["a:1", "b:2"]
     assert set(arguments) <= set(KafkaProducer.DEFAULT_CONFIG)
     names = ("security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password")
@@ -405,7 +406,7 @@ def test_security_options_reach_the_client() -> None:
 def test_settings_the_client_refuses_are_settings_errors() -> None:
     """Exit code 78, not a traceback from the client."""
     with pytest.raises(ConfigError, match="kafka"):
-        KafkaSource(["topic"], KafkaOptions("127.0.0.1:9", "group", request_timeout_ms=10_000_000))
+        KafkaSource(["topic"], KafkaSettings(bootstrap_servers="127.0.0.1:9", request_timeout_ms=10_000_000), 10)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from scripts.verify.torture.workload import FEATURES, START_MS
 from streamae.batches import Partition, Record
 from streamae.connectors.codec import Codec
 from streamae.reasons import Reason
+from streamae.settings.data import InputSettings
 
 NOW_MS = START_MS + 500_000_000_000
 CONTENT = {"temp": 2, "load": -1, "ts": START_MS}
@@ -34,22 +35,13 @@ OF_THE_ENGINE = {Reason.LATE, Reason.DUPLICATE, Reason.TOO_MANY_KEYS}  # not the
 
 def decode(entry: tuple[bytes | None, bytes | None], value_fields: Sequence[str] = ()) -> tuple[object, str]:
     """Return the decoded values and time, or None, and the reason, or "", of one record."""
-    codec = Codec(
-        FEATURES,
-        layout="wide",
-        key_field=None,
+    settings = InputSettings(
         time_field="ts",
-        time_unit="auto",
-        value_fields=value_fields,
-        name_field="name",
-        value_field="value",
-        unknown_features="dead_letter",
+        value_fields=tuple(value_fields),
         max_record_bytes=MAX_RECORD_BYTES,
         max_key_bytes=MAX_KEY_BYTES,
-        max_future_ms=86_400_000,
-        min_time_ms=0,
-        reject_missing=tuple(name == REJECTED_IF_MISSING for name in FEATURES),
     )
+    codec = Codec(settings, FEATURES, [name == REJECTED_IF_MISSING for name in FEATURES])
     batch, rejected = codec.decode({Partition("t", 0): [Record("t", 0, 0, NOW_MS, *entry)]})
     if rejected:
         return None, rejected[0].reason.value
