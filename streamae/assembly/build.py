@@ -23,7 +23,6 @@ from streamae.core.alert_rate import AlertRate
 from streamae.core.batching import MicroBatcher
 from streamae.core.encoding import Encoder
 from streamae.core.episodes import Episodes
-from streamae.core.explanations import explain
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
 from streamae.core.windowing import KeyWindows, Missing
@@ -154,7 +153,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             bundle_version=bundle.version,
             settings_version=tuning.settings_version,
             detector=settings.kafka.group_id,
-            explain=partial(explain, bundle.encoding) if bundle.encoding else None,
+            explain=bundle.encoding.explain if bundle.encoding else None,
         ),
         rate=AlertRate(window_ms(settings, bundle)),
         scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,

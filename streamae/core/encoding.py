@@ -11,22 +11,21 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from streamae.batches import Doubles, Floats, Ints, RecordBatch, Slots, Words
 from streamae.core.categories import Vocabulary
 from streamae.core.columns import Columns, Field
+from streamae.core.derivations import TIMED, Category, Derivation, Interval, Numbers, Records, Surprise
 from streamae.core.grid import NEVER
-from streamae.core.scaling import KNEE
 from streamae.core.segments import Segments
+from streamae.core.wording import signed_log
 
-DAY_MS = 86_400_000
-FIRST_WEEKDAY = 3  # the epoch was a Thursday; Monday = 0
 MAX_OFFSET_MINUTES = 18 * 60  # of local time from UTC, as ISO 8601 allows
-TIME_FEATURES = ("hour", "weekday")
-INTERVAL = "interval"
+INTERVAL = Interval.source
+TIME_FEATURES = tuple(name for name in TIMED if name != INTERVAL)  # those that are settings of their own
 
 
 class FeatureOptions(Protocol):
@@ -54,8 +53,7 @@ class Encoding:
         fields: numeric input fields, at least one, in order.
         log_fields: those of them that enter as sign(x) log(1 + |x|).
         categories: of the category fields, in the order of their inputs behind `fields`.
-        has_interval: log(1 + s) for s seconds since the key's previous record; NaN for its first.
-        time_features: out of `TIME_FEATURES`; each becomes sine and cosine of its angle.
+        timed: what is made of a record's time, out of `TIMED`.
         utc_offset_minutes: of the clock of hour and weekday.
 
     Raises:
@@ -65,8 +63,7 @@ class Encoding:
     fields: tuple[str, ...]
     log_fields: tuple[str, ...] = ()
     categories: tuple[Vocabulary, ...] = ()
-    has_interval: bool = False
-    time_features: tuple[str, ...] = ()
+    timed: tuple[str, ...] = ()
     utc_offset_minutes: int = 0
 
     def __post_init__(self) -> None:
@@ -74,12 +71,11 @@ class Encoding:
             raise ValueError("at least one numeric field is needed")
         if unknown := sorted(set(self.log_fields) - set(self.fields)):
             raise ValueError(f"log_fields: {unknown[0]!r} is none of the numeric fields {', '.join(self.fields)}")
-        if unknown := sorted(set(self.time_features) - set(TIME_FEATURES)):
+        if unknown := sorted(set(self.timed) - set(TIMED)):
             raise ValueError(f"time_features: {unknown[0]!r} is none of {', '.join(TIME_FEATURES)}")
         if abs(self.utc_offset_minutes) > MAX_OFFSET_MINUTES:
             raise ValueError(f"utc_offset_minutes is {self.utc_offset_minutes}, at most {MAX_OFFSET_MINUTES}")
-        derived = (*self.time_features, *((INTERVAL,) if self.has_interval else ()))
-        for names in ((*self.inputs, *derived), self.features):
+        for names in ((*self.inputs, *self.timed), self.features):
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise ValueError(f"{twice!r} stands twice among the inputs and what is derived: rename or leave out")
@@ -104,6 +100,7 @@ class Encoding:
             ValueError: options contradict the fields.
         """
         cap, buckets = options.category_cap, options.hash_buckets
+        asked = (*options.time_features, *((INTERVAL,) if options.since_previous else ()))
         log_fields = [name.replace("\\.", ".") for name in options.log_fields]
         found = cls(
             tuple(fields),
@@ -112,8 +109,7 @@ class Encoding:
                 Vocabulary.learn(field, column, cap=cap, buckets=buckets)
                 for field, column in zip(categories, words.T, strict=True)
             ),
-            options.since_previous,
-            tuple(name for name in TIME_FEATURES if name in options.time_features),
+            tuple(name for name in TIMED if name in asked),
             options.utc_offset_minutes,
         )
         if unknown := sorted(set(log_fields) - set(fields)):
@@ -128,38 +124,34 @@ class Encoding:
     @cached_property
     def features(self) -> tuple[str, ...]:
         """Names of the derived features, in order."""
-        return tuple(name for name, _ in self._derived)
+        return tuple(name for part in self._parts for name in part.names)
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
         """For each feature the input it comes from; else `interval`, `hour` or `weekday`, which then are no inputs."""
-        return tuple(source for _, source in self._derived)
+        return tuple(source for part in self._parts for source in part.sources)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the time since the key's previous record is needed."""
+        return INTERVAL in self.timed
 
     @cached_property
-    def _derived(self) -> tuple[tuple[str, str], ...]:
-        """(feature, source) in order."""
-        found = [(f"{name}.log" if name in self.log_fields else name, name) for name in self.fields]
-        for vocabulary in self.categories:
-            found += [(name, vocabulary.field) for name in vocabulary.names]
-        if self.has_interval:
-            found.append((f"{INTERVAL}.log", INTERVAL))
-        for name in self.time_features:
-            found += [(f"{name}.sin", name), (f"{name}.cos", name)]
-        return tuple(found)
+    def _parts(self) -> tuple[Derivation, ...]:
+        """What features are made by, in their order."""
+        categories = [Category(of, column) for column, of in enumerate(self.categories, len(self.fields))]
+        timed = [TIMED[name](self.utc_offset_minutes) for name in self.timed]
+        return (Numbers(self.fields, self.log_fields), *categories, *timed)
 
     @property
     def least_scales(self) -> Doubles:
-        """Smallest scale (F,) of each feature: a category's column of zeros and ones never leaves the linear part.
-
-        By its own deviation a value seen once in 10,000 rows would lie 100 deviations away and drown all else.
-        """
-        names = {name for vocabulary in self.categories for name in vocabulary.names}
-        return np.array([1.0 / KNEE if name in names else 0.0 for name in self.features])
+        """Smallest scale (F,) of each feature."""
+        return np.array([part.least_scale for part in self._parts for _ in part.names])
 
     def constants(self, constant: float) -> dict[str, float]:
         """Return, by feature, what a constant in the units of the numeric fields is; nothing of categories and times."""
         names = zip(self.features, self.fields, strict=False)
-        return {name: float(_signed_log(constant)) if field in self.log_fields else constant for name, field in names}
+        return {name: float(signed_log(constant)) if field in self.log_fields else constant for name, field in names}
 
     def apply(self, values: Floats, event_times_ms: Ints, intervals_ms: Doubles) -> Floats:
         """Return (N, F) float32 features.
@@ -169,25 +161,26 @@ class Encoding:
             event_times_ms: (N,).
             intervals_ms: (N,) since the key's previous record; NaN = it has none.
         """
-        numbers = values[:, : len(self.fields)].astype(np.float64)
-        is_log = np.array([name in self.log_fields for name in self.fields])
-        parts = [np.where(is_log, _signed_log(numbers), numbers)]
-        for column, vocabulary in enumerate(self.categories, len(self.fields)):
-            codes = values[:, column : column + 1].astype(np.float64)
-            parts.append(np.where(np.isnan(codes), np.nan, codes == np.arange(len(vocabulary))))
-        if self.has_interval:
-            parts.append(np.log1p(np.maximum(intervals_ms, 0.0) / 1_000)[:, None])
-        for name in self.time_features:
-            angles = 2.0 * np.pi * self._phases(name, event_times_ms)
-            parts += [np.sin(angles)[:, None], np.cos(angles)[:, None]]
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        records = Records(values, event_times_ms, intervals_ms)
+        return np.concatenate([part.apply(records) for part in self._parts], axis=1).astype(np.float32)
 
-    def _phases(self, name: str, times_ms: Ints) -> Doubles:
-        """Return the place in the day, or that of the day in the week, in [0, 1)."""
-        local = times_ms + self.utc_offset_minutes * 60_000
-        if name == "hour":
-            return np.asarray((local % DAY_MS) / DAY_MS, dtype=np.float64)
-        return np.asarray((local // DAY_MS + FIRST_WEEKDAY) % 7 / 7, dtype=np.float64)
+    def explain(self, feature: int, actual: float, expected: float, time_ms: int) -> str:
+        """Return a sentence about one feature of one row, for a person who knows the fields.
+
+        Args:
+            feature: its number.
+            actual, expected: value and forecast, in the feature's own unit; finite.
+            time_ms: event time of the row.
+
+        Example:
+            >>> Encoding(("amount",), log_fields=("amount",)).explain(0, 7.2, 3.0, 0)
+            'amount 1,338, expected about 19.1'
+        """
+        for part in self._parts:
+            if feature < len(part.names):
+                return part.explain(Surprise(feature, actual, expected, time_ms))
+            feature -= len(part.names)
+        raise IndexError(feature)
 
 
 class Encoder:
@@ -224,7 +217,3 @@ class Encoder:
         found[segments.order[is_known]] = times[is_known] - before[is_known]
         np.maximum.at(newest, segments.slots, times)
         return found
-
-
-def _signed_log(values: Any) -> Any:
-    return np.copysign(np.log1p(np.abs(values)), values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streamae.batches import Flags, Ints
-from streamae.core.encoding import DAY_MS, FIRST_WEEKDAY
+from streamae.core.derivations import DAY_MS, FIRST_WEEKDAY
 
 MINUTE_MS = 60_000
 
@@ -44,14 +44,14 @@ class Weekly:
     days: frozenset[int]
     from_ms: int
     to_ms: int
-    utc_offset_minutes: int = 0
+    utc_offset_minutes: int
 
     def holds(self, times_ms: Ints) -> Flags:
         """Tell which event times (n,) lie in it.
 
         Example:
             >>> import numpy as np
-            >>> nights = Weekly(frozenset({3}), 22 * 3_600_000, 6 * 3_600_000)  # the epoch was a Thursday
+            >>> nights = Weekly(frozenset({3}), 22 * 3_600_000, 6 * 3_600_000, 0)  # the epoch was a Thursday
             >>> nights.holds(np.array([21, 22, 29, 30, 46]) * 3_600_000).tolist()
             [False, True, True, False, False]
         """

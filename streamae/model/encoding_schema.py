@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamae.core.categories import Vocabulary
-from streamae.core.encoding import Encoding
+from streamae.core.encoding import INTERVAL, Encoding
 from streamae.errors import BundleError
 from streamae.model.architecture import MAX_FEATURES
 from streamae.model.bundle_schema import Fields
@@ -25,7 +25,7 @@ def describe_encoding(encoding: Encoding) -> dict[str, Any]:
             for vocabulary in encoding.categories
         },
         "interval": int(encoding.has_interval),
-        "time_features": list(encoding.time_features),
+        "time_features": [name for name in encoding.timed if name != INTERVAL],
         "utc_offset_minutes": encoding.utc_offset_minutes,
     }
 
@@ -46,8 +46,7 @@ def read_encoding(section: Fields, features: tuple[str, ...]) -> Encoding:
             section.texts("fields"),
             section.texts("log_fields"),
             tuple(_vocabulary(name, described.section(name)) for name in names),
-            _flag(section, "interval"),
-            section.texts("time_features"),
+            ((INTERVAL,) if _flag(section, "interval") else ()) + section.texts("time_features"),
             section.integer("utc_offset_minutes"),
         )
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 from streamae.batches import Floats
 from streamae.core.categories import Vocabulary
-from streamae.core.encoding import DAY_MS, Encoder, Encoding
+from streamae.core.derivations import DAY_MS, TIMED
+from streamae.core.encoding import TIME_FEATURES, Encoder, Encoding
 from streamae.core.grid import RowGrid
 from streamae.core.scaling import Scaling
 from streamae.settings.data import FeatureSettings
 from tests.core_batches import CUTS, NAN, START_MS, Arrival, cleared, pieces, quick, record_batch, state_of, streams
 
 SHOP = Vocabulary("shop", ("bakery", "fuel"), 1)
-ALL = Encoding(("amount", "age"), ("amount",), (SHOP,), True, ("hour", "weekday"), 60)
+ALL = Encoding(("amount", "age"), ("amount",), (SHOP,), ("interval", "hour", "weekday"), 60)
 ROWS = np.array([[1_000.0, 30.0, 0.0], [-5.0, NAN, 2.0], [NAN, 1e30, NAN]], dtype=np.float32)
 TIMES = np.array([START_MS, START_MS + 1, START_MS - DAY_MS], dtype=np.int64)
 WORDS = np.array([["fuel"], ["bakery"], ["fuel"]], dtype=object)
@@ -78,7 +79,7 @@ def test_what_is_missing_stays_missing_in_all_that_is_derived() -> None:
 @given(time_ms=st.integers(0, 4_102_444_800_000), offset=st.integers(-1_080, 1_080))
 def test_hour_and_weekday_are_those_of_the_calendar(time_ms: int, offset: int) -> None:
     """Held against the standard library's calendar, at any offset, midnight and leap days included."""
-    encoding = Encoding(("a",), time_features=("hour", "weekday"), utc_offset_minutes=offset)
+    encoding = Encoding(("a",), timed=("hour", "weekday"), utc_offset_minutes=offset)
     times = np.array([time_ms], dtype=np.int64)
     _, *found = encoding.apply(np.zeros((1, 1), np.float32), times, np.array([NAN]))[0].tolist()
     local = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms, minutes=offset)
@@ -91,9 +92,9 @@ def test_hour_and_weekday_are_those_of_the_calendar(time_ms: int, offset: int) -
 # The time since the key's previous record.
 
 
-def encoder(**options: Any) -> Encoder:
+def encoder(*timed: str) -> Encoder:
     """Return an encoder of two plain fields with the interval, its state that of new keys."""
-    found: Encoder = cleared(Encoder(4, Encoding(("a", "b"), has_interval=True, **options)))
+    found: Encoder = cleared(Encoder(4, Encoding(("a", "b"), timed=("interval", *timed))))
     return found
 
 
@@ -125,7 +126,7 @@ def test_a_late_record_does_not_turn_time_back() -> None:
 @given(stream=streams(), cuts=CUTS)
 def test_cutting_a_stream_changes_no_bit(stream: list[Arrival], cuts: list[int]) -> None:
     """A replay polls other batches than the first time; features and state must be the same to the bit."""
-    whole, cut = encoder(time_features=("hour",)), encoder(time_features=("hour",))
+    whole, cut = encoder("hour"), encoder("hour")
     batch, slots = record_batch(stream)
     expected = whole.encode(batch, slots).values
     found = [cut.encode(*record_batch(stream, *piece)).values for piece in pieces(len(stream), cuts)]
@@ -203,7 +204,14 @@ def test_learning_freezes_what_was_asked_for() -> None:
     found = learn(log_fields=("amount",), since_previous=True, time_features=("weekday", "hour"), hash_buckets=2)
     assert found is not None
     assert found.categories[0].known == ("bakery", "fuel")
-    assert (found.time_features, found.has_interval, len(found.features)) == (("hour", "weekday"), True, 11)
+    assert (found.timed, len(found.features)) == (("interval", "hour", "weekday"), 11)
+
+
+def test_settings_name_every_kind_that_is_made_of_time() -> None:
+    """A kind that cannot be asked for, or a name that means nothing, would be half an addition."""
+    (named, _) = get_args(FeatureSettings.model_fields["time_features"].annotation)
+    assert get_args(named) == TIME_FEATURES
+    assert {*TIME_FEATURES, "interval"} == set(TIMED)
 
 
 def test_nothing_asked_for_is_no_encoding() -> None:
@@ -216,12 +224,12 @@ def test_nothing_asked_for_is_no_encoding() -> None:
     [
         ({"fields": ()}, "at least one numeric field"),
         ({"log_fields": ("x",)}, "log_fields: 'x' is none of"),
-        ({"time_features": ("month",)}, "'month' is none of"),
-        ({"time_features": ("hour", "hour")}, "'hour' stands twice"),
+        ({"timed": ("month",)}, "'month' is none of"),
+        ({"timed": ("hour", "hour")}, "'hour' stands twice"),
         ({"utc_offset_minutes": 1_081}, "utc_offset_minutes is 1081"),
         ({"fields": ("a", "a")}, "'a' stands twice"),
-        ({"fields": ("a", "hour"), "time_features": ("hour",)}, "'hour' stands twice"),
-        ({"fields": ("interval", "a"), "has_interval": True}, "'interval' stands twice"),
+        ({"fields": ("a", "hour"), "timed": ("hour",)}, "'hour' stands twice"),
+        ({"fields": ("interval", "a"), "timed": ("interval",)}, "'interval' stands twice"),
         ({"fields": ("a", "shop"), "categories": (SHOP,)}, "'shop' stands twice"),
         ({"fields": ("a", "shop=fuel"), "categories": (SHOP,)}, "'shop=fuel' stands twice"),
     ],

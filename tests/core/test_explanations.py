@@ -9,19 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamae.core.categories import Vocabulary
+from streamae.core.derivations import TIMED
 from streamae.core.encoding import Encoding
-from streamae.core.explanations import explain
 from tests.core_batches import quick
 
-ENCODING = Encoding(
-    ("amount", "age"), ("amount",), (Vocabulary("shop", ("bakery", "fuel"), 1),), True, ("hour", "weekday"), -90
-)
+ENCODING = Encoding(("amount", "age"), ("amount",), (Vocabulary("shop", ("bakery", "fuel"), 1),), tuple(TIMED), -90)
 SUNDAY = 1_735_438_500_000  # 2024-12-29T02:15Z, a Sunday; 90 minutes before it is still Sunday, 00:45
 
 
 def said(feature: str, actual: float, expected: float, encoding: Encoding = ENCODING) -> str:
     """Return the sentence about a feature by name."""
-    return explain(encoding, encoding.features.index(feature), actual, expected, SUNDAY)
+    return encoding.explain(encoding.features.index(feature), actual, expected, SUNDAY)
 
 
 def test_amounts_are_given_as_they_were_sent() -> None:
@@ -52,7 +50,7 @@ def test_times_are_read_from_the_clock_that_was_configured() -> None:
     """Sine and cosine of an angle become a time and a day, in the stated offset."""
     assert said("hour.sin", 0.1, 0.2) == said("hour.cos", 0.1, 0.2) == "at 00:45 UTC-01:30, unusual here"
     assert said("weekday.cos", 0.1, 0.2) == "on a Sunday, unusual here"
-    utc = Encoding(("a",), time_features=("hour",))
+    utc = Encoding(("a",), timed=("hour",))
     assert said("hour.sin", 0, 0, utc) == "at 02:15 UTC, unusual here"
 
 
@@ -65,7 +63,7 @@ def test_times_are_read_from_the_clock_that_was_configured() -> None:
 )
 def test_every_finite_number_can_be_said(feature: int, actual: float, expected: float, time_ms: int) -> None:
     """An event must not fail on a forecast that is far off."""
-    text = explain(ENCODING, feature, actual, expected, time_ms)
+    text = ENCODING.explain(feature, actual, expected, time_ms)
     assert ENCODING.sources[feature] in text or text.startswith(("at ", "on a ")) or "since" in text
     assert len(text) < 120
 

@@ -32,17 +32,17 @@ def test_the_start_belongs_to_an_interval_and_the_end_does_not() -> None:
     ("weekly", "inside", "outside"),
     [
         (
-            Weekly(frozenset({0}), 2 * HOUR_MS, 4 * HOUR_MS),
+            Weekly(frozenset({0}), 2 * HOUR_MS, 4 * HOUR_MS, 0),
             [datetime(2026, 3, 2, 2, tzinfo=UTC), datetime(2026, 3, 2, 3, 59, 59, 999_000, tzinfo=UTC)],
             [datetime(2026, 3, 2, 4, tzinfo=UTC), datetime(2026, 3, 3, 3, tzinfo=UTC)],
         ),
         (
-            Weekly(frozenset({6}), 22 * HOUR_MS, 6 * HOUR_MS),
+            Weekly(frozenset({6}), 22 * HOUR_MS, 6 * HOUR_MS, 0),
             [datetime(2026, 3, 1, 22, tzinfo=UTC), datetime(2026, 3, 2, 5, 59, tzinfo=UTC)],
             [datetime(2026, 3, 1, 5, tzinfo=UTC), datetime(2026, 3, 2, 22, tzinfo=UTC)],
         ),
         (
-            Weekly(frozenset({5, 6}), 0, DAY_MS),
+            Weekly(frozenset({5, 6}), 0, DAY_MS, 0),
             [datetime(2026, 2, 28, tzinfo=UTC), datetime(2026, 3, 1, 23, 59, tzinfo=UTC)],
             [datetime(2026, 2, 27, 23, 59, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)],
         ),
@@ -52,7 +52,7 @@ def test_the_start_belongs_to_an_interval_and_the_end_does_not() -> None:
             [datetime(2026, 3, 2, 0, 30, tzinfo=UTC)],
         ),
         (
-            Weekly(frozenset({0}), 6 * HOUR_MS, 6 * HOUR_MS),  # a day and night
+            Weekly(frozenset({0}), 6 * HOUR_MS, 6 * HOUR_MS, 0),  # a day and night
             [datetime(2026, 3, 2, 6, tzinfo=UTC), datetime(2026, 3, 3, 5, 59, tzinfo=UTC)],
             [datetime(2026, 3, 2, 5, 59, tzinfo=UTC), datetime(2026, 3, 3, 6, tzinfo=UTC)],
         ),

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamae.core.categories import Vocabulary
+from streamae.core.derivations import TIMED
 from streamae.core.encoding import Encoding
 from streamae.errors import BundleError
 from streamae.model.bundle import Bundle, load_bundle
@@ -25,8 +26,7 @@ ENCODING = Encoding(
     ("amount", "age"),
     ("amount",),
     (Vocabulary("shop", ("bakery", "fuel"), 2), Vocabulary("country", (), 1)),
-    True,
-    ("hour",),
+    ("interval", "hour"),
     -90,
 )
 
@@ -54,16 +54,15 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 @given(
     inputs=st.lists(names, min_size=2, max_size=4, unique=True),
     known=st.lists(names, max_size=4, unique=True),
-    has_interval=st.booleans(),
+    asked=st.sets(st.sampled_from(sorted(TIMED))),
     offset=st.integers(-1_080, 1_080),
 )
-def test_every_encoding_survives(inputs: list[str], known: list[str], has_interval: bool, offset: int) -> None:
+def test_every_encoding_survives(inputs: list[str], known: list[str], asked: set[str], offset: int) -> None:
     """Fields and words may be anything people write, and come back in their order."""
     *fields, category = inputs
     try:
-        of = Encoding(
-            tuple(fields), tuple(fields[:1]), (Vocabulary(category, known, 3),), has_interval, ("weekday",), offset
-        )
+        timed = tuple(name for name in TIMED if name in asked)
+        of = Encoding(tuple(fields), tuple(fields[:1]), (Vocabulary(category, known, 3),), timed, offset)
     except ValueError:
         return  # names that clash
     assert parts(again(of)) == parts(of)
@@ -148,4 +147,4 @@ def test_an_encoding_must_be_an_object(tmp_path: Path, section: Any) -> None:
 def test_saving_checks_too(tmp_path: Path) -> None:
     """A bundle whose features are not those derived could never be loaded again."""
     with pytest.raises(BundleError, match="not the 10 of the bundle"):
-        replace(encoded_bundle(), encoding=replace(ENCODING, has_interval=False)).save(tmp_path / "bundle")
+        replace(encoded_bundle(), encoding=replace(ENCODING, timed=("hour",))).save(tmp_path / "bundle")
