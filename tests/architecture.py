@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -228,6 +228,23 @@ def clients_at_home(module: Module) -> list[str]:
     ]
 
 
+def defaults_again(module: Module, names: Collection[str]) -> list[str]:
+    """A parameter or field that is called like a setting has no default of its own, which would soon be another one.
+
+    None and empty values are no defaults: they say that nothing was given.
+
+    Args:
+        module: outside of the settings.
+        names: of the settings, without their sections.
+    """
+    problems = []
+    for node in ast.walk(module.tree):
+        for line, name, default in _defaults(node):
+            if name in names and _is_literal(default):
+                problems.append(f"line {line}: {name} = {ast.unparse(default)}: the default of a setting stands there")
+    return problems
+
+
 def size_limits(module: Module) -> list[str]:
     """Modules and functions stay readable."""
     problems = []
@@ -319,6 +336,30 @@ def sentences_of_tests(module: Module) -> list[str]:
         for node in ast.walk(module.tree)
         if isinstance(node, Function) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
+
+
+def _defaults(node: ast.AST) -> Iterator[tuple[int, str, ast.expr]]:
+    """Yield (line, name, default) of the parameters of a function, or of the fields of a class."""
+    if isinstance(node, Function | ast.Lambda):
+        of = node.args
+        positional = [*of.posonlyargs, *of.args]
+        pairs = list(zip(positional[len(positional) - len(of.defaults) :], of.defaults, strict=True))
+        pairs += [(one, default) for one, default in zip(of.kwonlyargs, of.kw_defaults, strict=True) if default]
+        for one, default in pairs:
+            yield one.lineno, one.arg, default
+    elif isinstance(node, ast.ClassDef):
+        for inner in node.body:
+            if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name) and inner.value is not None:
+                given = [word.value for word in getattr(inner.value, "keywords", ()) if word.arg == "default"]
+                yield inner.lineno, inner.target.id, given[0] if given else inner.value
+
+
+def _is_literal(value: ast.expr) -> bool:
+    """Tell whether an expression is written out and says more than that nothing was given."""
+    try:
+        return ast.literal_eval(value) not in (None, "", (), [], {})
+    except ValueError:
+        return False
 
 
 def _public(tree: ast.Module) -> Iterator[tuple[ast.ClassDef | None, ast.ClassDef | Function]]:

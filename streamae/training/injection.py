@@ -95,7 +95,7 @@ _FORMS: dict[str, Callable[[_Windows], Doubles]] = {
 FORMS = tuple(_FORMS)
 
 
-def inject(windows: Floats, scales: Doubles, seed: int = 0) -> dict[str, tuple[Floats, Flags]]:
+def inject(windows: Floats, scales: Doubles, seed: int) -> dict[str, tuple[Floats, Flags]]:
     """Return windows with an anomaly each, by form.
 
     In a random quarter of the features (at least one): a spike of 3 standard deviations in one of the newest rows; the
@@ -125,7 +125,7 @@ def inject(windows: Floats, scales: Doubles, seed: int = 0) -> dict[str, tuple[F
     return found
 
 
-def separation(score: Callable[[Floats], Floats], windows: Floats, scales: Doubles, seed: int = 0) -> dict[str, float]:
+def separation(score: Callable[[Floats], Floats], windows: Floats, scales: Doubles, seed: int) -> dict[str, float]:
     """Return, by form, how well scores tell windows with an injected anomaly from all windows without (`auc`).
 
     Args:

@@ -124,7 +124,7 @@ def _cut(
     limit = max(1, min(options.train.max_windows, MAX_CELLS // (options.train.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))
     calibration = _Thinned(min(limit, max_calibration_windows), total - len(fit_rows))
-    for batch in windows_of(rows, derived, scaling, options, max_cells_a_push):
+    for batch in windows_of(rows, derived, scaling, options, max_cells_a_push, stride=1):
         split_times = splits[batch.slots]
         fit.add(batch, batch.end_times_ms < split_times, inputs)
         calibration.add(batch, batch.start_times_ms >= split_times)
@@ -303,7 +303,7 @@ def windows_of(
     scaling: Scaling,
     options: TrainOptions,
     max_cells: int,
-    stride: int = 1,
+    stride: int,
 ) -> Iterator[WindowBatch]:
     """Yield every `stride`-th window of every series, a bounded number (in values) at a time.
 

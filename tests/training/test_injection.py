@@ -24,7 +24,7 @@ def waves(count: int = 200, seed: int = 0, rows: int = ROWS) -> Floats:
 def changes(form: str, windows: Floats | None = None) -> Doubles:
     """Return what a form adds, in standard deviations."""
     windows = waves() if windows is None else windows
-    changed, _ = inject(windows, SCALES)[form]
+    changed, _ = inject(windows, SCALES, 0)[form]
     return (changed.astype(np.float64) - windows) / SCALES
 
 
@@ -60,7 +60,7 @@ def test_a_level_shift_is_the_same_in_all_newest_rows() -> None:
 def test_a_frozen_feature_stands_still() -> None:
     """At the last value before."""
     windows = waves()
-    changed, _ = inject(windows, SCALES)["frozen"]
+    changed, _ = inject(windows, SCALES, 0)["frozen"]
     moved = (changed != windows).any(axis=1)
     newest = changed[:, -NEWEST - 1 :].transpose(0, 2, 1)[moved]
     assert np.ptp(newest, axis=1).max() == 0.0
@@ -77,7 +77,7 @@ def test_noise_has_its_size() -> None:
 def test_a_scaled_amplitude_keeps_the_centre() -> None:
     """Twice as far from the window's mean."""
     windows = waves()
-    changed, _ = inject(windows, SCALES)["scaled amplitude"]
+    changed, _ = inject(windows, SCALES, 0)["scaled amplitude"]
     means = windows.mean(axis=1, keepdims=True, dtype=np.float64)
     moved = (changed != windows).any(axis=1)
     before, after = ((of - means)[:, -NEWEST:].transpose(0, 2, 1)[moved] for of in (windows, changed))
@@ -87,7 +87,7 @@ def test_a_scaled_amplitude_keeps_the_centre() -> None:
 def test_stretched_time_runs_at_half_the_speed() -> None:
     """The newest half of the window fills all of it: a straight line has half its slope, and the newest row stays."""
     line = np.repeat(np.arange(ROWS, dtype=np.float32)[None, :, None], 5, axis=2)
-    changed, _ = inject(line, np.ones(5))["time-stretched"]
+    changed, _ = inject(line, np.ones(5), 0)["time-stretched"]
     which = (changed != line).any(axis=(0, 1))
     np.testing.assert_allclose(np.diff(changed[0][:, which], axis=0), 0.5, rtol=1e-5)
     np.testing.assert_array_equal(changed[:, -1], line[:, -1])
@@ -105,7 +105,7 @@ def test_the_seed_decides() -> None:
 def test_the_smallest_windows_can_be_changed(rows: int, features: int) -> None:
     """At least one feature, at most all rows but the first."""
     windows = waves(20, rows=rows)[:, :, :features]
-    for changed, visible in inject(windows, SCALES[:features]).values():
+    for changed, visible in inject(windows, SCALES[:features], 0).values():
         assert changed.shape == windows.shape
         assert changed.dtype == np.float32
         assert visible.shape == (20,)
@@ -115,14 +115,14 @@ def test_the_windows_given_stay_as_they_are() -> None:
     """They are the clean ones of the comparison."""
     windows = waves()
     before = windows.copy()
-    inject(windows, SCALES)
+    inject(windows, SCALES, 0)
     np.testing.assert_array_equal(windows, before)
 
 
 def test_what_changes_nothing_is_no_anomaly() -> None:
     """A constant cannot freeze, and has neither amplitude nor speed: no detector is blamed for not seeing that."""
     constant = np.full((50, ROWS, 5), 3.0, dtype=np.float32)
-    visible = {form: float(which.mean()) for form, (_, which) in inject(constant, SCALES).items()}
+    visible = {form: float(which.mean()) for form, (_, which) in inject(constant, SCALES, 0).items()}
     assert visible == {
         "spike": 1.0,
         "level shift": 1.0,
@@ -131,7 +131,7 @@ def test_what_changes_nothing_is_no_anomaly() -> None:
         "scaled amplitude": 0.0,
         "time-stretched": 0.0,
     }
-    assert set(separation(lambda values: values.max(axis=(1, 2)), constant, SCALES)) == {
+    assert set(separation(lambda values: values.max(axis=(1, 2)), constant, SCALES, 0)) == {
         "spike",
         "level shift",
         "noise",
@@ -140,7 +140,7 @@ def test_what_changes_nothing_is_no_anomaly() -> None:
 
 def test_visible_is_what_changes_more_than_the_least() -> None:
     """The bound holds exactly as documented."""
-    for changed, visible in inject(waves(), SCALES).values():
+    for changed, visible in inject(waves(), SCALES, 0).values():
         largest = (np.abs(changed.astype(np.float64) - waves()) / SCALES).max(axis=(1, 2))
         np.testing.assert_array_equal(visible, largest >= LEAST_CHANGE)
 
@@ -157,9 +157,9 @@ def test_the_measure_is_that_of_mann_and_whitney(seed: int) -> None:
 def test_a_score_that_sees_nothing_separates_nothing() -> None:
     """A coin is 0.5, whatever is injected, and one that asks the answer is 1."""
     windows, rng = waves(2_000), np.random.default_rng(0)
-    blind = separation(lambda values: rng.random(len(values)).astype(np.float32), windows, SCALES)
+    blind = separation(lambda values: rng.random(len(values)).astype(np.float32), windows, SCALES, 0)
     assert set(blind) == set(FORMS)
     assert max(abs(found - 0.5) for found in blind.values()) < 0.05
     known = {window.tobytes() for window in windows}
-    told = separation(lambda v: np.array([w.tobytes() not in known for w in v], dtype=np.float32), windows, SCALES)
+    told = separation(lambda v: np.array([w.tobytes() not in known for w in v], dtype=np.float32), windows, SCALES, 0)
     assert min(told.values()) == 1.0
