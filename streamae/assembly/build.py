@@ -9,9 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import partial
-
-import numpy as np
 
 from streamae.assembly import connectors
 from streamae.assembly.devices import build_runner
@@ -25,7 +22,7 @@ from streamae.core.encoding import Encoder
 from streamae.core.episodes import Episodes
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
-from streamae.core.windowing import KeyWindows, Missing
+from streamae.core.windowing import KeyWindows
 from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.engine import Engine, Persistence
 from streamae.engine.key_states import KeyStates, layout_of
@@ -39,8 +36,8 @@ from streamae.model.bundle import Bundle, load_bundle
 from streamae.observe.listener import SILENT, Listener
 from streamae.observe.logs import get_logger
 from streamae.reasons import Reason
-from streamae.settings.data import WindowSettings
 from streamae.settings.tree import Settings
+from streamae.training.missing_values import MissingValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             features,
             stride=window.stride,
             max_gap_ms=max_gap_ms,
-            missing=missing_policy(window, bundle),
+            missing=MissingValues.of(window, bundle.features, bundle.encoding).filled_in(bundle.scaling.means),
             max_imputed_share=window.max_imputed_share,
             levels=bundle.levels,
         ),
@@ -168,24 +165,6 @@ def _refuse_other_scaling(settings: Settings, bundle: Bundle) -> None:
             f"features.scaling: {asked}, but the bundle was trained with {bundle.scaled_by}: train again, or leave"
         )
         raise ConfigError([f"{problem} the setting out: it is then that of the bundle"])
-
-
-def missing_policy(window: WindowSettings, bundle: Bundle) -> Missing:
-    """Resolve the policy per feature.
-
-    Raises:
-        ConfigError: a policy names an input that the bundle does not have.
-    """
-    by_input = dict(zip(bundle.inputs, connectors.policies_by_input(window, bundle.inputs), strict=True))
-    sources = bundle.encoding.sources if bundle.encoding else bundle.features
-    policies = [by_input.get(source, window.missing) for source in sources]
-    constant = window.missing_constant
-    given = {} if constant is None else dict.fromkeys(bundle.features, constant)
-    if bundle.encoding and constant is not None:
-        given = bundle.encoding.constants(constant)
-    means = zip(bundle.features, bundle.scaling.means.tolist(), strict=True)
-    constants = np.array([given.get(name, mean) for name, mean in means])
-    return Missing(np.array([policy == "previous" for policy in policies]), constants.astype(np.float32))
 
 
 def recovery_policy(settings: Settings) -> RecoveryPolicy:

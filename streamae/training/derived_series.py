@@ -6,16 +6,15 @@ What comes out is as if the features had been recorded: the rest of training kno
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.batches import Doubles, Floats, Partition, RecordBatch, Series, Words
+from streamae.batches import Doubles, Flags, Floats, Partition, RecordBatch, Series, Words
 from streamae.core.encoding import Encoder, Encoding
-from streamae.core.windowing import Missing
 from streamae.errors import ConfigError, DataError
-from streamae.settings.data import MissingPolicy
+from streamae.training.missing_values import MissingValues
 from streamae.training.options import TrainOptions
 
 
@@ -26,15 +25,13 @@ class DerivedSeries:
     Attributes:
         series: one per key, without words.
         encoding: that made them; None = they are the series as given.
-        policies: for missing values of each feature; nothing is left to `reject` where there is an encoding.
-        constants: to fill in, by feature; of others it is the mean of the training rows.
+        missing: what stands in for missing values of each feature.
         left_out: records without a required value.
     """
 
     series: Sequence[Series]
     encoding: Encoding | None
-    policies: tuple[MissingPolicy, ...]
-    constants: Mapping[str, float]
+    missing: MissingValues
     left_out: int = 0
 
     @property
@@ -47,11 +44,10 @@ class DerivedSeries:
         """(F,) smallest scale of each feature; None = there is none."""
         return None if self.encoding is None else self.encoding.least_scales
 
-    def missing(self, means: Doubles) -> Missing:
-        """Return what stands in for missing values; `means` (F,) of the training rows."""
-        constants = [self.constants.get(name, mean) for name, mean in zip(self.features, means.tolist(), strict=True)]
-        is_previous = np.array([policy == "previous" for policy in self.policies])
-        return Missing(is_previous, np.array(constants, dtype=np.float64).astype(np.float32))
+    @property
+    def is_required(self) -> Flags:
+        """(F,) whether a record without this feature is left out; where features are derived, that has been done."""
+        return np.array([policy == "reject" and self.encoding is None for policy in self.missing.policies])
 
 
 def derive(series: Sequence[Series], options: TrainOptions) -> DerivedSeries:
@@ -68,21 +64,14 @@ def derive(series: Sequence[Series], options: TrainOptions) -> DerivedSeries:
     for one in series:
         if one.categories != series[0].categories or _words(one).shape != (len(one), len(one.categories)):
             raise DataError(f"series {one.key!r}: words do not fit its rows or the categories of {series[0].key!r}")
-    encoding, window, fields = _learn(series, options), options.window, series[0].features
-    given = window.missing_constant
+    encoding = _learn(series, options)
+    features = series[0].features if encoding is None else encoding.features
+    missing = MissingValues.of(options.window, features, encoding)
     if encoding is None:
-        policies = tuple(window.missing_overrides.get(name, window.missing) for name in fields)
-        return DerivedSeries(series, None, policies, {} if given is None else dict.fromkeys(fields, given))
-    by_input = {name: window.missing_overrides.get(name, window.missing) for name in encoding.inputs}
-    derived = [_encoded(one, encoding, [by_input[name] == "reject" for name in encoding.inputs]) for one in series]
-    of_features = [by_input.get(source, window.missing) for source in encoding.sources]
-    return DerivedSeries(
-        derived,
-        encoding,
-        tuple("constant" if policy == "reject" else policy for policy in of_features),
-        {} if given is None else encoding.constants(given),
-        sum(map(len, series)) - sum(map(len, derived)),
-    )
+        return DerivedSeries(series, None, missing)
+    of_inputs = MissingValues.of(options.window, encoding.inputs, None)
+    derived = [_encoded(one, encoding, [policy == "reject" for policy in of_inputs.policies]) for one in series]
+    return DerivedSeries(derived, encoding, missing, sum(map(len, series)) - sum(map(len, derived)))
 
 
 def _words(series: Series) -> Words:

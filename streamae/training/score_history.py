@@ -82,7 +82,7 @@ def _newest(
     calibration: Calibration,
 ) -> tuple[Floats, Floats]:
     """Return channel and forecast scores of the newest windows of a series, (n, F) and (n,) with n <= `most`."""
-    rows, _ = rows_of(0, derived.series[number], derived.policies, options)
+    rows, _ = rows_of(derived, number, 0, options)
     if not len(rows):
         return np.zeros((0, len(derived.features)), dtype=np.float32), np.zeros(0, dtype=np.float32)
     before = LEVEL_ROWS if options.features.scaling == "key" else 0  # from which the key's level is known well enough

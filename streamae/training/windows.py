@@ -20,7 +20,6 @@ from streamae.core.key_levels import MIN_ROWS, KeyLevels, standardised
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, select
 from streamae.errors import DataError
-from streamae.settings.data import MissingPolicy
 from streamae.training.data_doubts import data_doubts
 from streamae.training.derived_series import DerivedSeries, derive
 from streamae.training.options import MIN_WINDOWS, MOST_SHARE, TrainOptions
@@ -110,9 +109,7 @@ def _cut(
     """`training_windows` with the share of calibration rows as it is."""
     digest, derived = _digest(series), derive(series, options)
     features = derived.features
-    rows, lost = zip(
-        *(rows_of(number, one, derived.policies, options) for number, one in enumerate(derived.series)), strict=True
-    )
+    rows, lost = zip(*(rows_of(derived, number, number, options) for number in range(len(series))), strict=True)
     splits = np.array([_split_time(part, options.calibration_part(len(part))) for part in rows], dtype=np.int64)  # (K,)
     fit_parts, newer_parts = _at_splits(rows, splits)
     fit_rows, newer_rows = np.concatenate(fit_parts), np.concatenate(newer_parts)
@@ -240,18 +237,10 @@ def _at_splits(rows: Sequence[RowBatch], splits: Ints) -> tuple[list[Floats], li
     )
 
 
-def rows_of(
-    number: int, series: Series, policies: Sequence[MissingPolicy], options: TrainOptions
-) -> tuple[RowBatch, int]:
-    """Return the rows of one series, with its number as slot, and how many records became none.
-
-    Args:
-        number, series: which one.
-        policies: for missing values of each feature; with `reject` the record is left out.
-        options: how records become rows.
-    """
-    is_required = [policy == "reject" for policy in policies]
-    rejected = np.isnan(series.values[:, is_required]).any(axis=1)
+def rows_of(derived: DerivedSeries, number: int, slot: int, options: TrainOptions) -> tuple[RowBatch, int]:
+    """Return the rows of one series, by its number, in a slot, and how many records became none."""
+    series = derived.series[number]
+    rejected = np.isnan(series.values[:, derived.is_required]).any(axis=1)
     kept = np.flatnonzero(~rejected)
     records = RecordBatch(
         [],  # the originals are for dead letters, and a file has none
@@ -268,12 +257,12 @@ def rows_of(
         merge=options.window.grid_merge,
         max_gap_ms=options.max_gap_ms,
     )
-    slot = np.zeros(1, dtype=np.int32)
-    grid.columns.reset(slot)
+    alone = np.zeros(1, dtype=np.int32)
+    grid.columns.reset(alone)
     found, strays = grid.push(records, np.zeros(len(kept), dtype=np.int32))
-    last = grid.flush(slot)
+    last = grid.flush(alone)
     rows = RowBatch(
-        np.full(len(found) + len(last), number, dtype=np.int32),
+        np.full(len(found) + len(last), slot, dtype=np.int32),
         *(np.concatenate([getattr(found, name), getattr(last, name)]) for name in RowBatch.__slots__[1:]),
     )
     return rows, int(rejected.sum()) + len(strays.reasons)
@@ -322,7 +311,7 @@ def windows_of(
         features,
         stride=stride,
         max_gap_ms=options.max_gap_ms,
-        missing=derived.missing(scaling.means),
+        missing=derived.missing.filled_in(scaling.means),
         max_imputed_share=options.window.max_imputed_share,
         levels=KeyLevels.of(scaling, derived.least_scales) if options.features.scaling == "key" else None,
     )

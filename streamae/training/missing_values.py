@@ -1,0 +1,46 @@
+"""What stands in for missing values, by feature: the same for training and for the live stream.
+
+Must not know: rows, windows, or how records without a required value are refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.batches import Doubles
+from streamae.core.encoding import Encoding
+from streamae.core.windowing import Missing
+from streamae.settings.data import MissingPolicy, WindowSettings
+
+
+@dataclass(frozen=True, slots=True)
+class MissingValues:
+    """The window settings of missing values, for F features.
+
+    Attributes:
+        policies: of each feature: that of the input it comes from.
+        constants: to fill in; None = the mean of the training rows.
+    """
+
+    policies: tuple[MissingPolicy, ...]
+    constants: tuple[float | None, ...]
+
+    @classmethod
+    def of(cls, window: WindowSettings, features: tuple[str, ...], encoding: Encoding | None) -> MissingValues:
+        """Return those of features that are made by `encoding`; None = they are the inputs."""
+        sources, inputs = (features, features) if encoding is None else (encoding.sources, encoding.inputs)
+        overrides = {name: policy for name, policy in window.missing_overrides.items() if name in inputs}
+        given = window.missing_constant
+        by_name = encoding.constants(given) if encoding and given is not None else dict.fromkeys(features, given)
+        return cls(
+            tuple(overrides.get(source, window.missing) for source in sources),
+            tuple(by_name.get(name) for name in features),
+        )
+
+    def filled_in(self, means: Doubles) -> Missing:
+        """Return what the windows take; `means` (F,) of the training rows. `reject` counts as a constant there."""
+        pairs = zip(self.constants, means.tolist(), strict=True)
+        constants = np.array([mean if constant is None else constant for constant, mean in pairs], dtype=np.float64)
+        return Missing(np.array([policy == "previous" for policy in self.policies]), constants.astype(np.float32))
