@@ -8,7 +8,6 @@ that lines and offsets always belong together. Does not know what the messages m
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -223,6 +222,8 @@ def file_name(topic: str) -> str:
 
 
 def _take_lock(descriptor: int, directory: Path) -> None:
+    import fcntl  # here: Windows has none, and must be able to import this module
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -39,7 +39,8 @@ READY_GRACE_MS = 30_000  # systemd hears READY=1 this long after the start even 
 START_TIMEOUT_S = 300.0  # what systemd is asked for while a model loads
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
-SIGNALS = STOP_SIGNALS | {signal.SIGHUP}
+RELOAD_SIGNALS = frozenset({signal.SIGHUP}) if hasattr(signal, "SIGHUP") else frozenset()  # Windows has none
+SIGNALS = STOP_SIGNALS | RELOAD_SIGNALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Service:
         name = signal.Signals(number).name
         if self._is_over:
             return  # everything is done: a late signal must not turn success into failure
-        if number == signal.SIGHUP and self._reload is not None:
+        if number in RELOAD_SIGNALS and self._reload is not None:
             self._reload.ask()
         elif number not in STOP_SIGNALS:
             self._log.info("signal_ignored", signal=name)
@@ -326,9 +327,11 @@ def serve(
     Call once, from the main thread.
 
     Raises:
-        ConfigError: the settings cannot be served.
+        ConfigError: the settings cannot be served, or not on this platform.
         FatalError: the health port cannot be listened on.
     """
+    if not RELOAD_SIGNALS:
+        raise ConfigError(["streamae run: needs Linux: this platform has no signal SIGHUP to have settings read again"])
     settings = loaded.settings.service
     logs.configure(settings.log_level, settings.log_format)
     telemetry, notifier = Telemetry(), Notifier.from_environment(os.environ)

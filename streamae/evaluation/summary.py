@@ -7,7 +7,6 @@ left out, failures count as `measures.failed` says. Must not know where results 
 from __future__ import annotations
 
 import math
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from streamae.evaluation.measures import Measures, macro
 from streamae.evaluation.results import Result
-from streamae.model.runner import choose_device
+from streamae.model.runner import choose_device, usable_cores
 
 HEADINGS = {
     "ap": "AP",
@@ -103,10 +102,9 @@ def hardware(processes: int) -> str:
         (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")),
         platform.processor() or platform.machine(),
     )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = choose_device("auto").type
     versions = f"Python {platform.python_version()}, torch {version('torch')}"
-    return f"{cpu}, {cores} cores, models on {device}, {versions}, jobs of one core: {processes}"
+    return f"{cpu}, {usable_cores()} cores, models on {device}, {versions}, jobs of one core: {processes}"
 
 
 def _line(group: str, detector: str, results: Sequence[Result]) -> Line:

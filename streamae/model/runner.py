@@ -76,7 +76,7 @@ class Runner:
         self.bundle = bundle
         self._device = choose_device(device)
         is_cuda = self._device.type == "cuda"
-        self._threads = 1 if is_cuda else threads or len(os.sched_getaffinity(0))
+        self._threads = 1 if is_cuda else threads or usable_cores()
         if not is_cuda:
             torch.set_num_threads(1)
         self._pool = (
@@ -206,6 +206,11 @@ class Runner:
     def _load_memory(self) -> Memory | None:
         windows = self.bundle.weights.get(MEMORY)
         return None if windows is None else Memory(torch.from_numpy(windows.copy()).to(self._device))
+
+
+def usable_cores() -> int:
+    """Return how many CPU cores this process may use; of the machine, where the platform does not know it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(device: str) -> torch.device:
