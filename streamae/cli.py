@@ -1,6 +1,6 @@
 """The `streamae` command: arguments in, exit code out.
 
-Settings come from `--config FILE`, the environment and `--section.field VALUE`, which every command that takes
+What is set comes from `--config FILE`, the environment and `--section.field VALUE`, which every command that takes
 settings accepts. A command is the module of its name in `commands`, loaded when it is called, so that `--help` waits
 for nothing.
 This module must not know how any command does its work.

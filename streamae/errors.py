@@ -34,7 +34,7 @@ class StreamaeError(Exception):
 
 
 class ConfigError(StreamaeError):
-    """Settings are invalid. Carries every problem found, one line each.
+    """What is set is invalid. Carries every problem found, one line each.
 
     Attributes:
         problems: lines of the form `field: what is wrong (source: where it came from)`.

@@ -35,6 +35,7 @@ from streamae.evaluation.summary import hardware
 from streamae.observe import logs
 from streamae.observe.progress import JobProgress
 from streamae.replay.live_scores import score_live
+from streamae.replay.play import play
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -170,7 +171,7 @@ def reached(job: AnchorJob) -> float:
     settings = job.evaluation.tuned(job.detector)
     options = TrainOptions(settings.train, settings.window, settings.features, settings.model)
     bundle = train([_rows(whole, slice(0, anchor.train_rows))], options)
-    scores = score_live([whole], bundle, settings).rows[0].scores
+    scores = score_live([whole], play([whole], bundle, settings)).rows[0].scores
     known = np.where(np.isnan(scores), np.nanmin(scores), scores)
     if job.is_centred:
         known = centred(known, bundle.architecture.window_size)

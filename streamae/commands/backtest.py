@@ -19,7 +19,8 @@ from streamae.observe import logs
 from streamae.observe.progress import ReplayProgress
 from streamae.replay.live_scores import score_live
 from streamae.replay.own_history import read_history
-from streamae.replay.play import Episode
+from streamae.replay.play import Episode, play
+from streamae.replay.what_if import WhatIf
 from streamae.reports.text import moment, text
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts
@@ -57,13 +58,14 @@ def backtest(
     except ModuleNotFoundError as error:
         raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
     bundle = load_bundle(directory)
-    series = read_history(settings, data, bundle)
+    series = read_history(settings.input, settings.features, data, bundle)
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
         print(doubt, file=sys.stderr)
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: there is no column is_anomaly in the data")
-    live = score_live(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))
-    history = look_back(settings, bundle, series, live, has_labels=has_labels)
+    played = play(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))
+    live = score_live(series, played)
+    history = look_back(WhatIf(settings, bundle, series, live), has_labels=has_labels)
     out.mkdir(parents=True, exist_ok=True)
     write_alerts(out / ALERTS_FILE, live.episodes)
     write_keys(out / KEYS_FILE, history.keys)

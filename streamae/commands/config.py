@@ -6,7 +6,8 @@ import json
 
 from streamae.commands.invocation import Invocation
 from streamae.errors import ExitCode
-from streamae.settings.documents import describe, settings_schema
+from streamae.settings.documents import describe
+from streamae.settings.tree import settings_schema
 
 
 def main(invocation: Invocation) -> int:

@@ -13,11 +13,12 @@ from typing import TextIO
 from streamae.commands.invocation import Invocation
 from streamae.errors import ConfigError, ExitCode
 from streamae.evaluation import summary
+from streamae.evaluation.choice import Choice, chosen, is_tested
 from streamae.evaluation.detectors import SHIPPED
-from streamae.evaluation.jobs import Job
+from streamae.evaluation.jobs import Job, plan
 from streamae.evaluation.nab_corpus import corpus_scores, corpus_text, write_corpus_scores
 from streamae.evaluation.results import Result, write_table
-from streamae.evaluation.schedule import Choice, chosen, is_tested, perform, plan
+from streamae.evaluation.schedule import perform
 from streamae.evaluation.suite import Suite
 from streamae.observe import logs
 from streamae.settings.tree import Settings

@@ -14,20 +14,19 @@ from urllib.request import urlopen
 from streamae.commands.invocation import Invocation
 from streamae.daemon.health import STATUS_PATH
 from streamae.errors import ConfigError, ExitCode, FatalError
-from streamae.settings.tree import Settings
+from streamae.settings.serving import ServiceSettings
 
 TIMEOUT_S = 5.0
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - listening everywhere includes here
 COUNTS = ("partitions", "replaying", "recovering", "halted", "waiting_windows", "waiting_messages")
 
 
-def url_of(settings: Settings) -> str:
+def url_of(service: ServiceSettings) -> str:
     """Return where the daemon of these settings answers, seen from this machine.
 
     Raises:
         ConfigError: the port is any free one.
     """
-    service = settings.service
     if service.http_port == 0:
         raise ConfigError(["service.http_port: 0 is any free port: give --url http://HOST:PORT as the log names it"])
     host = ANYWHERE.get(service.http_host, service.http_host)
@@ -72,7 +71,7 @@ def describe(found: Mapping[str, Any]) -> str:
 
 def main(invocation: Invocation) -> int:
     """Do what `streamae status` was asked for."""
-    settings, options = invocation.load().settings, invocation.options
-    found = ask(options.url or url_of(settings))
+    options = invocation.options
+    found = ask(options.url or url_of(invocation.load().settings.service))
     print(json.dumps(found, indent=2) if options.json else describe(found))
     return ExitCode.OK

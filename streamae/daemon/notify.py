@@ -41,7 +41,7 @@ class Notifier:
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """Settings are being read again. Says nothing before the start-up is over, which `reloaded` would end."""
+        """The settings are being read again. Says nothing before the start-up is over, which `reloaded` would end."""
         if self._is_ready:
             self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}")
 

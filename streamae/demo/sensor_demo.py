@@ -27,6 +27,7 @@ from streamae.replay.play import Episode, play
 from streamae.replay.recording import Judgement
 from streamae.settings.data import WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
+from streamae.settings.section import Section
 from streamae.settings.serving import ModelSettings
 from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
@@ -123,7 +124,16 @@ def main(
     bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")
     say(f"3. streaming {scale.live_rows} rows of each, {len(data.injections)} anomalies among them")
-    outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, _settings(out / "bundle"), progress)
+    outcome = run_live(
+        _cut(data, slice(scale.train_rows, None)),
+        bundle,
+        progress,
+        window=WindowSettings(max_gap_ms=4 * STEP_MS),
+        threshold=ThresholdSettings.model_validate(
+            {"block_level": 2.4}
+        ),  # sensitive: there is no drift to be patient with
+        episode=EpisodeSettings(update_interval_ms=8 * STEP_MS),
+    )
     matching = match(data, outcome.episodes)
     say(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n")
     say(f"picture: {_draw(data, outcome, matching, out / 'episodes.png')}")
@@ -131,20 +141,16 @@ def main(
     return 0 if (matching.episode_of >= 0).any() else 1
 
 
-def _settings(bundle: Path) -> Settings:
-    return Settings(
-        window=WindowSettings(max_gap_ms=4 * STEP_MS),
-        model=ModelSettings(bundle=bundle, threads=THREADS),
-        threshold=ThresholdSettings.model_validate(
-            {"block_level": 2.4}
-        ),  # sensitive: there is no drift to be patient with
-        episode=EpisodeSettings(update_interval_ms=8 * STEP_MS),
-    )
+def run_live(series: Sequence[Series], bundle: Bundle, progress: TextIO, **sections: Section) -> Outcome:
+    """Stream series through the engine on embedded connectors and read back what it publishes.
 
-
-def run_live(series: Sequence[Series], bundle: Bundle, settings: Settings, progress: TextIO) -> Outcome:
-    """Stream series through the engine on embedded connectors and read back what it publishes."""
+    Args:
+        series, bundle: what is streamed, and what it is scored with.
+        progress: written to.
+        sections: of the settings, what differs from the defaults.
+    """
     records = sum(map(len, series))
+    settings = Settings.model_validate({"model": ModelSettings(threads=THREADS), **sections})
     played = play(series, bundle, settings, ReplayProgress(progress, records), PARTITIONS)
     judgements = {one.key: played.recording.of(slot) for one, slot in zip(series, played.slots, strict=True)}
     return Outcome(played.episodes, judgements, records, played.recording.count, played.seconds)

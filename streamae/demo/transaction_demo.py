@@ -25,7 +25,6 @@ from streamae.settings.data import FeatureSettings, WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import ModelSettings
 from streamae.settings.training import TrainSettings
-from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
 
@@ -82,23 +81,21 @@ def main(
     bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")
     say(f"3. streaming {scale.live_rows} purchases of each, {len(data.cases)} frauds among them")
-    outcome = run_live(_cut(data, slice(scale.train_rows, None)), bundle, _settings(out / "bundle"), progress)
-    matching = match(data, outcome)
-    say(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n")
-    say(f"picture: {_draw(data, outcome, matching, out / 'transactions.png')}")
-    say(f"bundle:  {out / 'bundle'}")
-    return 0 if (matching.episode_of >= 0).any() else 1
-
-
-def _settings(bundle: Path) -> Settings:
-    return Settings(
+    outcome = run_live(
+        _cut(data, slice(scale.train_rows, None)),
+        bundle,
+        progress,
         window=WindowSettings(max_gap_ms=MAX_GAP_MS),
-        model=ModelSettings(bundle=bundle, threads=THREADS),
         threshold=ThresholdSettings.model_validate(
             {"rule": "sigma", "k": 4.0, "smoothing": 1.0, "min_windows": 16}  # one purchase can be enough
         ),
         episode=EpisodeSettings(merge_gap_windows=WINDOW, update_interval_ms=DAY_MS),
     )
+    matching = match(data, outcome)
+    say(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n")
+    say(f"picture: {_draw(data, outcome, matching, out / 'transactions.png')}")
+    say(f"bundle:  {out / 'bundle'}")
+    return 0 if (matching.episode_of >= 0).any() else 1
 
 
 def match(data: TransactionStream, outcome: Outcome) -> Matching:

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamae.assembly.tuning import window_ms
 from streamae.batches import Series
 from streamae.core.thresholds.budget import rate_per_week
 from streamae.core.thresholds.registry import rule_named
 from streamae.evaluation.metrics import EventReport, event_report, pool
-from streamae.model.bundle import Bundle
 from streamae.replay.live_scores import LiveRun
-from streamae.replay.what_if import Level, levels, other_rules, without_alert_rules
-from streamae.settings.tree import Settings
+from streamae.replay.what_if import Level, WhatIf
 
 DAY_MS = 86_400_000
 
@@ -72,27 +69,24 @@ class History:
         return max(1.0, float(last - first) / DAY_MS)
 
 
-def look_back(
-    settings: Settings, bundle: Bundle, series: Sequence[Series], live: LiveRun, *, has_labels: bool
-) -> History:
+def look_back(tried: WhatIf, *, has_labels: bool) -> History:
     """Sum up a run through the engine, and judge its scores by other thresholds.
 
     Args:
-        settings, bundle, series: the run was made with.
-        live: the run.
+        tried: the run, and what it was judged by.
         has_labels: hold its alarms against the labels of the series.
     """
-    step_ms, windows = window_ms(settings, bundle), sum(rows.scored for rows in live.rows)
+    series, live, threshold = tried.series, tried.live, tried.settings.threshold
     return History(
         series,
         live,
-        by_key(series, live, step_ms),
-        rate_per_week(len(live.episodes), windows, step_ms),
-        settings.threshold.alert_budget_per_week,
-        rule_named(settings.threshold.rule).level,
-        levels(settings, bundle, live, series),
-        other_rules(settings, bundle, live, series),
-        without_alert_rules(settings, bundle, live, series),
+        by_key(series, live, tried.step_ms),
+        rate_per_week(len(live.episodes), sum(rows.scored for rows in live.rows), tried.step_ms),
+        threshold.alert_budget_per_week,
+        rule_named(threshold.rule).level,
+        tried.levels(),
+        tried.other_rules(),
+        tried.without_alert_rules(),
         _truth(series, live) if has_labels else None,
     )
 

@@ -21,14 +21,16 @@ import numpy as np
 
 from streamae.batches import Series
 from streamae.errors import BundleError, DataError
-from streamae.evaluation.detectors import settings_of
+from streamae.evaluation.choice import Choice, chosen, is_tested
+from streamae.evaluation.detectors import by_network, settings_of
 from streamae.evaluation.measures import Measures, measure
 from streamae.evaluation.metrics import runs
 from streamae.evaluation.provenance import PACKAGE, code_digest, counted, digest_of
 from streamae.evaluation.results import Curves, Place, Result, failure
-from streamae.evaluation.suite import LabelledSeries, SuiteSeries
+from streamae.evaluation.suite import LabelledSeries, Suite, SuiteSeries
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.replay.live_scores import RowScores, lead_in, score_live
+from streamae.replay.play import play
 from streamae.settings.tree import Settings
 from streamae.training.options import TrainOptions
 from streamae.training.run import train
@@ -119,6 +121,34 @@ class Job:
         return found
 
 
+def plan(settings: Settings, suite: Suite, out: Path, choice: Choice) -> list[Job]:
+    """Return the jobs in the order they are done: all series with the first seed, then with the next.
+
+    Raises:
+        DataError: a group is not there, or no series is left.
+        ConfigError: a detector does not fit the settings.
+    """
+    networks = by_network(choice.detectors)
+    for name in choice.detectors:
+        settings_of(name, settings, seed=0)
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"threads": 1})})
+    entries = [entry for entry in chosen(suite, choice) if is_tested(entry)]
+    if not entries:
+        raise DataError(f"{suite.folder}: none of the series has rows behind its train rows")
+    units: list[tuple[SuiteSeries, ...]] = [(entry,) for entry in entries]
+    if choice.is_fleet:
+        fleets: dict[tuple[str, int], list[SuiteSeries]] = {}
+        for entry in entries:
+            fleets.setdefault((entry.group, entry.channels), []).append(entry)
+        units = [tuple(fleet) for fleet in fleets.values()]
+    return [
+        Job(unit, members, seed, settings, out, choice.is_fleet)
+        for seed in range(choice.seeds)
+        for unit in units
+        for members in networks.values()
+    ]
+
+
 def run(job: Job) -> list[Result]:
     """Do a job and keep its results; what goes wrong is a result too, with its reason.
 
@@ -144,7 +174,7 @@ def _score(
     """Run one detector over the test rows of all series, measure and keep."""
     starts = [max(0, one.train_rows - lead_in(bundle)) for one in loaded]
     fed = [_rows(one.series, start) for one, start in zip(loaded, starts, strict=True)]
-    live = score_live(fed, bundle, job.tuned(detector))
+    live = score_live(fed, play(fed, bundle, job.tuned(detector)))
     results = []
     for number, (entry, one) in enumerate(zip(job.entries, loaded, strict=True)):
         tested = live.rows[number].since(one.train_rows - starts[number])

@@ -1,4 +1,4 @@
-"""Which jobs an evaluation consists of, in which order, and how they run: in processes of one core each.
+"""How the jobs of an evaluation run: in processes of one core each.
 
 What is finished is kept and not done again. Must not know how a series is trained on or scored.
 """
@@ -12,83 +12,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TextIO
 
-from streamae.errors import DataError, FatalError
-from streamae.evaluation.detectors import SHIPPED, by_network, settings_of
+from streamae.errors import FatalError
 from streamae.evaluation.jobs import Job, run
 from streamae.evaluation.provenance import PACKAGE, code_digest, tell_outdated
 from streamae.evaluation.results import Result
-from streamae.evaluation.suite import Suite, SuiteSeries
 from streamae.observe import logs
 from streamae.observe.progress import JobProgress
-from streamae.settings.tree import Settings
 
 TRAINING_ROWS = 20_000  # about what a training costs, in rows that are scored; for the estimate of the time only
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What of a suite is evaluated, and how.
-
-    Attributes:
-        groups: names, none = all.
-        detectors: names, see `detectors`.
-        seeds: trainings of each, with seeds 0, 1, ...
-        pattern: of the series' names, alone or as `group/name`, with `*`, `?` and `[]`; None = all.
-        is_fleet: one bundle for the series of a group that have the same channels, instead of one each.
-        processes: side by side, one core each.
-    """
-
-    groups: tuple[str, ...] = ()
-    detectors: tuple[str, ...] = SHIPPED
-    seeds: int = 1
-    pattern: str | None = None
-    is_fleet: bool = False
-    processes: int = 1
-
-
-def plan(settings: Settings, suite: Suite, out: Path, choice: Choice) -> list[Job]:
-    """Return the jobs in the order they are done: all series with the first seed, then with the next.
-
-    Raises:
-        DataError: a group is not there, or no series is left.
-        ConfigError: a detector does not fit the settings.
-    """
-    networks = by_network(choice.detectors)
-    for name in choice.detectors:
-        settings_of(name, settings, seed=0)
-    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"threads": 1})})
-    entries = [entry for entry in chosen(suite, choice) if is_tested(entry)]
-    if not entries:
-        raise DataError(f"{suite.folder}: none of the series has rows behind its train rows")
-    units: list[tuple[SuiteSeries, ...]] = [(entry,) for entry in entries]
-    if choice.is_fleet:
-        fleets: dict[tuple[str, int], list[SuiteSeries]] = {}
-        for entry in entries:
-            fleets.setdefault((entry.group, entry.channels), []).append(entry)
-        units = [tuple(fleet) for fleet in fleets.values()]
-    return [
-        Job(unit, members, seed, settings, out, choice.is_fleet)
-        for seed in range(choice.seeds)
-        for unit in units
-        for members in networks.values()
-    ]
-
-
-def chosen(suite: Suite, choice: Choice) -> list[SuiteSeries]:
-    """Return the series that a choice names.
-
-    Raises:
-        DataError: there is none.
-    """
-    entries = [entry for entry in suite.select(choice.groups).series if _is_chosen(entry, choice.pattern)]
-    if not entries:
-        raise DataError(f"{suite.folder}: no series is called {choice.pattern}")
-    return entries
 
 
 def perform(jobs: Sequence[Job], processes: int, progress: TextIO) -> Iterator[list[Result]]:
@@ -135,13 +68,3 @@ def _begin_process() -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     logs.configure("error", stream=sys.stderr)
-
-
-def is_tested(entry: SuiteSeries) -> bool:
-    """Tell whether a series has rows behind those that are trained on."""
-    return entry.rows > entry.train_rows
-
-
-def _is_chosen(entry: SuiteSeries, pattern: str | None) -> bool:
-    names = (entry.name, f"{entry.group}/{entry.name}")
-    return pattern is None or any(fnmatchcase(name, pattern) for name in names)

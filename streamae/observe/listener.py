@@ -104,7 +104,7 @@ class Listener:
         """The device failed and the CPU took over."""
 
     def reloaded(self, outcome: str) -> None:
-        """Settings were read again: `applied` or `refused`."""
+        """The settings were read again: `applied` or `refused`."""
 
 
 SILENT = Listener()

@@ -6,7 +6,7 @@ This module must not know labels, files, or what is made of the scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,8 @@ import numpy as np
 from streamae.batches import Doubles, Flags, Ints, Series, Status
 from streamae.errors import FatalError
 from streamae.model.bundle import Bundle
-from streamae.replay.play import Played, arrival, play
+from streamae.replay.play import Played, arrival
 from streamae.replay.recording import Recording
-from streamae.settings.tree import Settings
 
 SMOOTHING = 0.3  # of the score that rows are ranked by: weight of the newest window
 WARM_UP_ROWS = 4_000  # from which a key learns its usual scores, where the bundle has none for it to start from
@@ -68,27 +67,18 @@ def lead_in(bundle: Bundle) -> int:
     return bundle.architecture.window_size - 1 + (WARM_UP_ROWS if bundle.history is None else 0)
 
 
-def score_live(
-    series: Sequence[Series],
-    bundle: Bundle,
-    settings: Settings,
-    on_turn: Callable[[int], None] = lambda _: None,
-) -> LiveRun:
-    """Feed all rows of all series, as the keys of one stream, and return what the engine thought of each.
+def score_live(series: Sequence[Series], played: Played) -> LiveRun:
+    """Return what the engine thought of each row of all series.
 
     Args:
-        series: one a key, with the bundle's features in its order; NaN = missing.
-        bundle: the model.
-        settings: window, model, threshold and episode sections count; the edges are replaced.
-        on_turn: told, turn by turn, how many records are still unread.
+        series: as given to `play.play`, which made them the keys of one stream of one partition.
+        played: what it returned.
 
     Raises:
-        ConfigError: settings do not fit the bundle.
         FatalError: a window belongs to another row than its offset says: scores would not align with rows.
     """
-    played = play(series, bundle, settings, on_turn)
-    rows = _by_row(series, played.recording, played.slots, has_own_times=settings.window.grid_ms is None)
-    return LiveRun(played.episodes, played.recording, played.slots, played.seconds, rows)
+    rows = _by_row(series, played.recording, played.slots, has_own_times=played.has_own_times)
+    return LiveRun(played.episodes, played.recording, played.slots, played.seconds, played.has_own_times, rows)
 
 
 def _by_row(

@@ -59,12 +59,14 @@ class Played:
         recording: every scored batch.
         slots: key slot of each series, -1 where none of its rows was admitted.
         seconds: of wall time from the first record to the last.
+        has_own_times: a row has the time of its record; with a grid it has that of its bucket.
     """
 
     episodes: list[Episode]
     recording: Recording
     slots: list[int]
     seconds: float
+    has_own_times: bool
 
 
 def play(
@@ -90,7 +92,8 @@ def play(
     seconds = time.perf_counter() - started
     known = {key: slot for slot, key in enumerate(engine.states.table.keys) if key}
     slots = [known.get(one.key.encode(), NO_SLOT) for one in series]
-    return Played(read_episodes(broker, OutputSettings().topic), recording, slots, seconds)
+    episodes = read_episodes(broker, OutputSettings().topic)
+    return Played(episodes, recording, slots, seconds, has_own_times=settings.window.grid_ms is None)
 
 
 def embedded_engine(

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from pydantic import SecretStr
 
 from streamae.settings.section import Section
-from streamae.settings.tree import FIELDS, LoadedSettings, Settings
+from streamae.settings.tree import FIELDS, LoadedSettings
 
 
 class SettingRow(NamedTuple):
@@ -81,8 +81,3 @@ def with_table(text: str, name: str, table: str) -> str:
     if not begin or not end:
         raise ValueError(f"the document needs the lines {first} and {last}")
     return f"{head}{begin}\n{table}\n{end}{tail}"
-
-
-def settings_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of the settings file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}

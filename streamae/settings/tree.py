@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 from pydantic.fields import FieldInfo
@@ -141,3 +141,8 @@ def fingerprint(settings: Settings) -> str:
     sections = dict.fromkeys(("window", "threshold", "episode", "alerts"), True)
     parts = settings.model_dump(mode="json", include={**sections, "input": set(DECISION_INPUT_FIELDS)})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the settings file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}

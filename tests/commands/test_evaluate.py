@@ -17,11 +17,11 @@ import pytest
 
 from streamae.commands.evaluate import evaluate
 from streamae.errors import DataError, ExitCode
+from streamae.evaluation.choice import Choice
 from streamae.evaluation.detectors import NETWORKS
-from streamae.evaluation.jobs import Job
+from streamae.evaluation.jobs import Job, plan
 from streamae.evaluation.jobs import run as run_job
 from streamae.evaluation.results import COLUMNS, Place
-from streamae.evaluation.schedule import Choice, plan
 from streamae.evaluation.suite import Suite
 from streamae.settings.data import FeatureSettings
 from streamae.settings.decisions import EpisodeSettings

@@ -13,7 +13,6 @@ from streamae.commands.status import ask, describe, url_of
 from streamae.daemon.health import STATUS_PATH, HealthServer
 from streamae.errors import ConfigError, ExitCode, FatalError
 from streamae.settings.serving import ServiceSettings
-from streamae.settings.tree import Settings
 
 ANSWER: dict[str, Any] = {
     "ready": True,
@@ -50,13 +49,13 @@ def daemon() -> Iterator[str]:
 )
 def test_the_settings_say_where_the_daemon_is(host: str, url: str) -> None:
     """Who listens everywhere also listens here."""
-    assert url_of(Settings(service=ServiceSettings(http_host=host))) == url
+    assert url_of(ServiceSettings(http_host=host)) == url
 
 
 def test_any_free_port_is_not_guessed() -> None:
     """The log names it; the message says so."""
     with pytest.raises(ConfigError, match="--url"):
-        url_of(Settings(service=ServiceSettings(http_port=0)))
+        url_of(ServiceSettings(http_port=0))
 
 
 def test_the_answer_comes_as_it_was_given(daemon: str) -> None:

@@ -11,6 +11,7 @@ from streamae.batches import Series
 from streamae.core.scoring import ScoreHistory
 from streamae.errors import FatalError
 from streamae.replay.live_scores import RowScores, _by_row, lead_in, score_live, smoothed
+from streamae.replay.play import play
 from streamae.settings.data import WindowSettings
 from streamae.settings.decisions import ThresholdSettings
 from streamae.settings.tree import Settings
@@ -30,7 +31,7 @@ def series(key: str = "a", seed: int = 3, rows: int = ROWS) -> Series:
 
 def scored(*given: Series, settings: Settings = SETTINGS) -> list[RowScores]:
     """The rows of one run."""
-    return score_live(given, BUNDLE, settings).rows
+    return score_live(given, play(given, BUNDLE, settings)).rows
 
 
 def test_each_row_has_its_own_score() -> None:
@@ -89,7 +90,7 @@ def test_small_features_keep_their_digits() -> None:
     large = series()
     small = dataclasses.replace(large, values=(large.values * np.float32(2.0**-30)))
     scaling = dataclasses.replace(BUNDLE.scaling, scales=np.full(2, 2.0**-30))
-    found = score_live([small], dataclasses.replace(BUNDLE, scaling=scaling), SETTINGS).rows[0]
+    found = score_live([small], play([small], dataclasses.replace(BUNDLE, scaling=scaling), SETTINGS)).rows[0]
     assert np.array_equal(found.scores, scored(large)[0].scores, equal_nan=True)
 
 
@@ -97,14 +98,14 @@ def test_features_may_be_called_anything() -> None:
     """Names with dots, or those of our own fields, are no paths into the record."""
     names = ("key", "a.time")
     odd = dataclasses.replace(series(), features=names)
-    rows = score_live([odd], tiny_bundle(features=names), SETTINGS).rows[0]
+    rows = score_live([odd], play([odd], tiny_bundle(features=names), SETTINGS)).rows[0]
     assert np.array_equal(rows.scores, scored(series())[0].scores, equal_nan=True)
 
 
 def test_a_window_at_another_row_is_a_bug_and_said_so() -> None:
     """Scores that slipped by a row would make every figure wrong without a trace: the run ends instead."""
     given = [series()]
-    run = score_live(given, BUNDLE, SETTINGS)
+    run = score_live(given, play(given, BUNDLE, SETTINGS))
     recording = run.recording
     assert _by_row(given, recording, run.slots, has_own_times=True)
     recording.windows[0] = dataclasses.replace(recording.windows[0], offsets=recording.windows[0].offsets - 1)
@@ -122,7 +123,7 @@ def test_nothing_scored_is_an_answer() -> None:
 
 def test_episodes_and_rows_tell_the_same() -> None:
     """What was published begins at the first row in alarm."""
-    run = score_live([series()], BUNDLE, SETTINGS)
+    run = score_live([series()], play([series()], BUNDLE, SETTINGS))
     assert [one.start_ms for one in run.episodes] == [SPIKE * 1_000]
     assert run.rows[0].since(SPIKE).alarms[0]
 

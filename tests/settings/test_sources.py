@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamae.errors import ConfigError
-from streamae.settings.documents import describe, settings_schema, settings_table, with_table
+from streamae.settings.documents import describe, settings_table, with_table
 from streamae.settings.sources import load_settings
-from streamae.settings.tree import SETTING_NAMES, LoadedSettings, Settings
+from streamae.settings.tree import SETTING_NAMES, LoadedSettings, Settings, settings_schema
 
 BEGIN, END = "<!-- old:begin -->", "<!-- old:end -->"
 

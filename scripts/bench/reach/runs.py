@@ -19,9 +19,10 @@ from scripts.bench.reach.findings import Findings
 from scripts.bench.reach.kept_anchors import place_of, resume
 from streamae.commands.evaluate import evaluate
 from streamae.errors import DataError, ExitCode
+from streamae.evaluation.choice import Choice
+from streamae.evaluation.jobs import plan
 from streamae.evaluation.nab_corpus import corpus_scores
 from streamae.evaluation.results import Result
-from streamae.evaluation.schedule import Choice, plan
 from streamae.evaluation.suite import Suite
 from streamae.evaluation.summary import hardware
 from streamae.settings.tree import Settings

@@ -1,6 +1,6 @@
 """What a threshold rule says about itself: its name, its knobs, how it is built, what an alert budget sets, its words.
 
-A rule's module ends in its `RuleSpec`, and `registry.py` has a line for it. Settings, backtest, tests and documents take
+A rule's module ends in its `RuleSpec`, and `registry.py` has a line for it. The settings, backtest, tests and documents take
 all they know of rules from there. Also the knobs that several rules share. Must not know any rule.
 """
 
