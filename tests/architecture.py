@@ -48,10 +48,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 # The whole tree of settings stays with who puts things together; below, a room is given the sections it needs.
 TREE = "streamae.settings.tree"
 LOWEST_THAT_KNOWS_THE_TREE = "assembly"
-KNOW_THE_TREE_BELOW = (
-    "settings",
-    "engine",
-)  # the engine's `adopt` takes it until a reload hands down a finished tuning
+KNOW_THE_TREE_BELOW = ("settings",)
 
 # The pure core: no clock, environment, file, socket, log, thread or device can be reached from these.
 CORE_MAY_IMPORT = {

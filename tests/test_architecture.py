@@ -105,6 +105,11 @@ def test_every_room_is_there(package: list[Module]) -> None:
     assert {rules.room_of(module.name) for module in package} == set(rules.ROOMS)
 
 
+def test_no_modules_import_each_other_in_a_loop(package: list[Module]) -> None:
+    """Each module can be read, tested and moved without the ones that use it."""
+    assert rules.circles(package) == []
+
+
 def test_homes_of_clients_exist(package: list[Module], scripts: list[Module]) -> None:
     """A rule about a module that is gone would protect nothing."""
     names = {module.name for module in package + scripts}

@@ -19,9 +19,9 @@ def checkout(tmp_path: Path) -> Path:
     for name, text in (
         ("streamae/settings/training.py", "clip_norm: float = 1.0\n"),
         ("streamae/training/run.py", "clip(clip_norm)\nprint(clip_norm)\nunclip_norm = 2\n"),
-        ("tests/test_run.py", "train(clip_norm=2.0)\n"),
+        ("tests/training/test_run.py", "train(clip_norm=2.0)\n"),
         ("docs/settings.md", "| `train.clip_norm` | `1.0` |\n"),
-        ("docs/other.md", "nothing\n"),
+        ("docs/data.md", "nothing\n"),
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
