@@ -149,11 +149,11 @@ class World:
 
     def has_wrong_verdicts(self) -> bool:
         """Tell whether an output was published that came from a wrong state."""
-        return any(not self.is_true(m.key or b"", m.value or b"", m.offset + 1) for m in self.published)
+        return any(not self.is_true(m.key or b"", m.value or b"", m.cause.offset + 1) for m in self.published)
 
     def _publish(self, messages: Sequence[Message], offset: int) -> None:
         if self.group.committed is None and self.forgotten is not None:
-            start = messages[0].offset if messages else offset  # where its owner went on: from there on all is new
+            start = messages[0].cause.offset if messages else offset  # where its owner went on: from there on all is new
             for asked in range(start, self.forgotten):
                 self.again[asked] += 1
             for asked in range(self.forgotten, start):  # an operator's wish that was lost with the offset
