@@ -34,7 +34,8 @@ def perform(jobs: Sequence[Job], processes: int, progress: TextIO) -> Iterator[l
     """
     kept = [(job, job.finished()) for job in jobs]
     rest = [job for job, found in kept if found is None]
-    tell_outdated(sum(job.outdated() for job in rest), jobs[0].out, progress)
+    if rest:
+        tell_outdated(sum(job.outdated() for job in rest), rest[0].out, progress)
     yield from (found for _, found in kept if found is not None)
     done = zip(rest, map(run, rest), strict=True) if processes == 1 else _side_by_side(rest, processes)
     with JobProgress(progress, [job.rows + TRAINING_ROWS for job in rest], len(jobs) - len(rest)) as bar:
@@ -63,8 +64,8 @@ def _side_by_side(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, li
 
 def _begin_process() -> None:
     """A job's process: Ctrl-C ends it without a word, its parent tells what is left."""
-    code_digest(PACKAGE)  # of what was loaded just now
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code_digest(PACKAGE)  # of the code as it was loaded just now, whatever it is edited to while jobs run
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     logs.configure("error", stream=sys.stderr)
