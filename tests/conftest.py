@@ -10,6 +10,8 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 import structlog
@@ -17,7 +19,10 @@ from hypothesis import settings
 
 from scripts.services import KafkaBroker, KafkaCluster, RedisServer, ServiceUnavailableError
 from tests import sweeps
+from tests.connectors.kafka.secured import SecuredBroker
 from tests.sweeps import Sweep
+
+AnyService = TypeVar("AnyService", KafkaBroker, SecuredBroker, KafkaCluster, RedisServer)
 
 settings.register_profile("same-everywhere", derandomize=True, deadline=None)
 settings.register_profile("few", settings.get_profile("same-everywhere"), max_examples=12)  # for make test-fast
@@ -68,30 +73,61 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
-    """A broker shared by the session: use fresh topic and group names, never stop it (start your own for that)."""
-    broker = KafkaBroker()
-    try:
-        start_or_skip(broker)
+    """A broker shared by the session: use fresh topic and group names, never stop it (there is `fragile_kafka`)."""
+    with running(KafkaBroker()) as broker:
         yield broker
-    finally:
-        broker.close()
+
+
+@pytest.fixture(scope="session")
+def second_kafka() -> Iterator[KafkaBroker]:
+    """What is behind `fragile_kafka`."""
+    with running(KafkaBroker()) as broker:
+        yield broker
+
+
+@pytest.fixture
+def fragile_kafka(second_kafka: KafkaBroker) -> Iterator[KafkaBroker]:
+    """A broker to be paused and killed; it serves again when the test is over."""
+    yield second_kafka
+    second_kafka.resume()
+    second_kafka.start()
+
+
+@pytest.fixture(scope="session")
+def secured_kafka() -> Iterator[SecuredBroker]:
+    """A broker that lets its user do only what was granted: grant on fresh names only."""
+    with running(SecuredBroker()) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    """A server shared by the session: use a fresh key prefix, never flush or stop it (start your own for that)."""
-    server = RedisServer()
-    try:
-        start_or_skip(server)
+    """A server shared by the session: use a fresh key prefix, never flush or stop it (there is `own_redis`)."""
+    with running(RedisServer()) as server:
         yield server
-    finally:
-        server.close()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A durable server of one test alone, to be stopped, paused, filled and set up badly."""
+    with running(RedisServer(is_durable=True)) as server:
+        yield server
 
 
 @pytest.fixture
 def fresh_name() -> Callable[[str], str]:
     """A function that makes names no other test uses: `fresh_name("topic")` -> "topic-3f2a9c1e7b04"."""
     return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+@contextmanager
+def running(service: AnyService) -> Iterator[AnyService]:
+    """Start a service, or skip the test as `start_or_skip` does; close it in the end."""
+    try:
+        start_or_skip(service)
+        yield service
+    finally:
+        service.close()
 
 
 def start_or_skip(service: KafkaBroker | KafkaCluster | RedisServer) -> None:

@@ -115,7 +115,9 @@ class Telemetry(Listener):
         self._progress = self._gauge("loop_last_progress_timestamp_seconds", "When the loop last completed a turn.")
         self._bundle = self._gauge("bundle_info", "The served bundle.", ["version", "device"])
         self._fallbacks = self._counter("device_fallbacks_total", "Failed devices that the CPU took over from.")
-        self._reloads = self._counter("config_reloads_total", "Times the settings were read again on SIGHUP.", ["outcome"])
+        self._reloads = self._counter(
+            "config_reloads_total", "Times the settings were read again on SIGHUP.", ["outcome"]
+        )
         self._reload = self._gauge("config_last_reload_successful", "Whether the settings last read were valid.")
         self._reload.set(1)
         _start(self._reloads, RELOAD_OUTCOMES)

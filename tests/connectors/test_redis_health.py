@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from threading import Thread
 
 import pytest
@@ -16,18 +15,6 @@ from streamae.connectors.store_health import Inspectable
 from streamae.errors import ConfigError, RetryableError
 from streamae.reasons import Problem
 from streamae.settings.connections import StateSettings
-from tests.conftest import start_or_skip
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A server of this test alone, to be set up badly."""
-    server = RedisServer()
-    try:
-        start_or_skip(server)
-        yield server
-    finally:
-        server.close()
 
 
 def store(url: str, username: str | None = None, password: str | None = None) -> RedisStore:
@@ -44,46 +31,46 @@ def store(url: str, username: str | None = None, password: str | None = None) ->
 
 
 @pytest.mark.integration
-def test_a_server_that_is_fine_has_no_problem(server: RedisServer) -> None:
+def test_a_server_that_is_fine_has_no_problem(own_redis: RedisServer) -> None:
     """No false alarm on what the tests and the compose file run."""
-    opened = store(server.url)
+    opened = store(own_redis.url)
     assert isinstance(opened, Inspectable)
     assert opened.problems() == {}
     opened.close()
 
 
 @pytest.mark.integration
-def test_what_a_real_server_reports_is_understood(server: RedisServer) -> None:
+def test_what_a_real_server_reports_is_understood(own_redis: RedisServer) -> None:
     """Field names are those of INFO: policy, memory and role are found where they are, and only there."""
-    opened = store(server.url)
-    server.tell("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    opened = store(own_redis.url)
+    own_redis.tell("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     assert opened.problems().keys() == {Problem.EVICTS}
-    server.tell("CONFIG", "SET", "maxmemory-policy", "noeviction")
-    server.limit_memory(100_000)
+    own_redis.tell("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    own_redis.limit_memory(100_000)
     assert opened.problems().keys() == {Problem.NEARLY_FULL}
-    server.limit_memory(0)
-    server.tell("REPLICAOF", "127.0.0.1", str(free_port()))
+    own_redis.limit_memory(0)
+    own_redis.tell("REPLICAOF", "127.0.0.1", str(free_port()))
     assert opened.problems().keys() == {Problem.REPLICA}
     opened.close()
 
 
 @pytest.mark.integration
-def test_a_user_that_may_not_ask_is_told(server: RedisServer) -> None:
+def test_a_user_that_may_not_ask_is_told(own_redis: RedisServer) -> None:
     """Not being able to look is a problem of its own, not a failure."""
-    server.tell("ACL", "SETUSER", "blind", "on", ">secret", "~sae:*", "+@all", "-info")
-    opened = store(server.url, "blind", "secret")
+    own_redis.tell("ACL", "SETUSER", "blind", "on", ">secret", "~sae:*", "+@all", "-info")
+    opened = store(own_redis.url, "blind", "secret")
     assert opened.problems().keys() == {Problem.HIDDEN}
     opened.close()
 
 
 @pytest.mark.integration
-def test_a_silent_server_is_asked_later(server: RedisServer) -> None:
+def test_a_silent_server_is_asked_later(own_redis: RedisServer) -> None:
     """Within the store's patience, as every other call."""
-    opened = store(server.url)
-    server.pause()
+    opened = store(own_redis.url)
+    own_redis.pause()
     with pytest.raises(RetryableError):
         opened.problems()
-    server.resume()
+    own_redis.resume()
     opened.close()
 
 

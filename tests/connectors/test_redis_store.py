@@ -20,7 +20,6 @@ from streamae.connectors.redis_changes import Changes
 from streamae.connectors.redis_store import STAGE_TTL_MS, RedisStore
 from streamae.errors import ConfigError, RetryableError
 from streamae.settings.connections import StateSettings
-from tests.conftest import start_or_skip
 from tests.connectors.stores import InRedis
 
 HERE = Partition("topic", 3)
@@ -42,17 +41,6 @@ def in_redis(redis_server: RedisServer, fresh_name: Callable[[str], str]) -> Ite
     opened = InRedis(redis_server.url, fresh_name("sae"))
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """A durable server of this test alone, to be stopped, paused and filled."""
-    server = RedisServer(is_durable=True)
-    try:
-        start_or_skip(server)
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.mark.integration
@@ -287,9 +275,9 @@ def test_two_owners_saving_much_at_once_do_not_mix(in_redis: InRedis) -> None:
 
 
 @pytest.mark.integration
-def test_a_full_server_refuses_a_checkpoint_as_a_whole(own_server: RedisServer) -> None:
+def test_a_full_server_refuses_a_checkpoint_as_a_whole(own_redis: RedisServer) -> None:
     """Out of memory must not leave half a checkpoint: reads go on, and the manifest still fits the keys."""
-    in_redis = InRedis(own_server.url, "sae")
+    in_redis = InRedis(own_redis.url, "sae")
     store = in_redis.open()
     store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"a", b"1"), (b"b", b"2")])
     in_redis.raw.config_set("maxmemory", "1mb")
@@ -308,23 +296,23 @@ def user_of(server: RedisServer, **more: Any) -> StateSettings:
 
 
 @pytest.mark.integration
-def test_an_acl_user_needs_nothing_outside_the_prefix(own_server: RedisServer) -> None:
+def test_an_acl_user_needs_nothing_outside_the_prefix(own_redis: RedisServer) -> None:
     """The server may be shared: our user sees only our keys, and a wrong password is told as such."""
-    admin = Redis.from_url(own_server.url)
+    admin = Redis.from_url(own_redis.url)
     commands = ["+evalsha", "+script|load", "+hmget", "+hset", "+hdel", "+hlen", "+del", "+unlink"]
     commands += ["+hgetall", "+pexpire", "+persist"]
     admin.acl_setuser("streamae", enabled=True, passwords=["+secret"], keys=["sae:*"], commands=commands)
-    store = RedisStore(user_of(own_server), "group")
+    store = RedisStore(user_of(own_redis), "group")
     assert store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"a", b"1")], deleted=[b"x"]) is Outcome.OK
     assert store.load(HERE, [b"a"], base=10) == [b"1"]
     assert store.manifest(HERE) is not None
     many = [(b"%d" % number, b"state") for number in range(3_000)]
     assert store.checkpoint(HERE, 10, 20, Stamp("fp"), many, deleted=[b"a"]) is Outcome.OK
     store.drop(HERE)
-    stranger = RedisStore(user_of(own_server, key_prefix="other"), "group")
+    stranger = RedisStore(user_of(own_redis, key_prefix="other"), "group")
     with pytest.raises(RetryableError, match=r"permission|access"):
         stranger.manifest(HERE)
-    intruder = RedisStore(user_of(own_server, redis_password=SecretStr("wrong")), "group")
+    intruder = RedisStore(user_of(own_redis, redis_password=SecretStr("wrong")), "group")
     with pytest.raises(RetryableError, match="password"):
         intruder.manifest(HERE)
     for each in (store, stranger, intruder, admin):
@@ -332,29 +320,29 @@ def test_an_acl_user_needs_nothing_outside_the_prefix(own_server: RedisServer) -
 
 
 @pytest.mark.integration
-def test_what_was_answered_survives_a_power_cut(own_server: RedisServer) -> None:
+def test_what_was_answered_survives_a_power_cut(own_redis: RedisServer) -> None:
     """With an append-only file a checkpoint is there again, whole, and the store reconnects by itself."""
-    store = RedisStore(StateSettings(redis_url=own_server.url), "group", breaker_ms=1)
+    store = RedisStore(StateSettings(redis_url=own_redis.url), "group", breaker_ms=1)
     records = [(b"key-%d" % number, b"state") for number in range(2_000)]
     assert store.checkpoint(HERE, None, 10, Stamp("fp"), records) is Outcome.OK
-    own_server.kill()
+    own_redis.kill()
     with pytest.raises(RetryableError):
         store.manifest(HERE)
-    own_server.start()
+    own_redis.start()
     assert store.load(HERE, [key for key, _ in records], base=10) == [b"state"] * 2_000
     store.close()
 
 
 @pytest.mark.integration
-def test_a_silent_server_costs_one_timeout(own_server: RedisServer) -> None:
+def test_a_silent_server_costs_one_timeout(own_redis: RedisServer) -> None:
     """A server that accepts and never answers must not hold the stream for longer than was allowed."""
-    store = RedisStore(StateSettings(redis_url=own_server.url, redis_timeout_ms=500), "group")
+    store = RedisStore(StateSettings(redis_url=own_redis.url, redis_timeout_ms=500), "group")
     store.manifest(HERE)
-    own_server.pause()
+    own_redis.pause()
     started_s = time.monotonic()
     with pytest.raises(RetryableError, match="manifest"):
         store.manifest(HERE)
-    own_server.resume()
+    own_redis.resume()
     assert 0.4 < time.monotonic() - started_s < 2.0
     store.close()
 
@@ -370,14 +358,14 @@ def test_a_server_that_is_not_there_costs_almost_nothing() -> None:
 
 
 @pytest.mark.integration
-def test_after_a_failure_the_server_is_left_alone_for_a_while(own_server: RedisServer) -> None:
+def test_after_a_failure_the_server_is_left_alone_for_a_while(own_redis: RedisServer) -> None:
     """A dead server is asked once a second, not once a micro-batch, and found again when it is back."""
     clock = Clock()
-    store = RedisStore(StateSettings(redis_url=own_server.url), "group", clock, breaker_ms=1_000)
-    own_server.stop()
+    store = RedisStore(StateSettings(redis_url=own_redis.url), "group", clock, breaker_ms=1_000)
+    own_redis.stop()
     with pytest.raises(RetryableError):
         store.manifest(HERE)
-    own_server.start()
+    own_redis.start()
     for call in (lambda: store.manifest(HERE), lambda: store.load(HERE, [b"a"], None), lambda: store.drop(HERE)):
         with pytest.raises(RetryableError, match="not asked again yet"):
             call()
@@ -387,10 +375,10 @@ def test_after_a_failure_the_server_is_left_alone_for_a_while(own_server: RedisS
 
 
 @pytest.mark.integration
-def test_a_refusal_does_not_open_the_breaker(own_server: RedisServer) -> None:
+def test_a_refusal_does_not_open_the_breaker(own_redis: RedisServer) -> None:
     """A server that answers is alive: an error about one call says nothing about the next."""
-    store = RedisStore(StateSettings(redis_url=own_server.url), "group", Clock())
-    raw = Redis.from_url(own_server.url)
+    store = RedisStore(StateSettings(redis_url=own_redis.url), "group", Clock())
+    raw = Redis.from_url(own_redis.url)
     raw.set("sae:{group:topic:3}:m", "not a hash")
     with pytest.raises(RetryableError, match="WRONGTYPE"):
         store.manifest(HERE)

@@ -154,7 +154,7 @@ def test_whoever_reads_a_topic_that_is_created_again_begins_anew(streams: Stream
     streams.create_topic(topic, 1)
     partition = Partition(topic, 0)
     streams.produce(topic, numbered(0, 4))
-    reader = streams.reader(topic)
+    reader = streams.reader(topic, metadata_max_age_ms=1_000)  # sees the new one soon
     assert len(reader.poll_until_values(4)) == 4
     commit(streams.sink(), [], {partition: 4}, reader.source.membership())
     former = reader.source.span(partition).identity

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -19,7 +19,6 @@ from kafka.admin import ACLOperation, ConfigResource, ConfigResourceType, Resour
 from redis import Redis
 
 from scripts.services import KafkaBroker, RedisServer
-from tests.conftest import start_or_skip
 from tests.connectors.kafka.secured import PASSWORD, USER, SecuredBroker
 from tests.daemons import Daemon
 from tests.kafka_io import create_topics
@@ -38,28 +37,6 @@ Make = Callable[..., Pumps]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network for all tests here."""
     return train_pumps(tmp_path_factory.mktemp("bundle") / "bundle")
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A durable server of this test alone."""
-    server = RedisServer(is_durable=True)
-    try:
-        start_or_skip(server)
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture
-def own_kafka() -> Iterator[KafkaBroker]:
-    """A broker of this test alone."""
-    broker = KafkaBroker()
-    try:
-        start_or_skip(broker)
-        yield broker
-    finally:
-        broker.close()
 
 
 @pytest.fixture
@@ -221,7 +198,7 @@ def test_dangers_of_redis_are_told_at_the_start(kafka: KafkaBroker, own_redis: R
 
 @pytest.mark.parametrize("fault", ["frozen", "gone"])
 def test_without_kafka_the_process_waits(
-    own_kafka: KafkaBroker,
+    fragile_kafka: KafkaBroker,
     redis_server: RedisServer,
     make: Make,
     tmp_path: Path,
@@ -229,7 +206,7 @@ def test_without_kafka_the_process_waits(
     fault: str,
 ) -> None:
     """In the middle of the work the broker goes: no exit, no restart by a supervisor, no growth; then the rest is done."""
-    pumps = make(own_kafka.bootstrap_servers, redis_server.url)
+    pumps = make(fragile_kafka.bootstrap_servers, redis_server.url)
     pumps.write(KNOWN, range(600))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(tmp_path / "notify"))
@@ -249,7 +226,7 @@ def test_without_kafka_the_process_waits(
             resident = psutil.Process(daemon.process.pid).memory_info().rss
             with daemon.held():
                 pumps.write(KNOWN, range(600, 700))  # however fast it is, these wait for the broker to come back
-                own_kafka.pause() if fault == "frozen" else own_kafka.kill()
+                fragile_kafka.pause() if fault == "frozen" else fragile_kafka.kill()
             Pumps.wait(daemon, lambda: "retrying" in reasons(daemon), "readiness to end")
             tries = daemon.metric("retries_total")
             pings()  # what was sent so far
@@ -257,7 +234,7 @@ def test_without_kafka_the_process_waits(
             Pumps.wait(daemon, lambda: pings() >= 1, "the watchdog to be fed")
             assert daemon.get("/livez")[0] == 200
             assert psutil.Process(daemon.process.pid).memory_info().rss - resident < GROWTH_MB * 2**20
-            own_kafka.resume() if fault == "frozen" else own_kafka.start()
+            fragile_kafka.resume() if fault == "frozen" else fragile_kafka.start()
             Pumps.wait(daemon, lambda: not reasons(daemon), "readiness to come back")
             pumps.wait_until_saved(daemon)
             assert len(daemon.logged("started")) == 1
@@ -313,36 +290,33 @@ def test_a_topic_that_refuses_an_event_for_its_size_gets_it_whole_later(
     assert_nothing_is_missing(pumps)
 
 
-def test_an_output_topic_without_rights_is_waited_for(redis_server: RedisServer, make: Make) -> None:
+def test_an_output_topic_without_rights_is_waited_for(
+    secured_kafka: SecuredBroker, redis_server: RedisServer, make: Make
+) -> None:
     """A right that is missing is an outage, not a reason to skip: once it is granted everything comes out."""
-    broker = SecuredBroker()
-    try:
-        start_or_skip(broker)
-        pumps = make(
-            broker.bootstrap_servers,
-            redis_server.url,
-            kafka={
-                "bootstrap_servers": f"127.0.0.1:{broker.user_port}",
-                "security_protocol": "SASL_PLAINTEXT",
-                "sasl_mechanism": "PLAIN",
-                "sasl_username": USER,
-                "sasl_password": PASSWORD,
-                "instance_id": "a",
-            },
-        )
-        name = pumps.name
-        broker.allow(ResourceType.TOPIC, name, ACLOperation.READ, ACLOperation.DESCRIBE)
-        broker.allow(ResourceType.GROUP, name, ACLOperation.READ, ACLOperation.DESCRIBE)
-        broker.allow(ResourceType.TOPIC, f"{name}-dead", ACLOperation.WRITE, ACLOperation.DESCRIBE)
-        broker.allow(ResourceType.TRANSACTIONAL_ID, f"{name}-a", ACLOperation.WRITE, ACLOperation.DESCRIBE)
-        pumps.write(KNOWN, range(200))
-        with pumps.daemon() as daemon:
-            Pumps.wait(daemon, lambda: daemon.log.exists() and daemon.logged("started"), "the start")
-            held_back(pumps, daemon, f"{name}-events")
-            broker.allow(ResourceType.TOPIC, f"{name}-events", ACLOperation.WRITE, ACLOperation.DESCRIBE)
-            Pumps.wait(daemon, lambda: not reasons(daemon), "readiness to come back")
-            pumps.wait_until_saved(daemon)
-            assert daemon.stop() == 0
-        assert_nothing_is_missing(pumps)
-    finally:
-        broker.close()
+    pumps = make(
+        secured_kafka.bootstrap_servers,
+        redis_server.url,
+        kafka={
+            "bootstrap_servers": f"127.0.0.1:{secured_kafka.user_port}",
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "PLAIN",
+            "sasl_username": USER,
+            "sasl_password": PASSWORD,
+            "instance_id": "a",
+        },
+    )
+    name = pumps.name
+    secured_kafka.allow(ResourceType.TOPIC, name, ACLOperation.READ, ACLOperation.DESCRIBE)
+    secured_kafka.allow(ResourceType.GROUP, name, ACLOperation.READ, ACLOperation.DESCRIBE)
+    secured_kafka.allow(ResourceType.TOPIC, f"{name}-dead", ACLOperation.WRITE, ACLOperation.DESCRIBE)
+    secured_kafka.allow(ResourceType.TRANSACTIONAL_ID, f"{name}-a", ACLOperation.WRITE, ACLOperation.DESCRIBE)
+    pumps.write(KNOWN, range(200))
+    with pumps.daemon() as daemon:
+        Pumps.wait(daemon, lambda: daemon.log.exists() and daemon.logged("started"), "the start")
+        held_back(pumps, daemon, f"{name}-events")
+        secured_kafka.allow(ResourceType.TOPIC, f"{name}-events", ACLOperation.WRITE, ACLOperation.DESCRIBE)
+        Pumps.wait(daemon, lambda: not reasons(daemon), "readiness to come back")
+        pumps.wait_until_saved(daemon)
+        assert daemon.stop() == 0
+    assert_nothing_is_missing(pumps)

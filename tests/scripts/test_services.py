@@ -31,30 +31,22 @@ pytestmark = pytest.mark.integration
 def test_kafka_answers_and_keeps_committed_data_over_a_kill(fresh_name: Callable[[str], str]) -> None:
     """A killed broker comes back on the same address with what it had acknowledged."""
     topic = fresh_name("input")
-    broker = KafkaBroker()
-    try:
-        fixtures.start_or_skip(broker)
+    with fixtures.running(KafkaBroker()) as broker:
         create_topics(broker.bootstrap_servers, topic, partitions=2)
         produce(broker.bootstrap_servers, topic, [(b"k", b"1"), (b"k", b"2")], partition=1)
         broker.kill()
         assert broker.process.pid is None
         broker.start()
         assert [record.value for record in read_all(broker.bootstrap_servers, topic)] == [b"1", b"2"]
-    finally:
-        broker.close()
     assert not broker.folder.exists()
 
 
 def test_a_broker_sends_clients_of_the_proxy_back_to_it_and_others_not(fresh_name: Callable[[str], str]) -> None:
     """Faults on the proxy's way meet whoever was sent there, and nobody who looks on beside it."""
     proxy_port = free_port()
-    broker = KafkaBroker(proxy_port=proxy_port)
-    try:
-        fixtures.start_or_skip(broker)
+    with fixtures.running(KafkaBroker(proxy_port=proxy_port)) as broker:
         assert _advertised_ports(broker.proxied_port) == {proxy_port}
         assert _advertised_ports(broker.port) == {broker.port}
-    finally:
-        broker.close()
 
 
 def _advertised_ports(port: int) -> set[int]:
@@ -68,12 +60,8 @@ def _advertised_ports(port: int) -> set[int]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[KafkaCluster]:
     """Three brokers; a test that takes one away brings it back."""
-    brokers = KafkaCluster()
-    try:
-        fixtures.start_or_skip(brokers)
+    with fixtures.running(KafkaCluster()) as brokers:
         yield brokers
-    finally:
-        brokers.close()
     assert not any(node.folder.exists() for node in brokers.nodes.values())
 
 
@@ -143,15 +131,11 @@ def test_free_ports_are_none_that_outgoing_connections_get() -> None:
 @pytest.mark.parametrize(("is_durable", "kept"), [(True, b"$1\r\nv\r\n"), (False, b"$-1\r\n")])
 def test_redis_keeps_data_over_a_kill_only_when_durable(is_durable: bool, kept: bytes) -> None:
     """The durability switch decides what a power cut leaves."""
-    server = RedisServer(is_durable=is_durable)
-    try:
-        fixtures.start_or_skip(server)
+    with fixtures.running(RedisServer(is_durable=is_durable)) as server:
         assert ask(server.port, b"SET k v\r\n") == b"+OK\r\n"
         server.kill()
         server.start()
         assert kept == ask(server.port, b"GET k\r\n")
-    finally:
-        server.close()
     assert not server.folder.exists()
 
 
@@ -193,14 +177,10 @@ def test_a_service_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) ->
 
 def test_a_service_listens_on_the_port_asked_for() -> None:
     """People and settings can rely on a port."""
-    server = RedisServer(port=free_port())
-    try:
-        fixtures.start_or_skip(server)
+    with fixtures.running(RedisServer(port=free_port())) as server:
         assert server.url == f"redis://127.0.0.1:{server.port}/0"
         assert ask(server.port, b"PING\r\n") == b"+PONG\r\n"
         assert not is_free(server.port)
-    finally:
-        server.close()
     assert is_free(server.port)
 
 

@@ -153,7 +153,9 @@ class World:
 
     def _publish(self, messages: Sequence[Message], offset: int) -> None:
         if self.group.committed is None and self.forgotten is not None:
-            start = messages[0].cause.offset if messages else offset  # where its owner went on: from there on all is new
+            start = (
+                messages[0].cause.offset if messages else offset
+            )  # where its owner went on: from there on all is new
             for asked in range(start, self.forgotten):
                 self.again[asked] += 1
             for asked in range(self.forgotten, start):  # an operator's wish that was lost with the offset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from streamae.connectors.kafka import AtLeastOnceSink, KafkaSink, KafkaSource
 from streamae.errors import ConfigError, ExitCode, RetryableError
 from streamae.settings.connections import KafkaSettings
 from tests import kafka_io
-from tests.conftest import start_or_skip
 from tests.connectors.kafka.interceptor import Api, Interceptor
 from tests.connectors.kafka.secured import PASSWORD, SecuredBroker
 from tests.connectors.streams import Reader, commit, message
@@ -27,21 +26,10 @@ pytestmark = pytest.mark.integration
 BOTH = (ACLOperation.DESCRIBE, ACLOperation.WRITE)
 
 
-@pytest.fixture(scope="module")
-def secured() -> Iterator[SecuredBroker]:
-    """A broker of this module alone."""
-    broker = SecuredBroker()
-    try:
-        start_or_skip(broker)
-        yield broker
-    finally:
-        broker.close()
-
-
 @pytest.fixture
-def own(secured: SecuredBroker, fresh_name: Callable[[str], str]) -> KafkaSettings:
+def own(secured_kafka: SecuredBroker, fresh_name: Callable[[str], str]) -> KafkaSettings:
     """Settings of a user without any right, in a group of its own."""
-    return secured.settings(fresh_name("group"), instance_id="a")
+    return secured_kafka.settings(fresh_name("group"), instance_id="a")
 
 
 def refusal(own: KafkaSettings) -> str:
@@ -52,16 +40,16 @@ def refusal(own: KafkaSettings) -> str:
     return problem
 
 
-def test_a_transactional_id_that_is_not_ours_refuses_to_start(secured: SecuredBroker, own: KafkaSettings) -> None:
+def test_a_transactional_id_that_is_not_ours_refuses_to_start(secured_kafka: SecuredBroker, own: KafkaSettings) -> None:
     """Going on without transactions would break the promise in silence; the operator learns both ways out."""
     for missing in ((), (ACLOperation.DESCRIBE,)):
         if missing:
-            secured.allow(ResourceType.TRANSACTIONAL_ID, f"{own.group_id}-a", *missing)
+            secured_kafka.allow(ResourceType.TRANSACTIONAL_ID, f"{own.group_id}-a", *missing)
         problem = refusal(own)
         assert problem.startswith("output.delivery: exactly_once is not possible")
         assert f"grant our user WRITE and DESCRIBE on transactional id {own.group_id}-a" in problem
         assert "output.delivery = at_least_once" in problem
-    secured.allow(ResourceType.TRANSACTIONAL_ID, f"{own.group_id}-a", *BOTH)
+    secured_kafka.allow(ResourceType.TRANSACTIONAL_ID, f"{own.group_id}-a", *BOTH)
     wait_until(lambda: _opens(own), "the rights to take effect")
 
 
@@ -110,15 +98,15 @@ def test_a_coordinator_that_never_comes_is_waited_for_and_named(fresh_name: Call
 
 @pytest.mark.parametrize("is_exact", [True, False], ids=["exactly_once", "at_least_once"])
 def test_an_output_topic_without_rights_is_named_and_nothing_is_lost(
-    secured: SecuredBroker, own: KafkaSettings, topic: str, is_exact: bool
+    secured_kafka: SecuredBroker, own: KafkaSettings, topic: str, is_exact: bool
 ) -> None:
     """Nothing is committed while it lasts; the operator grants the right, and the same batch goes through."""
-    output, servers = f"{topic}-out", secured.bootstrap_servers
+    output, servers = f"{topic}-out", secured_kafka.bootstrap_servers
     kafka_io.create_topics(servers, topic)
     kafka_io.create_topics(servers, output)
-    secured.allow(ResourceType.TRANSACTIONAL_ID, f"{own.group_id}-a", *BOTH)
-    secured.allow(ResourceType.TOPIC, topic, ACLOperation.READ)
-    secured.allow(ResourceType.GROUP, own.group_id, ACLOperation.READ)
+    secured_kafka.allow(ResourceType.TRANSACTIONAL_ID, f"{own.group_id}-a", *BOTH)
+    secured_kafka.allow(ResourceType.TOPIC, topic, ACLOperation.READ)
+    secured_kafka.allow(ResourceType.GROUP, own.group_id, ACLOperation.READ)
     wait_until(lambda: _opens(own), "the rights to take effect")
     reader = Reader(KafkaSource([topic], own, 100))
     sink = (KafkaSink if is_exact else AtLeastOnceSink)(own)
@@ -126,11 +114,11 @@ def test_an_output_topic_without_rights_is_named_and_nothing_is_lost(
     (partition,) = reader.owned
     for granted in ((), (ACLOperation.DESCRIBE,)):
         if granted:
-            secured.allow(ResourceType.TOPIC, output, *granted)
+            secured_kafka.allow(ResourceType.TOPIC, output, *granted)
         with pytest.raises(RetryableError, match=f"output topic {output} may not be written: grant WRITE"):
             commit(sink, [message(output, b"1")], {partition: 7}, reader.source.membership())
     assert kafka_io.committed_offset(servers, own.group_id, topic) is None
-    secured.allow(ResourceType.TOPIC, output, ACLOperation.WRITE)
+    secured_kafka.allow(ResourceType.TOPIC, output, ACLOperation.WRITE)
 
     def is_through() -> bool:
         with suppress(RetryableError):
@@ -146,12 +134,12 @@ def test_an_output_topic_without_rights_is_named_and_nothing_is_lost(
 
 
 def test_rights_to_read_are_enough_to_find_partitions_without_owner(
-    secured: SecuredBroker, own: KafkaSettings, topic: str
+    secured_kafka: SecuredBroker, own: KafkaSettings, topic: str
 ) -> None:
     """Nobody would grant one right more for it: without READ on the group a process does not run at all."""
-    kafka_io.create_topics(secured.bootstrap_servers, topic)
-    secured.allow(ResourceType.TOPIC, topic, ACLOperation.READ)
-    secured.allow(ResourceType.GROUP, own.group_id, ACLOperation.READ)
+    kafka_io.create_topics(secured_kafka.bootstrap_servers, topic)
+    secured_kafka.allow(ResourceType.TOPIC, topic, ACLOperation.READ)
+    secured_kafka.allow(ResourceType.GROUP, own.group_id, ACLOperation.READ)
     often = {"metadata_max_age_ms": 500}
     first = Reader(KafkaSource([topic], own, 100, **often))
 
@@ -163,16 +151,16 @@ def test_rights_to_read_are_enough_to_find_partitions_without_owner(
     wait_until(owns, "the rights to take effect", timeout_s=30)
     again = Reader(KafkaSource([topic], own, 100, **often))  # leads the group, and is not told
     again.poll_until_owner(1)
-    kafka_io.add_partitions(secured.bootstrap_servers, topic, 2)
+    kafka_io.add_partitions(secured_kafka.bootstrap_servers, topic, 2)
     again.poll_until(lambda: len(again.owned) == 2, "the new partition", timeout_s=30)
     for reader in (first, again):
         reader.source.close()
 
 
-def test_a_group_that_is_not_ours_is_named(secured: SecuredBroker, own: KafkaSettings, topic: str) -> None:
+def test_a_group_that_is_not_ours_is_named(secured_kafka: SecuredBroker, own: KafkaSettings, topic: str) -> None:
     """The poll says which right is missing, at every try."""
-    kafka_io.create_topics(secured.bootstrap_servers, topic)
-    secured.allow(ResourceType.TOPIC, topic, ACLOperation.READ)
+    kafka_io.create_topics(secured_kafka.bootstrap_servers, topic)
+    secured_kafka.allow(ResourceType.TOPIC, topic, ACLOperation.READ)
     source = KafkaSource([topic], own, 100)
     for _ in range(2):
         with pytest.raises(RetryableError, match=f"{own.group_id}; grant our user READ on this group"):
@@ -180,10 +168,10 @@ def test_a_group_that_is_not_ours_is_named(secured: SecuredBroker, own: KafkaSet
     source.close()
 
 
-def test_an_input_topic_that_is_not_ours_is_named(secured: SecuredBroker, own: KafkaSettings, topic: str) -> None:
+def test_an_input_topic_that_is_not_ours_is_named(secured_kafka: SecuredBroker, own: KafkaSettings, topic: str) -> None:
     """Without this a member without partitions would look like one that merely waits."""
-    kafka_io.create_topics(secured.bootstrap_servers, topic)
-    secured.allow(ResourceType.GROUP, own.group_id, ACLOperation.READ)
+    kafka_io.create_topics(secured_kafka.bootstrap_servers, topic)
+    secured_kafka.allow(ResourceType.GROUP, own.group_id, ACLOperation.READ)
     source = KafkaSource([topic], own, 100)
 
     def says_so() -> bool:
@@ -198,7 +186,7 @@ def test_an_input_topic_that_is_not_ours_is_named(secured: SecuredBroker, own: K
 
 
 def test_the_daemon_ends_with_the_code_of_settings_errors(
-    secured: SecuredBroker, own: KafkaSettings, tmp_path: Path
+    secured_kafka: SecuredBroker, own: KafkaSettings, tmp_path: Path
 ) -> None:
     """Exit 78: the supervisor does not start again what cannot work, and the last line says what to do."""
     untrained_bundle(4, 1, 2).save(tmp_path / "bundle")

@@ -38,30 +38,18 @@ from streamae.errors import (
 )
 from streamae.settings.connections import KafkaSettings
 from tests import kafka_io
-from tests.conftest import start_or_skip
 from tests.connectors.streams import KafkaStreams, Reader, commit, is_stable, message, settle
 from tests.waiting import wait_until
 
 
-@pytest.fixture(scope="module")
-def fragile() -> Iterator[KafkaBroker]:
-    """A broker of this module alone, to be paused and killed."""
-    broker = KafkaBroker()
-    try:
-        start_or_skip(broker)
-        yield broker
-    finally:
-        broker.close()
-
-
 @pytest.fixture
-def fragile_streams(fragile: KafkaBroker, fresh_name: Callable[[str], str]) -> Iterator[KafkaStreams]:
+def fragile_streams(fragile_kafka: KafkaBroker, fresh_name: Callable[[str], str]) -> Iterator[KafkaStreams]:
     """Streams over the fragile broker; clients wait two seconds at most."""
-    opened = KafkaStreams(fragile.bootstrap_servers, fresh_name("test"))
+    opened = KafkaStreams(fragile_kafka.bootstrap_servers, fresh_name("test"))
     opened.settings = opened.of("group", request_timeout_ms=2_000, session_timeout_ms=6_000)
     yield opened
-    fragile.resume()
-    fragile.start()
+    fragile_kafka.resume()
+    fragile_kafka.start()  # closing asks it
     opened.close()
 
 
@@ -283,33 +271,33 @@ def outcome(reader: Reader, topic: str, output: str, streams: KafkaStreams) -> t
 
 @pytest.mark.integration
 def test_a_commit_that_was_not_answered_is_not_called_failed(
-    fragile: KafkaBroker, fragile_streams: KafkaStreams, topic: str
+    fragile_kafka: KafkaBroker, fragile_streams: KafkaStreams, topic: str
 ) -> None:
     """It may have happened: sending the same again could double every event. The committed offset tells."""
     reader, output = owner_of(fragile_streams, topic), f"{topic}-out"
     fragile_streams.create_topic(output, 1)
     sink = interrupted_sink(fragile_streams)
-    sink.before_commit = fragile.pause
+    sink.before_commit = fragile_kafka.pause
     started_s = time.monotonic()
     with pytest.raises(OutcomeUnknownError):
         commit(sink, [message(output, b"1")], {Partition(topic, 0): 7}, reader.source.membership())
     assert time.monotonic() - started_s < 15
-    fragile.resume()
+    fragile_kafka.resume()
     assert outcome(reader, topic, output, fragile_streams) in [(7, [b"1"]), (None, [])]
 
 
 @pytest.mark.integration
 def test_a_commit_that_never_arrived_has_not_happened(
-    fragile: KafkaBroker, fragile_streams: KafkaStreams, topic: str
+    fragile_kafka: KafkaBroker, fragile_streams: KafkaStreams, topic: str
 ) -> None:
     """The broker died first: after its return the offset is the old one, and the same batch goes through once."""
     reader, output = owner_of(fragile_streams, topic), f"{topic}-out"
     fragile_streams.create_topic(output, 1)
     sink = interrupted_sink(fragile_streams)
-    sink.before_commit = fragile.kill
+    sink.before_commit = fragile_kafka.kill
     with pytest.raises(OutcomeUnknownError):
         commit(sink, [message(output, b"1")], {Partition(topic, 0): 7}, reader.source.membership())
-    fragile.start()
+    fragile_kafka.start()
     assert outcome(reader, topic, output, fragile_streams) == (None, [])
     sink.before_commit = lambda: None
     settle([reader], 1)
@@ -319,20 +307,20 @@ def test_a_commit_that_never_arrived_has_not_happened(
 
 @pytest.mark.integration
 def test_records_that_are_not_confirmed_in_time_abort(
-    fragile: KafkaBroker, fragile_streams: KafkaStreams, topic: str
+    fragile_kafka: KafkaBroker, fragile_streams: KafkaStreams, topic: str
 ) -> None:
     """A silent broker costs a bounded wait, nothing becomes visible, and the same batch goes through later."""
     reader, output = owner_of(fragile_streams, topic), f"{topic}-out"
     fragile_streams.create_topic(output, 1)
     sink = fragile_streams.sink()
     commit(sink, [message(output, b"0")])
-    fragile.pause()
+    fragile_kafka.pause()
     started_s = time.monotonic()
     with pytest.raises(RetryableError) as caught:
         commit(sink, [message(output, b"1")], {Partition(topic, 0): 7}, reader.source.membership())
     assert not isinstance(caught.value, OutcomeUnknownError)
     assert time.monotonic() - started_s < 12
-    fragile.resume()
+    fragile_kafka.resume()
     reader.poll_until(lambda: is_stable(reader.source) and reader.owned, "membership", timeout_s=30)
     commit(sink, [message(output, b"1")], {Partition(topic, 0): 7}, reader.source.membership())
     assert outcome(reader, topic, output, fragile_streams) == (7, [b"0", b"1"])
@@ -340,17 +328,17 @@ def test_records_that_are_not_confirmed_in_time_abort(
 
 @pytest.mark.integration
 def test_a_source_survives_a_restart_of_the_broker(
-    fragile: KafkaBroker, fragile_streams: KafkaStreams, topic: str
+    fragile_kafka: KafkaBroker, fragile_streams: KafkaStreams, topic: str
 ) -> None:
     """An outage is waited out; reading goes on where it was, without a gap and without a repeat."""
     reader = owner_of(fragile_streams, topic)
     fragile_streams.produce(topic, [(b"k", b"1")])
     reader.poll_until_values(1)
-    fragile.kill()
+    fragile_kafka.kill()
     for _ in range(3):
         with suppress(RetryableError):
             reader.poll()
-    fragile.start()
+    fragile_kafka.start()
     fragile_streams.produce(topic, [(b"k", b"2")])
 
     def has_both() -> bool:

@@ -11,23 +11,18 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.integration
 
 
-def test_a_server_goes_back_to_an_older_copy_of_its_data() -> None:
+def test_a_server_goes_back_to_an_older_copy_of_its_data(own_redis: RedisServer) -> None:
     """Writes since the copy are lost, those before are there, and the server goes on from there."""
-    server = RedisServer(is_durable=True)
-    try:
-        fixtures.start_or_skip(server)
-        server.tell("SET", "before", "1")
-        copy = server.copy_data()
-        server.tell("SET", "after", "1")
-        server.go_back_to(copy)
-        assert server.tell("GET", "before") == "$1\r\n1"
-        assert server.tell("GET", "after") == "$-1"
-        server.tell("SET", "again", "1")
-        server.kill()
-        server.start()
-        assert server.tell("GET", "again") == "$1\r\n1"
-    finally:
-        server.close()
+    own_redis.tell("SET", "before", "1")
+    copy = own_redis.copy_data()
+    own_redis.tell("SET", "after", "1")
+    own_redis.go_back_to(copy)
+    assert own_redis.tell("GET", "before") == "$1\r\n1"
+    assert own_redis.tell("GET", "after") == "$-1"
+    own_redis.tell("SET", "again", "1")
+    own_redis.kill()
+    own_redis.start()
+    assert own_redis.tell("GET", "again") == "$1\r\n1"
 
 
 def test_a_server_without_memory_refuses_writes_until_it_has_some(redis_server: RedisServer) -> None:
