@@ -27,6 +27,8 @@ from streamae.training.options import TrainOptions
 from streamae.training.run import train
 from tests.engines import STEP_MS, tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 ROWS, SPIKE, WINDOW = 400, 300, tiny_bundle().architecture.window_size
 SETTINGS = Settings(input=InputSettings(key_field="key"), threshold=ThresholdSettings(rule="sigma", min_windows=40))
 

@@ -28,6 +28,8 @@ from streamae.settings.decisions import EpisodeSettings
 from streamae.settings.tree import Settings
 from tests.evaluation.suites import QUICK, ROWS, TRAIN_ROWS, read_manifest, write_manifest, write_suite
 
+pytestmark = pytest.mark.slow
+
 DETECTORS = ("default", "default+sigma3")
 ROOT = Path(__file__).resolve().parents[2]
 

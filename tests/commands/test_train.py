@@ -145,6 +145,7 @@ def test_the_command_line_explains_bad_data(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err == f"streamae: {tmp_path / 'none.csv'}: does not exist\n"
 
 
+@pytest.mark.slow
 def test_from_files_to_episodes(tmp_path: Path) -> None:
     """Train, then run on a finite input: the anomaly is found in the right key, and the process ends by itself."""
     data = write_csv(tmp_path / "live.csv", rows=300, spike=200)

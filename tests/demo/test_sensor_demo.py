@@ -19,6 +19,8 @@ from streamae.demo.sensors import SyntheticStream, generate
 from streamae.model.bundle import load_bundle
 from streamae.replay.play import Episode
 
+pytestmark = pytest.mark.slow
+
 TINY = Scale(train_rows=300, live_rows=420, anomalies_per_key=1.0, hidden_size=12, steps=60)
 KEYS = 5
 

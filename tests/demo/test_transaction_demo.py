@@ -13,6 +13,8 @@ from streamae.cli import main as cli
 from streamae.demo.transaction_demo import TransactionScale, main
 from streamae.model.bundle import load_bundle
 
+pytestmark = pytest.mark.slow
+
 SMALL = TransactionScale(train_rows=160, live_rows=210, frauds_per_card=1.0, hidden_size=12, steps=150)
 
 

@@ -35,6 +35,7 @@ def test_shapes_are_those_asked_for(kind: Kind, layers: int) -> None:
     assert forecasts.shape == (5, 6 if kind == "dense" else 11, 3)  # dense looks back half a window
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_decoding_fewer_steps_changes_none_of_them(kind: Kind) -> None:
     """Serving decodes the newest steps only and must score them as training saw them."""
@@ -115,6 +116,7 @@ def test_windows_do_not_influence_each_other(kind: Kind) -> None:
         assert bool((one[0] != other[0]).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_gets_past_the_bottleneck(kind: Kind) -> None:
     """With a code of two numbers, reconstructions have two degrees of freedom: no cell state takes another way."""

@@ -139,6 +139,7 @@ def test_a_zscore_expects_the_mean() -> None:
     assert (tuple(reconstruction.shape), float(reconstruction.abs().max())) == ((200, 4, FEATURES), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BASELINES)
 @pytest.mark.parametrize("features", [1, 3])
 def test_a_baseline_is_trained_saved_and_served_like_a_network(kind: Kind, features: int, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_errors_are_the_weighted_geometric_mean(kind: str) -> None:
     np.testing.assert_array_equal(both.expected, network.expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [1, 8])
 def test_errors_do_not_depend_on_what_shares_the_batch(features: int) -> None:
     """A replay batches otherwise than the first run and must come to the same verdicts."""
@@ -125,6 +126,7 @@ def test_where_both_are_right_both_weigh_the_same() -> None:
     np.testing.assert_allclose(companion.shares.detach().numpy(), 0.5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_fits_it_and_the_bundle_keeps_it(tmp_path: Path) -> None:
     """It is part of what is served, and read back as it was written."""
     found = train([sines()], QUICK)

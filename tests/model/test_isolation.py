@@ -163,6 +163,7 @@ def test_a_hostile_bundle_reads_nothing_beyond_its_features() -> None:
         assert np.isfinite(errors(of, cloud(5))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [1, 5])
 def test_scores_are_those_of_the_library(features: int) -> None:
     """They differ from scikit-learn's by no more than two of its forests differ from each other."""

@@ -70,6 +70,7 @@ def test_errors_are_those_of_the_definition(kind: Kind, stride: int) -> None:
         assert part(found, name).dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("features", [3, 38])
 def test_errors_do_not_depend_on_what_shares_the_batch(kind: Kind, features: int) -> None:

@@ -15,6 +15,8 @@ from streamae.errors import OutcomeUnknownError, RetryableError
 from tests.engines import TOPIC, Rig, broker_with, ids, settings, stream
 from tests.late import late
 
+pytestmark = pytest.mark.slow
+
 MOVES, SEEDS = 60, 60
 SCORES = "scores"
 SETTINGS = settings(state={"checkpoint_interval_ms": 15}, output={"scores_topic": SCORES})

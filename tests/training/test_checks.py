@@ -114,6 +114,7 @@ def test_time_is_bounded() -> None:
     assert "nearest_windows_reconstruction_error" in found.metrics
 
 
+@pytest.mark.slow
 def test_a_training_that_learns_to_copy_says_so() -> None:
     """White noise through a code as wide as the window: a fine loss, and of no use."""
     noise = series(np.random.default_rng(0).normal(size=(600, 1)))
@@ -124,6 +125,7 @@ def test_a_training_that_learns_to_copy_says_so() -> None:
     assert "warning: it reconstructs anomalies as well as normal rows" in recorder.summaries[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, *BASELINES])
 def test_every_training_is_checked(kind: Kind) -> None:
     """Sines are learnt without copying; what was measured is in the bundle, whatever the kind."""

@@ -113,6 +113,7 @@ def test_levels_are_the_means_over_all_blocks() -> None:
     np.testing.assert_allclose(found.calibration.recent_levels, np.maximum(expected, LEVEL_FLOOR), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_network_is_the_same() -> None:
     """Folds say what is usual; what is served was trained on all rows, as without them. The others are told by title."""
     recorder = Recorder()

@@ -111,6 +111,7 @@ def test_trimming_leaves_the_worst_windows_out() -> None:
     assert number(nearly_all) == pytest.approx(min(number(losses(of, z[i : i + 1])) for i in range(3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_variant_trains_every_kind(kind: Kind) -> None:
     """All at once: finite, better than the mean, reproducible, and the bundle holds the network's weights alone."""

@@ -98,6 +98,7 @@ def test_many_windows_are_thinned() -> None:
     assert len(found.latent.times_ms) == 2 * MAPPED_WINDOWS
 
 
+@pytest.mark.slow
 def test_a_variational_network_shows_what_it_takes_for_usual() -> None:
     """Windows from random codes, in the range of the data, each different; other networks have no such distribution."""
     options = changed(QUICK, kind="dense", variational_weight=0.05)

@@ -19,6 +19,8 @@ from streamae.training.objective import losses
 from streamae.training.run import train
 from tests.model.models import KINDS, QUICK, architecture, changed, network_weights, series, sines
 
+pytestmark = pytest.mark.slow
+
 
 class Recorder:
     """A progress that remembers what it was told."""

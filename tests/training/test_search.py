@@ -20,6 +20,8 @@ from streamae.training.windows import training_windows
 from tests.model.models import QUICK, architecture, changed, sines
 from tests.training.test_run import Recorder
 
+pytestmark = pytest.mark.slow
+
 AUTO = changed(QUICK, kind="auto", max_steps=40)
 TUNED = changed(QUICK, max_steps=80)
 

@@ -160,6 +160,7 @@ def eventful(windows: int, keys: int, seed: int) -> Scores:
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_the_vectorised_form_equals_a_plain_loop(seed: int) -> None:
     """Evidence and threshold agree to a millionth, alarms exactly, over drift, bursts, frozen sensors and gaps."""

@@ -11,6 +11,8 @@ from streamae.batches import Status
 from streamae.core.thresholds.budget import WEEK_MS, parameters
 from tests.score_streams import STEP_MS, Scores, column, decision_of, judged, rule_of
 
+pytestmark = pytest.mark.slow
+
 WINDOWS, KEYS = 3_000, 120
 MANY_WINDOWS, FEW_KEYS = 12_000, 30
 

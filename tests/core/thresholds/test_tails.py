@@ -24,6 +24,7 @@ def test_the_fit_finds_a_thousand_known_tails() -> None:
     assert abs(np.mean(found_shapes - shapes)) < 0.01
 
 
+@pytest.mark.slow
 def test_the_fit_agrees_with_maximum_likelihood() -> None:
     """On 1,000 samples the quantile of one in 500 excesses agrees with scipy's fit within a fifth for nine of ten, and
     the sample is hardly less likely under our fit: by less than 1 in its logarithm for nine of ten.

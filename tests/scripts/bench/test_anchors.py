@@ -118,6 +118,7 @@ def test_the_table_puts_the_best_published_beside_ours(tmp_path: Path) -> None:
     assert text == "smd, 2 series: default 0.500; published: PCA 0.375"
 
 
+@pytest.mark.slow
 def test_other_processes_find_the_same(tmp_path: Path) -> None:
     """Side by side or one after the other, a figure is the same to the last digit; failures come back as results."""
     write_suite(tmp_path, *LINES)

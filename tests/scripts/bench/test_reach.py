@@ -38,6 +38,8 @@ from streamae.settings.data import FeatureSettings
 from streamae.settings.tree import Settings
 from tests.evaluation.suites import QUICK, ROWS, TRAIN_ROWS, read_manifest, write_manifest, write_suite
 
+pytestmark = pytest.mark.slow
+
 ANCHOR_HEADER = "dataset,series,tsb_series,start_row,rows,tsb_train_rows,match,method,vus_pr"
 GROUPS = ("smd", "asd", "nab", "ucr")
 

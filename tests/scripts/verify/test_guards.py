@@ -55,6 +55,7 @@ def test_a_guard_that_does_not_fit_is_reported() -> None:
     assert "no test tests/connectors/kafka/test_source_and_sink.py::test_nothing" in found[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("is_used", "is_noticed"), [(True, True), (False, False)])
 def test_a_guard_is_judged_by_its_tests(is_used: bool, is_noticed: bool) -> None:
     """A test that needs the guard goes red, another one does not; and the sources are as before."""

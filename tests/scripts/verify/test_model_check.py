@@ -21,6 +21,8 @@ from scripts.verify.model_check.schedules import Run, play
 from scripts.verify.model_check.world import KEYS
 from streamae.connectors.buckets import bucket_of
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES, SEED = 50_000, 20_260
 BY_NAME = {protocol.name: protocol for protocol in (AS_BUILT, *VARIANTS)}
 
