@@ -111,9 +111,14 @@ class Module:
         """The parsed text."""
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree, for rules that look at all of them."""
+        return list(ast.walk(self.tree))
+
     def imports(self) -> Iterator[tuple[int, str]]:
         """Yield (line, dotted name) of each import; `from a.b import c` gives `a.b.c`; relative ones start with a dot."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     yield node.lineno, alias.name
@@ -211,7 +216,7 @@ def core_is_pure(module: Module) -> list[str]:
     ]
     return problems + [
         f"line {node.lineno}: {node.func.id}() is not for the core"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CORE_MAY_NOT_CALL
     ]
 
@@ -248,7 +253,7 @@ def size_limits(module: Module) -> list[str]:
     lines = module.text.count("\n")
     if lines > MAX_MODULE_LINES:
         problems.append(f"{lines} lines, at most {MAX_MODULE_LINES}")
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, Function):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
@@ -301,12 +306,12 @@ def no_mocks(module: Module) -> list[str]:
     ]
     ours = {
         alias.asname or alias.name.split(".")[0]
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
         if is_within(node.module or "" if isinstance(node, ast.ImportFrom) else alias.name, ["streamae"])
     }
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Name | ast.arg):
             name = node.id if isinstance(node, ast.Name) else node.arg
             if name in MOCK_NAMES:
@@ -321,7 +326,7 @@ def no_sleep(module: Module) -> list[str]:
     problems = [f"line {line}: {name}" for line, name in module.imports() if name in {"time.sleep", "asyncio.sleep"}]
     return problems + [
         f"line {node.lineno}: {ast.unparse(node)}"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Attribute) and node.attr == "sleep"
     ]
 
@@ -330,7 +335,7 @@ def sentences_of_tests(module: Module) -> list[str]:
     """Every test says in one sentence which behaviour it protects."""
     return [
         f"line {node.lineno}: {node.name} has no docstring"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, Function) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
 

@@ -363,6 +363,7 @@ def test_a_bundle_that_is_missing_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_settings_that_do_not_fit_the_bundle_are_settings_errors(tmp_path: Path) -> None:
     """What only the start can judge ends with 78 too, so that systemd does not try again and again."""
     tiny_bundle().save(tmp_path / "bundle")

@@ -23,7 +23,7 @@ from tests.engines import FEATURES, START_MS, STEP_MS, WINDOW, Rig, broker_with,
 from tests.sweeps import Sweep
 
 KEYS, BEFORE, ROWS = 4, 80, 130
-PARTS = 12  # of a run of the daemon
+PARTS = 40  # of a run of the daemon
 SPIKES = [(0, 40), (1, 60), (2, 70), (0, 100), (3, 110), (2, 120)]  # (key, row): three in the history
 RECORDS = stream(KEYS, ROWS, spikes=SPIKES)
 HISTORY, NEWER = RECORDS[: KEYS * BEFORE], RECORDS[KEYS * BEFORE :]

@@ -53,6 +53,7 @@ def write_csv(path: Path, keys: tuple[str, ...] = ("a", "b"), rows: int = 120, s
 INPUT = {"key_field": "machine", "time_field": "when", "value_fields": ["temp", "load"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "key_field", "is_doubted"),
     [(("a", "b"), None, True), (("a",), None, False), (("a", "b"), "machine", False)],

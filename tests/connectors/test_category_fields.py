@@ -89,7 +89,7 @@ def test_an_array_of_numbers_goes_with_categories() -> None:
 json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), st.lists)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True)
 @given(values=st.lists(json_values, max_size=6))
 def test_any_json_value_is_a_code_or_a_dead_letter(values: list[Any]) -> None:
     """Nothing a producer writes makes decoding raise, or gives a code that is no column."""

@@ -190,6 +190,7 @@ def test_a_level_factor_moves_the_threshold_and_nothing_else(rule: ThresholdRule
     assert np.array_equal(first.states, second.states)
 
 
+@pytest.mark.slow
 @each_rule
 def test_a_larger_factor_never_alarms_where_a_smaller_one_does_not(rule: ThresholdRule) -> None:
     """From insensitive to sensitive there are more alarms, with a muted key none."""
@@ -232,6 +233,7 @@ def replaced(rule: ThresholdRule, rules: AlertRules) -> Decision:
     return decision
 
 
+@pytest.mark.slow
 @each_rule
 def test_only_deviations_that_matter_alarm(rule: ThresholdRule) -> None:
     """The same anomaly is heard above what was expected and not below it; its score is learnt in both cases."""

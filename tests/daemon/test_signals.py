@@ -20,6 +20,8 @@ from streamae.errors import FatalError
 from streamae.settings.sources import load_settings
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 HARD_LIMIT_S = 60
 

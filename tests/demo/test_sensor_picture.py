@@ -11,6 +11,8 @@ from matplotlib.image import imread
 from streamae.demo.sensor_picture import EPISODE, THRESHOLD, TRUTH, draw
 from streamae.demo.stories import Span, Story
 
+pytestmark = pytest.mark.slow
+
 ROWS = 120
 
 
@@ -45,7 +47,6 @@ def blended(colour: str, alpha: float) -> str:
     return "#" + "".join(f"{round(255 - alpha * (255 - channel)):02x}" for channel in channels)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_one_column_a_story(count: int, tmp_path: Path) -> None:
     """The picture is a PNG that grows in width with the number of stories, not in height."""

@@ -76,6 +76,7 @@ def test_a_key_is_learning_until_it_knows_its_level() -> None:
     assert rig.engine.stages.decision.columns["count"][slots].tolist() == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [1, 7, MIN_ROWS, 2 * SPIKE, 2 * SPIKE + 1])
 def test_a_crash_changes_no_event(kept: int) -> None:
     """A process that goes away after any number of records, without a clean stop, leaves the same events behind."""

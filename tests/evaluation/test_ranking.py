@@ -310,6 +310,7 @@ def published(folder: Path) -> list[dict[str, str]]:
     return [row for row in rows if row["match"] == "exact" and row["method"] in {"PCA", "Sub-PCA"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "least"), [("smd", 3), ("smap_msl", 13), ("ucr", 6)])
 def test_vus_equals_published_figures(group: str, least: int) -> None:
     """Period, VUS-PR, labels and rows agree with TSB-AD's to the last published digit, on series of three groups."""

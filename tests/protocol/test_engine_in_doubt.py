@@ -74,6 +74,7 @@ class SilentGroup(MemorySource):
         return super().span(partition)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent_spans", [1, 3])
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])
 def test_a_doubt_lasts_until_the_group_answers(point: str, silent_spans: int) -> None:

@@ -179,6 +179,7 @@ ADOPTED_WITHIN = {"sigma": 1_500, "quantile": 10_000, "block_maxima": 1_000, "co
 ADOPTED_BY_OTHERS_WITHIN = 3_000  # windows, at a half-life of 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_a_new_level_alarms_and_becomes_the_normal(name: str) -> None:
     """A key whose scores are five times higher for good is reported, and quiet again within the stated windows."""

@@ -51,6 +51,7 @@ def alarms(rule: ThresholdRule, scores: Scores) -> np.ndarray:
     return column(judged(decision_of(rule, keys), scores), "statuses", keys) == Status.ANOMALOUS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_traffic_after_an_idle_night_is_no_anomaly(name: str) -> None:
     """Hours at zero must not shrink what is usual so far that ordinary scores alarm from then on.
@@ -87,6 +88,7 @@ def test_the_first_exceedance_does_not_freeze_the_threshold(rule: ThresholdRule)
     assert found[600:].mean() < 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_an_anomaly_moves_the_threshold_in_small_steps_when_it_comes_and_when_it_is_forgotten(name: str) -> None:
     """There is no window of memory whose edge makes the threshold jump, neither in nor out."""
@@ -99,6 +101,7 @@ def test_an_anomaly_moves_the_threshold_in_small_steps_when_it_comes_and_when_it
     assert np.abs(thresholds - thresholds[0]).max() < whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_a_daily_peak_is_told_first_and_then_as_often_as_is_stated(name: str) -> None:
     """No rule forgives an hour's peak before it has come, and which of them do so later is known."""

@@ -34,6 +34,7 @@ RULES_OF_EPISODES = EpisodeRules(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLLOWING)
 def test_a_level_shift_is_told_once_and_adopted_in_time(name: str) -> None:
     """The table of docs/detection.md: an episode, opened promptly, closed in time; keys that do not shift are calm."""

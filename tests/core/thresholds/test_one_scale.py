@@ -27,6 +27,7 @@ def upper_rarities(name: str, features: int) -> tuple[np.ndarray, np.ndarray]:
     return np.quantile(rarities[:, :KEYS], UPPER), np.quantile(rarities[:, KEYS:], UPPER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "features"), [*((name, 3) for name in RULES), ("block_maxima", 24)])
 def test_rarity_does_not_depend_on_the_size_of_scores(name: str, features: int) -> None:
     """Keys that score ten times as much are as often as rare: to 0.1 of its logarithm, a tail to 0.2, in its end to 1."""

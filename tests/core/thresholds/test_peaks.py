@@ -10,6 +10,7 @@ from streamae.core.thresholds.peaks import RING, PeaksRule
 from tests.score_streams import LEARNING, column, decision_of, judged, quiet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_drifting", [False, True])
 @pytest.mark.parametrize("probability", [1e-2, 1e-3])
 def test_the_share_above_the_threshold_is_the_stated_one(probability: float, is_drifting: bool) -> None:
