@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Display(sys.stderr, total) as display:
         played = run(chosen.schedules, chosen.seed, lambda done: display.show(done, f"{done:,} of {total:,} schedules"))
     print(*table(played), sep="\n")
-    print(f"{sum(cell.schedules for cell in played):,} schedules in {time.monotonic() - started:.0f} s")
+    schedules, seconds = sum(cell.schedules for cell in played), time.monotonic() - started
+    print(f"{schedules:,} schedules in {seconds:.0f} s, seed {chosen.seed}")
     wrong = complaints(played)
     print(*wrong, sep="\n", end="\n" if wrong else "")
     return int(bool(wrong))

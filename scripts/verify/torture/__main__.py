@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{test.id:<4} {full:>9} {quick:>7} {smoke:>5}  {test.title}")
         return 0
     figures: Size = "smoke" if chosen.smoke else "quick" if chosen.quick else "full"
-    report = Report(chosen.out / "torture.json", hardware())
+    report = Report(chosen.out / "torture.json", f"{hardware()}, seed {chosen.seed}")
     with Shared(chosen.out.resolve()) as shared:
         Session(report, shared, figures, chosen.seed, chosen.resume, chosen.jobs).play(tests)
     print(f"\n{report.table()}")
