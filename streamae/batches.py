@@ -263,7 +263,7 @@ class VerdictBatch:
     """Scores held against each key's own threshold, with the statistics *before* this score was learnt.
 
     Attributes:
-        statuses: (B,) int8 `Status`; a score above the threshold that nobody wants to hear of is `NORMAL`.
+        statuses: (B,) int8 `Status`; a score above the threshold whose alert is suppressed is `NORMAL`.
         scores: (B,) float64 smoothed score that was compared.
         thresholds: (B,) float64 entry threshold; infinity while learning.
         means, sds: (B,) float64 rolling mean and standard deviation of the key's score.

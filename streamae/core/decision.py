@@ -1,8 +1,8 @@
 """Scores to verdicts: each key's score against its own threshold, scored first, learnt after.
 
 What a key remembers and what its threshold is belong to the threshold rule; here is decided whose verdict counts.
-The operator's rules (`core/key_rules.py`) have their say between the two: they may move a threshold, leave an alarm
-unheard (the verdict is NORMAL then, and the score is learnt like any other), or keep a score from being learnt.
+The operator's rules (`core/key_rules.py`) have their say between the two: they may move a threshold, suppress an
+alarm (the verdict is NORMAL then, and the score is learnt like any other), or keep a score from being learnt.
 Everything is done for all keys at once, wave by wave, which equals one score after the other. Reads no clock:
 whatever forgets follows the windows' event time.
 """

@@ -94,7 +94,7 @@ class Advice:
         return found
 
     def allowed(self, rows: Ints, alarms: Flags, is_fresh: Flags, states: Columns) -> Flags:
-        """Return which of the alarms are to be heard.
+        """Return which of the alarms alert.
 
         Args:
             rows: (n,) numbers of windows of distinct keys.
@@ -102,17 +102,17 @@ class Advice:
             is_fresh: (n,) bool as in `Wave`.
             states: with the fields of `fields`; mutated at the keys that may learn.
         """
-        heard: Flags = alarms & (self.suspensions[rows] == Suspension.NONE)
+        alerting: Flags = alarms & (self.suspensions[rows] == Suspension.NONE)
         if self.deviations is not None:
             slots, expected = self.windows.slots[rows], self.scores.expected[rows]
             now = {OFF: self.windows.values[rows, -1] - expected, CHANNELS: self.scores.channels[rows]}
             found = {name: largest(states[name][slots], values, is_fresh) for name, values in now.items()}
-            learnt, chosen = self.is_learnt[rows], np.flatnonzero(heard)
+            learnt, chosen = self.is_learnt[rows], np.flatnonzero(alerting)
             for name, values in found.items():
                 states[name][slots[learnt]] = values[learnt]
             asked = self.deviations.take(rows[chosen])
-            heard[chosen] = asked.matters(found[CHANNELS][chosen], found[OFF][chosen], expected[chosen])
-        return heard
+            alerting[chosen] = asked.matters(found[CHANNELS][chosen], found[OFF][chosen], expected[chosen])
+        return alerting
 
 
 class KeyRules:

@@ -36,7 +36,7 @@ class KeyTable:
             capacity: hard limit.
             idle_ms: event time without a record after which a key may be evicted.
             is_held: tells which of some slots must stay all the same; None = none.
-            on_admitted: told the slot of each key that moves in; None = nobody wants to know.
+            on_admitted: told the slot of each key that moves in; None = nobody is told.
         """
         self.capacity, self.idle_ms, self._is_held, self._on_admitted = capacity, idle_ms, is_held, on_admitted
         self.keys: list[bytes] = [b""] * capacity

@@ -1,4 +1,4 @@
-"""Maintenance: stretches of event time in which nobody wants alerts, or in which nothing is to be learnt.
+"""Maintenance: stretches of event time without alerts, or in which nothing is to be learnt.
 
 A stretch is one interval, or one that comes back on days of the week. Reads no clock: a window belongs to it by the
 event time of its newest row, so a replay decides as it was decided before. Must not know keys or settings.

@@ -143,7 +143,7 @@ class Engine(Announcer):
             self._score(batch)
         # One transaction at a time keeps the order. Until it is settled, a crash leaves all of P or none.
         self.publisher.settle()
-        # N from here on, aside of what follows: `before_begin` not begun. `after_send`, `after_flush`,
+        # N from here on, beside what follows: `before_begin` not begun. `after_send`, `after_flush`,
         # `after_send_offsets`: open, will be aborted. `in_commit`: all or none, the group's offsets say which.
         # `after_commit`: visible, stored state is older: the next owner replays silently.
         self.publisher.start()

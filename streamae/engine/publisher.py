@@ -1,6 +1,6 @@
 """Transactions of the engine: outputs and offsets go out together, and it is always known how that ended.
 
-One transaction at a time. It may run aside while the engine goes on with the records that follow: what these cause
+One transaction at a time. It may run in the background while the engine goes on with the records that follow: what these cause
 waits in the outbox for the next one. Whatever relies on the outcome, the next transaction, a checkpoint, or the take
 over of a partition, settles it first. After a failure nothing new is read until everything decided so far is out.
 
@@ -67,7 +67,7 @@ class PendingTransaction:
 
 
 class Publisher(Announcer):
-    """Sends what the outbox holds. Mutated by the engine's thread only; a transaction aside touches the sink alone.
+    """Sends what the outbox holds. Mutated by the engine's thread only; a transaction in the background touches the sink alone.
 
     Attributes:
         outbox: what is to be sent.
@@ -105,7 +105,7 @@ class Publisher(Announcer):
     def start(self) -> None:
         """Begin a transaction of all outputs that wait and all offsets finished; the former one must be settled.
 
-        While blocked, or where nothing can run aside, its end is awaited.
+        While blocked, or where nothing can run in the background, its end is awaited.
 
         Raises:
             RetryableError: not committed; outputs are kept.
@@ -188,7 +188,7 @@ class Publisher(Announcer):
                 self._log.warning("message_shortened", error=str(error))
 
     def _transact(self, messages: tuple[Message, ...], offsets: dict[Partition, int], membership: Any) -> None:
-        """Make messages and offsets visible together, or neither; runs aside."""
+        """Make messages and offsets visible together, or neither; may run in the background."""
         started, outcome = self.clock(), "aborted"
         try:
             fail_point("before_begin")

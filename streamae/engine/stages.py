@@ -49,7 +49,7 @@ class Tuning:
         episodes: when episodes begin and end.
         alerts: what the operator knows better.
         settings_version: carried in every event.
-        alert_budget_per_week: false episodes a key and week that the rule was set to; None = nobody said.
+        alert_budget_per_week: false episodes a key and week that the rule was set to; None = no budget is set.
     """
 
     rule: ThresholdRule

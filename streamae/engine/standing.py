@@ -42,7 +42,7 @@ class Standing:
         reason: why they are not ready, "" where they are.
         keys: how many.
         progress: mean share of what they need that they have, in [0, 1]; None where nothing but other records helps.
-        examples: some of them, those that are least far.
+        examples: some of them, the least advanced.
     """
 
     state: str

@@ -1,4 +1,4 @@
-"""Partitions put off because the stored state of one of their keys cannot be read now.
+"""Partitions that wait because the stored state of one of their keys cannot be read now.
 
 Nothing is done with their records: the source goes back to the first of them and is held back, so that what waits
 stays with the broker. All other partitions, whose keys are in memory, go on. This module must not know why a key is new.

@@ -50,7 +50,7 @@ class Listener:
         """Episodes opened a key and week."""
 
     def alert_budget(self, per_key_week: float | None) -> None:
-        """False episodes a key and week to aim at; None = nobody said."""
+        """False episodes a key and week to aim at; None = no budget is set."""
 
     def transaction(self, outcome: str, seconds: float) -> None:
         """A transaction ended: committed, aborted, fenced or unknown. Called in the thread that it ran in."""
@@ -111,7 +111,7 @@ SILENT = Listener()
 
 
 class Announcer:
-    """Something that tells a listener what it did; nobody listens until `attach`.
+    """Something that tells a listener what it did; before `attach` there is none.
 
     Attributes:
         listener: is told.

@@ -193,7 +193,7 @@ class Telemetry(Listener):
         self._episode_rate.set(per_key_week)
 
     def alert_budget(self, per_key_week: float | None) -> None:
-        """Set how many may; None = nobody said."""
+        """Set how many may; None = no budget is set."""
         self._alert_budget.set(float("nan") if per_key_week is None else per_key_week)
 
     def transaction(self, outcome: str, seconds: float) -> None:

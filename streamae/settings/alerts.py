@@ -1,4 +1,4 @@
-"""The settings of what the operator knows better than the scores: which anomalies are to be heard, of whom, and when.
+"""The settings of what the operator knows better than the scores: which anomalies alert, of which keys, and when.
 
 Must not know: other sections.
 """
@@ -66,7 +66,7 @@ class MaintenanceSettings(Section):
 
 
 class AlertSettings(DeviationSettings):
-    """Which anomalies are to be heard. What is not heard is learnt like any other score."""
+    """Which anomalies alert. A score that does not is learnt like any other."""
 
     overrides: tuple[OverrideSettings, ...] = Field(
         (),

@@ -90,7 +90,7 @@ def run_training(
     Raises:
         DataError, ConfigError: see `train`.
     """
-    is_auto, heard = options.train.kind == "auto", progress or NoProgress()
+    is_auto, progress = options.train.kind == "auto", progress or NoProgress()
     if start is not None and (tune or is_auto):
         raise ConfigError(["train: a bundle to start from has its kind and size: leave --tune, auto or --from out"])
     if tune and is_auto:
@@ -101,20 +101,22 @@ def run_training(
     try:
         windows = training_windows(series, options)
 
-        def fit(chosen: TrainOptions, heard: Progress) -> Training:
-            return _train(windows, chosen, heard, start)
+        def fit(chosen: TrainOptions, its_progress: Progress) -> Training:
+            return _train(windows, chosen, its_progress, start)
 
         if is_auto:
-            found, candidates = choose_kind(options, windows.calibration, fit, heard)
-            heard.finish(f"{table(candidates)}\n{found.bundle.architecture.kind} is taken{_warned(found.warnings)}")
+            found, candidates = choose_kind(options, windows.calibration, fit, progress)
+            progress.finish(f"{table(candidates)}\n{found.bundle.architecture.kind} is taken{_warned(found.warnings)}")
             return dataclasses.replace(found, candidates=tuple(candidates), compared="kind")
         if tune:
             shape = _architecture(options.train, windows.features, len(windows.fit), 0)
-            size, candidates = choose_size(options, shape, windows.calibration, fit, heard)
-            heard.finish(f"{table(candidates)}\ntrain.bottleneck_size = {size} is taken{' (the usual)' * (not size)}")
-            found = fit(options.with_train(bottleneck_size=size), heard)
+            size, candidates = choose_size(options, shape, windows.calibration, fit, progress)
+            progress.finish(
+                f"{table(candidates)}\ntrain.bottleneck_size = {size} is taken{' (the usual)' * (not size)}"
+            )
+            found = fit(options.with_train(bottleneck_size=size), progress)
             return dataclasses.replace(found, candidates=tuple(candidates), compared="size")
-        return fit(options, heard)
+        return fit(options, progress)
     finally:
         torch.set_num_threads(before)
 

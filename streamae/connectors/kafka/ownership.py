@@ -68,7 +68,7 @@ class OwnershipChanges(ConsumerRebalanceListener):  # type: ignore[misc]
         self.forget(Partition(*partition) for partition in lost)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Note that partitions are gone; one that nobody heard of yet goes without a word."""
+        """Note that partitions are gone; one that was not reported yet goes unreported."""
         for partition in partitions:
             if partition in self.assigned:
                 self.assigned.discard(partition)
