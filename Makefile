@@ -33,7 +33,7 @@ test: $(READY) system ## unit, doctest, real Kafka and Redis, deploy files, a sh
 	@$(TIMED) { REQUIRE_SERVICES=1 $(PYTEST) --durations=30 && $(PY) -m scripts.verify.torture --smoke --jobs 2; }
 
 test-fast: $(READY) ## what needs no service and no minutes: 1 minute
-	@$(TIMED) $(PYTEST) -m "not integration and not slow"
+	@$(TIMED) $(PYTEST) -m "not integration and not slow" --hypothesis-profile few
 
 test-gpu: $(READY) ## what needs an NVIDIA GPU
 	$(PY) -m pytest -m gpu

@@ -1,7 +1,8 @@
 """Services of the test session: one real Kafka and one real Redis, started when the first test asks for them.
 
 A machine without Java, Maven or redis-server skips those tests; where `CI` or `REQUIRE_SERVICES`
-is set they fail instead, so that a gate never passes by skipping.
+is set they fail instead, so that a gate never passes by skipping. Also here: which examples Hypothesis draws, and
+which lines crash sweeps try.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ def kafka() -> Iterator[KafkaBroker]:
         yield broker
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def second_kafka() -> Iterator[KafkaBroker]:
-    """What is behind `fragile_kafka`."""
+    """What is behind `fragile_kafka`: a broker of one module, since each takes half a gigabyte."""
     with running(KafkaBroker()) as broker:
         yield broker
 
@@ -93,9 +94,9 @@ def fragile_kafka(second_kafka: KafkaBroker) -> Iterator[KafkaBroker]:
     second_kafka.start()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secured_kafka() -> Iterator[SecuredBroker]:
-    """A broker that lets its user do only what was granted: grant on fresh names only."""
+    """A broker of one module that lets its user do only what was granted: grant on fresh names only."""
     with running(SecuredBroker()) as broker:
         yield broker
 
