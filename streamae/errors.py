@@ -11,7 +11,7 @@
     └── FatalError         cannot go on correctly in this process: exit 1, the supervisor restarts it
         └── DeviceError        the device that runs the model failed: another one may do
 
-Every command ends with an `ExitCode`. A bad *record* is never an exception: it becomes a dead letter with a reason (`streamae.batches.Reason`).
+Every command ends with an `ExitCode`. A bad *record* is never an exception: it becomes a dead letter with a reason (`streamae.reasons.Reason`).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from streamae.batches import KeyState, Suspension
 from streamae.cli import build_parser, main, split_settings
 from streamae.errors import ExitCode
 from streamae.reasons import Reason
+from tests.architecture import GROUND, ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -317,3 +318,14 @@ def test_broken_links_are_noticed(tmp_path: Path) -> None:
     text = "# A\n[x](b.md#one-word-two) [x](#a) [x](c.md) [x](b.md#three)\n[x](#d) `[x](e.md)` [x](https://f.g)\n"
     page.write_text(text, encoding="utf-8")
     assert broken_links(page) == ["c.md", "b.md#three", "#d"]
+
+
+def test_the_table_of_rooms_is_the_one_that_is_held() -> None:
+    """Who reads what a room may import reads what the tests allow: each room in its order, with its neighbours."""
+    lines = re.findall(
+        r"^\| `(\w+)/`(?:, `cli\.py`)? \|.*\| ([^|]+) \|$", text_of(ROOT / "docs" / "architecture.md"), re.MULTILINE
+    )
+    known = {room: set(re.findall(r"`(\w+)/`", cell)) for room, cell in lines if cell != "everything"}
+    held = {room: set(below) - set(GROUND) for room, below in ROOMS.items() if room in known}
+    assert known == held
+    assert set(ROOMS) - set(known) == {*GROUND, "commands", "cli", "__main__", "__init__"}

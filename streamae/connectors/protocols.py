@@ -1,6 +1,6 @@
 """The edges of streamae: where records come from and how they are read, where messages go, where key state survives.
 
-Every implementation passes the same contract tests (tests/connectors/test_*_contract.py), so the engine
+Every source, sink and store passes the same contract tests (tests/connectors/test_*_contract.py), so the engine
 never knows which one it has. Nothing here imports a client library.
 """
 
@@ -172,11 +172,12 @@ class Stamp:
     """Whose state a checkpoint saves.
 
     Attributes:
-        fingerprint: digest of everything the state's meaning depends on (features, window, rule, format).
+        fingerprint: digest of everything the state's meaning depends on: layout, bundle, stride, grid, missing-value policies.
         epoch: counts take-overs: one more than that of the stored state the owner found, 0 if it found none.
             Only a hint, which sends a former owner away early; what decides is the offset.
         identity: `Span.identity` of the topic, "" = unknown.
-        partition_state: packed state of the partition itself, beside that of its keys; saved and read with the manifest.
+        partition_state: packed state of the partition itself, beside that of its keys, saved and read with the
+            manifest; the engine has none so far.
     """
 
     fingerprint: str

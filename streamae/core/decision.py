@@ -1,6 +1,7 @@
 """Scores to verdicts: each key's score against its own threshold, scored first, learnt after.
 
-What a key remembers and what its threshold is belong to the threshold rule; here is decided whose verdict counts.
+The threshold rule keeps what a key remembers and computes its threshold; here a key's state is decided, and whether its
+score is an alarm.
 The operator's rules (`core/key_rules.py`) have their say between the two: they may move a threshold, suppress an
 alarm (the verdict is NORMAL then, and the score is learnt like any other), or keep a score from being learnt.
 Everything is done for all keys at once, wave by wave, which equals one score after the other. Reads no clock:

@@ -59,7 +59,7 @@ class KeyStates(Announcer):
 
         Args:
             table: slots of the keys.
-            parts: state of grid, windows, statistics and episodes; their order is the packed order.
+            parts: state of each stage, in the order in which it is packed (`Stages.state`).
             store: where state survives.
             learnt: packed state by key, for keys that are new.
         """

@@ -1,8 +1,8 @@
 """Transactions of the engine: outputs and offsets go out together, and it is always known how that ended.
 
 One transaction at a time. It may run in the background while the engine goes on with the records that follow: what these cause
-waits in the outbox for the next one. Whatever relies on the outcome, the next transaction, a checkpoint, or the take
-over of a partition, settles it first. After a failure nothing new is read until everything decided so far is out.
+waits in the outbox for the next one. Whatever relies on the outcome, the next transaction, a checkpoint, or the take-over
+of a partition, settles it first. After a failure nothing new is read until everything decided so far is out.
 
 Must not know: what messages hold, or when it is time to commit.
 """
@@ -136,27 +136,27 @@ class Publisher(Announcer):
         Raises:
             RetryableError: not committed, or not known yet; outputs are kept and nothing is sent on a guess.
         """
-        flight = self._pending
-        if flight is None:
+        pending = self._pending
+        if pending is None:
             return
-        if flight.is_doubtful:
-            was_committed = self._was_committed(flight)
+        if pending.is_doubtful:
+            was_committed = self._was_committed(pending)
         else:
             try:
-                flight.answer.result()
+                pending.answer.result()
             except OutcomeUnknownError:
-                self.is_blocked = flight.is_doubtful = True
+                self.is_blocked = pending.is_doubtful = True
                 raise
             except RetryableError as error:
                 self._failed(error)
                 raise
             was_committed = True
         if was_committed:
-            self._delivered(flight)
+            self._delivered(pending)
         else:
             self._failed(None)
 
-    def _was_committed(self, flight: PendingTransaction) -> bool:
+    def _was_committed(self, pending: PendingTransaction) -> bool:
         """Tell whether a transaction of unknown outcome went through: the group's offsets know.
 
         Nothing is sent while the answer is open. What concerned partitions that are no longer ours is no longer our
@@ -165,24 +165,24 @@ class Publisher(Announcer):
         Raises:
             RetryableError: the group does not answer; the doubt remains.
         """
-        ours = self._ours(flight)
+        ours = self._ours(pending)
         return bool(ours) and self.recovery.was_committed(ours)
 
-    def _ours(self, flight: PendingTransaction) -> dict[Partition, int]:
-        return {partition: offset for partition, offset in flight.offsets.items() if partition in self.partitions}
+    def _ours(self, pending: PendingTransaction) -> dict[Partition, int]:
+        return {partition: offset for partition, offset in pending.offsets.items() if partition in self.partitions}
 
-    def _delivered(self, flight: PendingTransaction) -> None:
+    def _delivered(self, pending: PendingTransaction) -> None:
         self._pending = None
         self.outbox.delivered()
-        self.partitions.commit(self._ours(flight))
+        self.partitions.commit(self._ours(pending))
         self.is_blocked = False
 
     def _failed(self, error: RetryableError | None) -> None:
-        flight, self._pending = self._pending, None
+        pending, self._pending = self._pending, None
         self.outbox.failed()
         self.is_blocked = True
-        if isinstance(error, TooLargeError) and flight is not None:
-            refused = flight.messages[error.index]
+        if isinstance(error, TooLargeError) and pending is not None:
+            refused = pending.messages[error.index]
             if refused.topic == self.dead_letter_topic:  # half an event would be none
                 self.outbox.shorten(refused)
                 self._log.warning("message_shortened", error=str(error))

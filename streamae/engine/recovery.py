@@ -32,7 +32,9 @@ class Recovery(Announcer):
         self.policy = policy
         self.waiting: dict[Partition, None] = {}  # an ordered set
         self.halted: dict[Partition, int] = {}  # those of them that policy holds back: when to look again, in ms
-        self._relied: dict[Partition, int] = {}  # stored offset this process went on from, and no longer may
+        self._relied: dict[
+            Partition, int
+        ] = {}  # offset whose stored state this process relied on, and which the store turned out not to hold
         self.failing_since_ms: int | None = None
         self._log = get_logger()
 
@@ -83,7 +85,9 @@ class Recovery(Announcer):
 
     def _start_one(self, partition: Partition, into: Partitions) -> bool:
         """Start a partition; False when policy holds it back."""
-        manifest = self.store.manifest(partition)  # before the offsets: a later owner's is never taken for moved back
+        manifest = self.store.manifest(
+            partition
+        )  # before the offsets: else one that a later owner saved in between would look like `moved_back`
         self._count_loss(partition, manifest)
         span = self.source.span(partition)
         chosen = plan(span, manifest, self.fingerprint, self.policy)

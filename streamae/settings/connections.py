@@ -53,10 +53,10 @@ class KafkaSettings(Section):
     retry_backoff_ms: Millis = Field(20, description="Pause between client retries; small keeps transactions fast.")
     fetch_max_bytes: Positive = Field(16_777_216, description="Most compressed bytes of one fetch.")
 
-    def checks(self) -> list[tuple[bool, str]]:
-        """Return what no single field can see: whether it is wrong, and what to say then."""
+    def conflicts(self) -> list[str]:
+        """Return what no single field can see, one line each: `kafka.field: what is wrong`."""
         is_sasl = self.security_protocol.startswith("SASL")
-        return [
+        checks = [
             (
                 self.transaction_timeout_ms > self.max_poll_interval_ms,
                 "kafka.transaction_timeout_ms: must not exceed kafka.max_poll_interval_ms",
@@ -69,6 +69,7 @@ class KafkaSettings(Section):
                 "kafka.ssl_cert_file: goes together with kafka.ssl_key_file",
             ),
         ]
+        return [line for is_wrong, line in checks if is_wrong]
 
 
 class OutputSettings(Section):

@@ -83,7 +83,6 @@ class Settings(Section):
                 "input.bootstrap_records: needs input.start = latest: before the earliest record there is none",
             ),
             (self.input.source == "files" and not self.input.files, "input.files: needed when input.source = files"),
-            *self.kafka.checks(),
             (
                 self.output.latent and self.output.scores_topic is None,
                 "output.latent: needs output.scores_topic, whose messages carry the code",
@@ -95,6 +94,7 @@ class Settings(Section):
         ]
         return [
             *(line for is_wrong, line in checks if is_wrong),
+            *self.kafka.conflicts(),
             *self.threshold.conflicts(),
             *self.train.conflicts(),
         ]

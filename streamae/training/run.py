@@ -130,8 +130,7 @@ def _train(windows: TrainingWindows, options: TrainOptions, progress: Progress, 
     if options.train.calibration_folds > 1:
 
         def judge(others: Floats, judged: Floats, title: str) -> ErrorBatch:
-            afresh = None  # a bundle to start from may have seen the block
-            one, _, _ = _fitted(windows, others, validation, options, PartProgress(progress, title), afresh)
+            one, _, _ = _fitted(windows, others, validation, options, PartProgress(progress, title), start=None)
             return Runner(one, options.model.device, stride=options.window.stride).run(judged)
 
         errors = errors_by_fold(windows, options.train.calibration_folds, errors, judge)

@@ -1,4 +1,4 @@
-"""One process: the order of steps of `runtime.engine`, on the real plan, progress, outbox and store.
+"""One process: the order of steps of `engine.engine`, on the real plan, progress, outbox and store.
 
 A worker is a generator that stops wherever another process or a fault may come in between: at every call that
 leaves the process. What it knows is lost with it. The state of a key is the list of offsets it absorbed, so that

@@ -1,6 +1,6 @@
 """All threshold rules, by the name they have in the settings.
 
-To add one, write a module that ends in its `RuleSpec` (`spec.py`), and import that here. Nothing else lists rules.
+To add one, write a module that ends in its `RuleSpec` (`spec.py`), and import that here. No other code lists rules; `tests/golden/made.py` names those whose state is stored.
 """
 
 # ruff: noqa: F401, I001 - an import is an entry, in the order in which people read the rules
