@@ -48,6 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         is_sweep = {item: "sweep" in getattr(item, "fixturenames", ()) for item in items}
         config.hook.pytest_deselected(items=[item for item in items if not is_sweep[item]])
         items[:] = [item for item in items if is_sweep[item]]
+        for item in items:
+            item.add_marker(pytest.mark.timeout(1_800))  # a hundred runs each, on whatever machine
 
 
 def sweep_of(config: pytest.Config) -> Sweep:
