@@ -77,7 +77,7 @@ def test_every_command_explains_itself_with_an_example(command: str, capsys: pyt
 def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """`streamae --help` is the table of contents."""
     assert main(["--help"]) == ExitCode.OK
-    listed = re.findall(r"^    (\w+) {2,}\S", capsys.readouterr().out, re.MULTILINE)
+    listed = re.findall(r"^    (\w+)(?: {2,}\S|$)", capsys.readouterr().out, re.MULTILINE)
     assert tuple(listed) == COMMANDS
 
 
