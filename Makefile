@@ -59,7 +59,7 @@ check: lint type test ## what has to pass before a change is handed in
 
 cov: $(READY) system ## branch coverage: the pure core completely, the whole nearly
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest
+	$(PY) -m coverage run -m pytest -n $(JOBS) --dist worksteal
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report --no-skip-covered --include "$(COMMIT_PATH)"
 	$(PY) -m coverage report --include "streamae/core/*" --fail-under 100

@@ -84,6 +84,7 @@ def test_settings_reach_the_training(tmp_path: Path) -> None:
     assert {name: told[name] for name in plain} == plain
 
 
+@pytest.mark.slow
 def test_a_bundle_comes_out(tmp_path: Path) -> None:
     """Training reads the configured columns and writes a bundle that loads, with one line about it."""
     out, progress = io.StringIO(), io.StringIO()

@@ -147,6 +147,7 @@ def test_newest_step_is_decoded_first() -> None:
     torch.testing.assert_close(newest[:, 0], two[:, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropout_acts_in_training_only(kind: Kind) -> None:
     """Serving must be deterministic whatever the network was trained with."""

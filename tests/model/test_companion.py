@@ -138,6 +138,7 @@ def test_training_fits_it_and_the_bundle_keeps_it(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read.weights[name], array)
 
 
+@pytest.mark.slow
 def test_it_can_be_left_out() -> None:
     """Without it the score is the network's alone, and the bundle says nothing of it."""
     found = train([sines()], changed(QUICK, linear_companion=False))

@@ -96,6 +96,7 @@ def test_baselines_have_a_report(kind: str, tmp_path: Path) -> None:
     assert ("Windows and their reconstruction" in read.text) == (kind != "ridge")
 
 
+@pytest.mark.slow
 def test_a_search_shows_its_table(tmp_path: Path) -> None:
     """Every candidate, the chosen one marked."""
     read = page(tmp_path, changed(SHORT, kind="auto"))

@@ -37,6 +37,7 @@ def test_rarity_does_not_depend_on_the_size_of_scores(name: str, features: int) 
     assert small[2] > small[0]
 
 
+@pytest.mark.slow
 def test_rarity_does_not_depend_on_the_number_of_features() -> None:
     """The rule that adds up channels finds quiet keys of 3 and of 24 features as often as rare, to 0.3."""
     for few, many in zip(upper_rarities("block_maxima", 3), upper_rarities("block_maxima", 24), strict=True):
