@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from streamae.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +28,7 @@ print(*map(main, commands), file=codes)
 """
 
 
+@pytest.mark.slow
 def test_everything_but_the_daemon_works_where_there_is_no_linux(tmp_path: Path) -> None:
     """All modules can be imported, settings, schema and training work; `run` says why it ends, for no restart to try."""
     data, bundle = tmp_path / "data.csv", tmp_path / "bundle"

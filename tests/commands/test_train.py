@@ -70,6 +70,7 @@ def test_several_keys_in_a_file_taken_for_one_are_noticed(
     assert ("--input.key_field" in progress.getvalue()) is is_doubted
 
 
+@pytest.mark.slow
 def test_settings_reach_the_training(tmp_path: Path) -> None:
     """Every section that has a say in training is heard: the bundle tells, and torch is given the threads."""
     asked = {
