@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from typing import Any
@@ -526,6 +527,17 @@ def test_the_summary_says_where_the_engine_stands() -> None:
     text = rig.telemetry.render()[0]
     assert b'streamae_keys{state="ready"} 3.0' in text
     assert b'streamae_consumer_lag_records{partition="0",topic="sensors"} 0.0' in text
+
+
+def test_a_step_leaves_windows_beyond_its_budget_to_the_next() -> None:
+    """The group hears of a process in time, however slow its model is; what waits is scored later, and nothing changes."""
+    slow = Rig(broker_with(stream()), settings=settings(model={"max_batch_size": 4, "max_wait_ms": 0}))
+    ticks = itertools.count()
+    slow.engine.clock = lambda: float(next(ticks))  # each look is a second later: one batch uses the budget up
+    slow.step(10)
+    assert slow.engine.status().waiting_windows > 4
+    slow.run_dry()
+    assert ids(slow.events()) == ids(run(stream()).events()) != []
 
 
 def test_the_observer_sees_every_scored_window() -> None:
