@@ -7,6 +7,7 @@ events, keys or languages other than English.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple, Protocol
@@ -190,14 +191,14 @@ class Interval(Timed):
         return f"{duration_in_words(what.actual)} since the record before, expected about {usual}"
 
 
-class Cycle(Timed):
+class Cycle(Timed, ABC):
     """Sine and cosine of the angle of the event time in a cycle."""
 
     ends = ("sin", "cos")
 
+    @abstractmethod
     def phases(self, local_ms: Ints) -> Doubles:
         """Return the place (N,) of local times in the cycle, in [0, 1)."""
-        raise NotImplementedError
 
     def apply(self, records: Records) -> Doubles:
         """See `Derivation`."""
