@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from streamae.settings.section import Millis, Name, Positive, Section
 
-MissingPolicy = Literal["previous", "constant", "reject"]
+MissingPolicy = Literal["previous", "hold", "constant", "reject"]
 
 
 class InputSettings(Section):
@@ -42,10 +42,64 @@ class InputSettings(Section):
         (),
         description="Feature fields (dotted paths), in order, or the one array field; unset = the bundle's features.",
     )
+    date_field: str | None = Field(
+        None, description="Field holding the date where `time_field` has only the time of day."
+    )
+    time_format: Name | None = Field(
+        None, description="How text times are written, in the letters of strptime: `%d/%m/%Y %H.%M`; unset = ISO 8601."
+    )
+    time_zone: Name = Field("UTC", description="IANA zone of times that name none: `Europe/Rome`.")
+    time_origin: AwareDatetime | None = Field(
+        None,
+        description="Instant from which times are counted that say how much later a record is: `2025-03-03T00:00:00Z`.",
+    )
+    row_ms: Millis | None = Field(
+        None, description="Files without any time: rows are this far apart; unset = such files are refused."
+    )
+    label_field: str | None = Field(
+        None,
+        description="Field that tells known anomalies (not 0, not false); never a feature. For learning and judging.",
+    )
+    id_field: str | None = Field(
+        None,
+        description="Field holding a record's own id, such as a transaction's; carried in events and dead letters.",
+    )
+    only: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict,
+        description='By field, the text it must have: other records are counted and ignored: `{name = "cpu"}`.',
+    )
+    numbers: Literal["json", "text"] = Field(
+        "json", description="text: numbers may be written as text; in CSV they always are."
+    )
+    decimal_mark: Literal[".", ","] | None = Field(
+        None, description="Of numbers in text; unset = `.`, and in CSV what the file shows."
+    )
+    thousands_mark: Literal[",", ".", " ", "'"] | None = Field(
+        None, description="Between the thousands of numbers in text; unset = none, and in CSV what the file shows."
+    )
+    missing_values: tuple[str, ...] = Field(
+        (), description="Values that mean missing, beside empty text, NaN, NA, null: `-200` is also the number."
+    )
+    bad_value: Literal["dead_letter", "missing"] = Field(
+        "dead_letter",
+        description="A feature that holds no number: dead_letter refuses the record, missing only the value, which is"
+        " counted.",
+    )
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
+        None, description="Between the columns of CSV; unset = what the file shows."
+    )
+    text_encoding: Name | None = Field(
+        None, description="Of CSV and JSON lines: `utf-8`, `cp1252`; unset = what the file shows."
+    )
+    skip_lines: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Lines of CSV before the names of the columns; unset = what the file shows."
+    )
+    max_rows: Positive = Field(20_000_000, description="Most rows of past data that are read into memory.")
     name_field: str = Field("name", description="long layout: field holding the metric name.")
     value_field: str = Field("value", description="long layout: field holding the metric value.")
     unknown_features: Literal["dead_letter", "ignore"] = Field(
-        "dead_letter", description="long layout: what to do with names that are no feature."
+        "dead_letter",
+        description="Records without any feature, or (long layout) with a name that is none: dead letters, or counted and ignored.",
     )
     max_record_bytes: Positive = Field(262_144, description="Larger values become dead letters undecoded.")
     max_key_bytes: Positive = Field(256, description="Longer keys become dead letters.")
@@ -64,10 +118,17 @@ class WindowSettings(Section):
     )
     grid_merge: Literal["last", "mean"] = Field("last", description="How a bucket merges several values of a feature.")
     max_gap_ms: Millis = Field(3_600_000, description="A longer gap in event time restarts the key's window.")
-    missing: MissingPolicy = Field("previous", description="Policy for missing features.")
+    missing: MissingPolicy = Field(
+        "previous",
+        description="Policy for missing features; hold: the last value stands, for tags that speak on change.",
+    )
     missing_overrides: dict[str, MissingPolicy] = Field(default_factory=dict, description="Policy by feature name.")
     missing_constant: float | None = Field(
         None, description="Constant to fill in; unset = the feature's training mean."
+    )
+    hold_ms: Millis | None = Field(
+        None,
+        description="With hold: how long the last value stands, uncounted, before it is missing; unset = until max_gap_ms.",
     )
     max_imputed_share: float = Field(0.5, ge=0, le=1, description="Windows with more imputed cells are not scored.")
     late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
@@ -85,6 +146,12 @@ class FeatureSettings(Section):
     hash_buckets: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Columns shared by all other values.")
     time_features: tuple[Literal["hour", "weekday"], ...] = Field((), description="As sine and cosine of event time.")
     utc_offset_minutes: Annotated[int, Field(ge=-1_080, le=1_080)] = Field(0, description="Of hour and weekday.")
+    time_zone: Name | None = Field(
+        None, description="IANA zone of hour and weekday, with its summer time: `Europe/Rome`."
+    )
+    rate_fields: tuple[Name, ...] = Field(
+        (), description="Numeric fields that only grow, as counters do: their growth a second is the feature."
+    )
     since_previous: bool = Field(default=False, description="Add the log of seconds since the key's previous record.")
     scaling: Literal["global", "key"] = Field(
         "global",

@@ -36,7 +36,22 @@ DECISION_INPUT_FIELDS = (
     "unknown_features",
     "max_future_ms",
     "min_time_ms",
+    "date_field",
+    "time_format",
+    "time_zone",
+    "time_origin",
+    "only",
+    "numbers",
+    "decimal_mark",
+    "thousands_mark",
+    "missing_values",
+    "bad_value",
 )
+# Settings that came later: at their default they mean what was so before, and so the fingerprint is as before.
+NEWER = {
+    "input": frozenset(DECISION_INPUT_FIELDS[DECISION_INPUT_FIELDS.index("date_field") :]),
+    "window": frozenset({"hold_ms"}),
+}
 
 
 class Settings(Section):
@@ -140,6 +155,10 @@ def fingerprint(settings: Settings) -> str:
     """
     sections = dict.fromkeys(("window", "threshold", "episode", "alerts"), True)
     parts = settings.model_dump(mode="json", include={**sections, "input": set(DECISION_INPUT_FIELDS)})
+    implied = Settings().model_dump(mode="json", include={section: set(names) for section, names in NEWER.items()})
+    for section, values in implied.items():
+        for name in (name for name, value in values.items() if parts[section][name] == value):
+            del parts[section][name]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
