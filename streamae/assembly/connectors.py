@@ -56,7 +56,7 @@ def build_source(
         ConfigError: the client refuses the settings.
     """
     if reading.source == "files":
-        from streamae.connectors.file_source import FileSource
+        from streamae.connectors.files.source import FileSource
         from streamae.connectors.json_lines_sink import read_ledger
 
         committed = read_ledger(output.directory).by_partition() if output.sink == "files" else None

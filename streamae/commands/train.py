@@ -13,7 +13,7 @@ from typing import TextIO
 
 from streamae.assembly import connectors
 from streamae.commands.invocation import Invocation
-from streamae.connectors.files import read_series
+from streamae.connectors.files.tables import read_series
 from streamae.errors import ConfigError, ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.observe.progress import TrainingProgress

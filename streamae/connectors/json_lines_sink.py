@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from streamae.batches import Partition
-from streamae.connectors.file_source import FileMembership
+from streamae.connectors.files.source import FileMembership
 from streamae.connectors.protocols import Message
 from streamae.errors import ConfigError, FatalError, RetryableError
 

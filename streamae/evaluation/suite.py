@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from streamae.batches import Flags, Ints, Series
-from streamae.connectors.files import ROW_MS, DataFile
+from streamae.connectors.files.tables import ROW_MS, DataFile
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from streamae.batches import Series
-from streamae.connectors.files import read_series
+from streamae.connectors.files.tables import read_series
 from streamae.errors import ConfigError, DataError
 from streamae.model.bundle import Bundle
 from streamae.settings.data import FeatureSettings, InputSettings

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamae.connectors.codec import Codec
-from streamae.connectors.file_source import FileSource
-from streamae.connectors.files import read_series
+from streamae.connectors.files.source import FileSource
+from streamae.connectors.files.tables import read_series
 from streamae.core.categories import Vocabulary
 from streamae.errors import ConfigError, DataError
 from streamae.reasons import Reason

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamae.batches import Cause, Partition
-from streamae.connectors.file_source import FileMembership
+from streamae.connectors.files.source import FileMembership
 from streamae.connectors.json_lines_sink import (
     OFFSETS_FILE,
     JsonLinesSink,

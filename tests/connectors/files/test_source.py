@@ -12,8 +12,8 @@ import pytest
 
 from streamae.batches import Partition, RawRecord, RecordBatch, Rejected
 from streamae.connectors.codec import Codec
-from streamae.connectors.file_source import TOPIC, FileMembership, FileSource
-from streamae.connectors.files import read_series
+from streamae.connectors.files.source import TOPIC, FileMembership, FileSource
+from streamae.connectors.files.tables import read_series
 from streamae.connectors.protocols import Poll, Source, Span
 from streamae.errors import DataError, MembershipError
 from streamae.settings.data import InputSettings

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streamae.batches import Partition, RawRecord, Record
-from streamae.connectors.files import DataFile, find_files
+from streamae.connectors.files.tables import DataFile, find_files
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import DataError, MembershipError
 from streamae.settings.data import InputSettings

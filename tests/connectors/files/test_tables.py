@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamae.batches import Series
-from streamae.connectors.files import DataFile, find_files, read_series
+from streamae.connectors.files.tables import DataFile, find_files, read_series
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 from tests.connectors.tables import KEYED, START_MS, write_csv, write_parquet
