@@ -12,9 +12,10 @@ This module knows nothing about where data comes from or what is computed from i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,10 @@ class RecordBatch:
         event_times_ms: (N,) int64.
         values: (N, F) float32 in the features' own units; NaN = missing. Straight from the codec: (N, I) inputs,
             with codes for categories (`core/encoding.py`).
+        labels, ids: (N,) bool, True = known anomaly, and N ids or None; each None where nobody asked for them.
+        is_spoiled: (N,) bool: a field held no number and counts as missing; None = in no record.
+        bad_values: how many of these there are in the whole batch, by feature and reason.
+        ignored: records of the same poll that are not meant, and so are nowhere.
     """
 
     raw: list[RawRecord]
@@ -130,20 +135,25 @@ class RecordBatch:
     offsets: Ints
     event_times_ms: Ints
     values: Floats
+    labels: Flags | None = None
+    ids: list[str | None] | None = None
+    is_spoiled: Flags | None = None
+    bad_values: Counter[tuple[str, Reason]] = field(default_factory=Counter)
+    ignored: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def take(self, indices: Ints) -> RecordBatch:
-        """Return the records at `indices` (n,), in that order."""
-        return RecordBatch(
-            [self.raw[index] for index in indices],
-            [self.partitions[index] for index in indices],
-            [self.keys[index] for index in indices],
-            self.offsets[indices],
-            self.event_times_ms[indices],
-            self.values[indices],
-        )
+        """Return the records at `indices` (n,), in that order; what is counted stays that of the whole batch."""
+        taken: dict[str, Any] = {}
+        for name in (*_LISTS, *_ARRAYS):
+            if (one := getattr(self, name)) is not None:
+                taken[name] = one[indices] if name in _ARRAYS else [one[index] for index in indices]
+        return replace(self, **taken)
+
+
+_LISTS, _ARRAYS = ("raw", "partitions", "keys", "ids"), ("offsets", "event_times_ms", "values", "labels", "is_spoiled")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

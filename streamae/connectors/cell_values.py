@@ -160,7 +160,7 @@ def _read(index: int, cell: Any, rules: NumberRules, faults: dict[int, Fault]) -
             return number
         faults[index] = Fault(Reason.NOT_FINITE, "NaN, infinite, or too large for a number")
         return math.nan
-    faults[index] = Fault(Reason.WRONG_TYPE, f"holds {_kind(cell)}, not a number")
+    faults[index] = Fault(Reason.WRONG_TYPE, f"holds {_kind(cell)}")
     return math.nan
 
 
@@ -184,4 +184,4 @@ def _read_text(index: int, text: str, rules: NumberRules, faults: dict[int, Faul
 
 
 def _kind(cell: Any) -> str:
-    return {dict: "an object", list: "an array", bytes: "bytes"}.get(type(cell), f"a {type(cell).__name__}")
+    return "an object" if isinstance(cell, dict) else "an array" if isinstance(cell, list | tuple) else "no number"

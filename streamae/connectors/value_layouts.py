@@ -6,13 +6,17 @@ This module knows neither bytes nor JSON: it is given what was parsed, and says 
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from streamae.batches import Doubles
+from streamae.connectors.cell_values import Fault, NumberRules, read_numbers
+from streamae.connectors.record_type import Leaf
 from streamae.errors import ConfigError
 from streamae.reasons import Reason
 from streamae.settings.data import InputSettings
@@ -20,32 +24,36 @@ from streamae.settings.data import InputSettings
 NAN = float("nan")  # stands for an absent field, None for an explicit null; both become NaN
 
 
-class Leaf(NamedTuple):
-    """One field to parse: dotted path in the record, the attribute it becomes, its type, its value when absent."""
-
-    path: str
-    attribute: str
-    type: Any
-    default: Any
-
-
-class Fault(NamedTuple):
-    """Why one record is refused."""
-
-    reason: Reason
-    detail: str
-
-
 class Findings:
-    """What was found about the parsed records of one batch, by index; of several faults the first one stays."""
+    """What was found about the parsed records of one batch, by index; of several faults the first one stays.
 
-    def __init__(self) -> None:
+    Args:
+        keeps_spoiled: a record outlives a value that is none (`input.bad_value = missing`).
+        is_typed: the parser has seen to it that every value is a number.
+    """
+
+    def __init__(self, *, keeps_spoiled: bool = False, is_typed: bool = True) -> None:
+        self.keeps_spoiled, self.is_typed = keeps_spoiled, is_typed
         self.faults: dict[int, Fault] = {}
         self.ignored: set[int] = set()
+        self.dropped = 0  # ignored before they had an index
+        self.spoiled: dict[int, list[tuple[str, Reason]]] = {}
 
     def refuse(self, index: int, reason: Reason, detail: str) -> None:
         """Note a fault, unless the record already has one."""
         self.faults.setdefault(index, Fault(reason, detail))
+
+    def spoil(self, index: int, feature: str, reason: Reason, detail: str) -> None:
+        """Note a value that is none: it is missing, or costs the record."""
+        if self.keeps_spoiled:
+            self.spoiled.setdefault(index, []).append((feature, reason))
+        else:
+            self.refuse(index, reason, detail)
+
+    def bad_values(self) -> Counter[tuple[str, Reason]]:
+        """Count the values of records that are kept, by feature and reason."""
+        kept = (values for index, values in self.spoiled.items() if not {index} & (self.faults.keys() | self.ignored))
+        return Counter(chain.from_iterable(kept))
 
 
 class ValueLayout(Protocol):
@@ -53,26 +61,71 @@ class ValueLayout(Protocol):
 
     leaves: list[Leaf]
 
-    def read(self, cells: Iterable[Any], count: int, findings: Findings) -> Doubles:
+    def read(self, cells: Iterable[Any], findings: Findings) -> Doubles:
         """Return (N, F) float64, NaN = missing. `cells`: N parsed values, tuples where there are several leaves."""
         ...
+
+
+class FeatureCells:
+    """The cells of F fields, turned into numbers.
+
+    Args:
+        names: of the features, for people.
+        rules: how numbers are spelt.
+    """
+
+    def __init__(self, names: Sequence[str], rules: NumberRules) -> None:
+        self.width = len(names)
+        self.type: Any = float | bool | str | None if rules.from_text else float | bool | None
+        self._names, self._rules = names, rules
+
+    def read(self, rows: Sequence[Any], findings: Findings) -> Doubles:
+        """Return (N, F) float64 of N rows: sequences of F cells, or cells where F is 1."""
+        count, width = len(rows), self.width
+        if not findings.is_typed and count:
+            values = np.empty((count, width))
+            columns = zip(*rows, strict=True) if width > 1 else [rows]
+            for i, column in enumerate(columns):
+                values[:, i] = self.column(i, list(column), findings)
+            return values
+        numbers = chain.from_iterable(rows) if width > 1 else rows
+        values = np.fromiter(numbers, np.float64, count * width).reshape(count, width)
+        if len(self._rules.missing_numbers):
+            values[np.isin(values, self._rules.missing_numbers)] = np.nan
+        return values
+
+    def column(self, number: int, cells: Sequence[Any], findings: Findings, places: Sequence[int] = ()) -> Doubles:
+        """Return the numbers (N,) of one feature; `places`: the records of the cells, where they are not all in order."""
+        values, faults = read_numbers(cells, self._rules)
+        for i, (reason, detail) in faults.items():
+            name = self._names[number]
+            findings.spoil(places[i] if places else i, name, reason, f"`{name}` {detail}")
+        return values
+
+
+def _is_absent(cell: Any) -> bool:
+    """Tell the default of a field that is not in the record from every value that can be."""
+    return type(cell) is float and math.isnan(cell)
 
 
 class WideValues:
     """A field per feature, in any place of the record."""
 
-    def __init__(self, fields: Sequence[str]) -> None:
-        self.leaves = [Leaf(path, f"value_{i}", float | None, NAN) for i, path in enumerate(fields)]
-        self._width = len(fields)
+    def __init__(self, fields: Sequence[str], cells: FeatureCells, *, ignores_others: bool) -> None:
+        self.leaves = [Leaf(path, f"value_{i}", cells.type, NAN) for i, path in enumerate(fields)]
+        self._cells, self._ignores_others = cells, ignores_others
 
-    def read(self, cells: Iterable[Any], count: int, findings: Findings) -> Doubles:
-        """See `ValueLayout`. A record without any of the fields is refused: it is of another kind."""
+    def read(self, cells: Iterable[Any], findings: Findings) -> Doubles:
+        """See `ValueLayout`. A record without any of the fields is of another kind: refused, or ignored."""
         rows = list(cells)
-        numbers = chain.from_iterable(rows) if self._width > 1 else rows
-        values = np.fromiter(numbers, np.float64, count * self._width).reshape(count, self._width)
+        values = self._cells.read(rows, findings)
         empty = np.flatnonzero(np.isnan(values[:, 0]))
         for i in empty[np.isnan(values[empty]).all(axis=1)].tolist():
-            if None not in (rows[i] if self._width > 1 else (rows[i],)):
+            if not all(map(_is_absent, rows[i] if self._cells.width > 1 else (rows[i],))):
+                continue  # null, or text: the fields are there
+            if self._ignores_others:
+                findings.ignored.add(i)
+            else:
                 findings.refuse(i, Reason.MISSING_FEATURE, "none of the feature fields is in the record")
         return values
 
@@ -80,18 +133,19 @@ class WideValues:
 class ArrayValues:
     """One array holding the features in order; single elements may be null."""
 
-    def __init__(self, field: str, width: int) -> None:
-        self.leaves = [Leaf(field, "values", tuple[(float | None,) * width] | None, None)]  # type: ignore[misc]
-        self._missing = (NAN,) * width
+    def __init__(self, field: str, cells: FeatureCells) -> None:
+        width = cells.width
+        strict, lenient = (tuple.__class_getitem__((kind,) * width) | None for kind in (cells.type, Any))
+        self.leaves = [Leaf(field, "values", strict, None, lenient)]
+        self._cells, self._missing = cells, (NAN,) * width
 
-    def read(self, cells: Iterable[Any], count: int, findings: Findings) -> Doubles:
+    def read(self, cells: Iterable[Any], findings: Findings) -> Doubles:
         """See `ValueLayout`. A record without the array is refused whatever the policy of its features."""
         rows = list(cells)
         for i in [i for i, row in enumerate(rows) if row is None]:
             findings.refuse(i, Reason.MISSING_FEATURE, f"the array `{self.leaves[0].path}` is absent or null")
             rows[i] = self._missing
-        width = len(self._missing)
-        return np.fromiter(chain.from_iterable(rows), np.float64, count * width).reshape(count, width)
+        return self._cells.read(rows, findings)
 
 
 class Vocabulary(Protocol):
@@ -132,23 +186,29 @@ class CategoryValues:
 class LongValues:
     """One feature a record: its name and its value; the other features of the row stay NaN."""
 
-    def __init__(self, name_field: str, value_field: str, names: Sequence[str], *, ignores_unknown: bool) -> None:
-        self.leaves = [Leaf(name_field, "name", str | None, None), Leaf(value_field, "value", float | None, NAN)]
+    def __init__(
+        self, name_field: str, value_field: str, names: Sequence[str], cells: FeatureCells, *, ignores_unknown: bool
+    ) -> None:
+        self.leaves = [
+            Leaf(name_field, "name", str | None, None, str | None),
+            Leaf(value_field, "value", cells.type, NAN),
+        ]
         self._columns = {name: i for i, name in enumerate(names)}
-        self._ignores_unknown = ignores_unknown
+        self._cells, self._ignores_unknown = cells, ignores_unknown
 
-    def read(self, cells: Iterable[Any], count: int, findings: Findings) -> Doubles:
+    def read(self, cells: Iterable[Any], findings: Findings) -> Doubles:
         """See `ValueLayout`. Records of unknown names are refused or ignored before their value is looked at."""
         rows = list(cells)
-        values = np.full((count, len(self._columns)), np.nan)
-        columns = np.fromiter((self._columns.get(name, -1) for name, _ in rows), np.int64, count)
-        numbers = np.fromiter((value for _, value in rows), np.float64, count)
-        known = np.flatnonzero(columns >= 0)
-        values[known, columns[known]] = numbers[known]
+        values = np.full((len(rows), len(self._columns)), np.nan)
+        columns = np.fromiter((self._columns.get(name, -1) for name, _ in rows), np.int64, len(rows))
+        for number in np.unique(columns[columns >= 0]).tolist():
+            places = np.flatnonzero(columns == number)
+            ours = [rows[i][1] for i in places.tolist()]
+            values[places, number] = self._cells.column(number, ours, findings, places.tolist())
         for i in np.flatnonzero(columns < 0).tolist():
             self._refuse_name(i, rows[i][0], findings)
-        for i in known[np.isnan(numbers[known])].tolist():
-            if rows[i][1] is not None:
+        for i in np.flatnonzero((columns >= 0) & np.isnan(values).all(axis=1)).tolist():
+            if _is_absent(rows[i][1]):
                 findings.refuse(i, Reason.MISSING_FEATURE, f"the value field `{self.leaves[1].path}` is absent")
         return values
 
@@ -163,19 +223,19 @@ class LongValues:
             findings.refuse(index, Reason.UNKNOWN_FEATURE, detail)
 
 
-def value_layout(settings: InputSettings, features: Sequence[str]) -> ValueLayout:
+def value_layout(settings: InputSettings, features: Sequence[str], rules: NumberRules) -> ValueLayout:
     """Choose the shape for F features; arguments as in `connectors.codec.Codec`.
 
     Raises:
         ConfigError: the number of value fields does not fit F.
     """
     layout, fields, width = settings.layout, tuple(settings.value_fields or features), len(features)
+    cells, ignores_others = FeatureCells(features, rules), settings.unknown_features == "ignore"
     if layout == "long" and len(fields) == width:
-        ignores_unknown = settings.unknown_features == "ignore"
-        return LongValues(settings.name_field, settings.value_field, fields, ignores_unknown=ignores_unknown)
+        return LongValues(settings.name_field, settings.value_field, fields, cells, ignores_unknown=ignores_others)
     if layout == "wide" and len(fields) == width:
-        return WideValues(fields)
+        return WideValues(fields, cells, ignores_others=ignores_others)
     if layout == "wide" and len(fields) == 1:
-        return ArrayValues(fields[0], width)
+        return ArrayValues(fields[0], cells)
     one_array = ", or one name for an array" if layout == "wide" else ""
     raise ConfigError([f"input.value_fields: {len(fields)} names for {width} features; give {width}{one_array}"])

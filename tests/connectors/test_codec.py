@@ -70,7 +70,7 @@ def test_an_empty_poll_is_an_empty_batch(layout: str) -> None:
 
 def test_one_bad_record_harms_no_other() -> None:
     """Between bad records of every kind the good ones come through unchanged and in order."""
-    bad = [Record(b"{"), Record(None), record({"temp": True}), record({"temp": 1e39}), record({}), Record(b"\xff")]
+    bad = [Record(b"{"), Record(None), record({"temp": "x"}), record({"temp": 1e39}), record({}), Record(b"\xff")]
     mixed = [r for i, each in enumerate(bad) for r in (record({"temp": i, "load": -i}, offset=i), each)]
     batch, rejected = decode(codec(), *mixed)
     assert batch.offsets.tolist() == list(range(len(bad)))
@@ -167,7 +167,6 @@ def test_one_array_holds_all_features() -> None:
         ([], Reason.WRONG_LENGTH),
         ([1, 2, 3], Reason.WRONG_LENGTH),
         ([1, "2"], Reason.WRONG_TYPE),
-        ([1, True], Reason.WRONG_TYPE),
         ([1, [2]], Reason.WRONG_TYPE),
         ({"0": 1, "1": 2}, Reason.WRONG_TYPE),
         (5, Reason.WRONG_TYPE),
@@ -208,7 +207,6 @@ def test_long_names_may_differ_from_the_features() -> None:
         ({"name": "temp"}, Reason.MISSING_FEATURE),
         ({"name": 5, "value": 1}, Reason.WRONG_TYPE),
         ({"name": "temp", "value": "1"}, Reason.WRONG_TYPE),
-        ({"name": "temp", "value": False}, Reason.WRONG_TYPE),
         ({"name": "temp", "value": 1e31}, Reason.NOT_FINITE),
         ({"name": "humidity", "value": 1e31}, Reason.UNKNOWN_FEATURE),
     ],
@@ -384,9 +382,9 @@ def test_an_absurd_kafka_timestamp_does_not_hide_an_event_time() -> None:
 # Values
 
 
-@pytest.mark.parametrize("value", ["1.5", True, False, [], {}, [1], "NaN", ""])
+@pytest.mark.parametrize("value", ["1.5", [], {}, [1], "NaN", ""])
 def test_only_numbers_are_numbers(value: Any) -> None:
-    """Booleans and numeric text are refused, with the field's path and both types in the detail."""
+    """Numeric text is refused unless asked for, with the field's path and both types in the detail."""
     reason, detail = reason_of(codec(), record({"temp": value, "load": 1}))
     assert reason is Reason.WRONG_TYPE
     assert "`$.temp`" in detail
@@ -462,7 +460,6 @@ def test_a_record_of_another_kind_is_refused() -> None:
         b'{"temp":01}',
         b'{"temp":0x10}',
         b'{"temp":nul}',
-        b"\xef\xbb\xbf{}",
         '{"temp":1}'.encode("utf-16"),
         b'{"temp":1,"note":"\xff"}',
         b'{"temp":1,"\xff":2}',
