@@ -13,9 +13,11 @@ import numpy as np
 from streamae.batches import Doubles
 from streamae.core.deviations import Deviations
 from streamae.core.key_rules import AlertRules, Override
-from streamae.core.maintenance import MINUTE_MS, Interval, Maintenance, Weekly
+from streamae.core.maintenance import Interval, Maintenance, Weekly
+from streamae.core.zones import MINUTE_MS, Zone
 from streamae.errors import ConfigError
 from streamae.settings.alerts import AlertSettings, DeviationSettings, MaintenanceSettings
+from streamae.time_zones import read_zone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -93,7 +95,8 @@ def _maintenance(of: MaintenanceSettings) -> Maintenance:
         stretch = Interval(_ms(of.start), _ms(of.end))
     else:
         days = frozenset(DAYS.index(day) for day in of.days)
-        stretch = Weekly(days, _time_ms(of.from_time), _time_ms(of.to_time), of.utc_offset_minutes)
+        clock = Zone.fixed(of.utc_offset_minutes) if of.time_zone is None else read_zone(of.time_zone)
+        stretch = Weekly(days, _time_ms(of.from_time), _time_ms(of.to_time), clock)
     return Maintenance(of.keys, stretch, is_silent=of.skip != "learning", is_unlearnt=of.skip != "alerting")
 
 

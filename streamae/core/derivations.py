@@ -17,7 +17,8 @@ import numpy as np
 from streamae.batches import Doubles, Floats, Ints
 from streamae.core.categories import Vocabulary
 from streamae.core.scaling import KNEE
-from streamae.core.wording import duration_in_words, number_in_words, signed_exp, signed_log, zone_in_words
+from streamae.core.wording import duration_in_words, number_in_words, signed_exp, signed_log
+from streamae.core.zones import MINUTE_MS, Zone
 
 DAY_MS = 86_400_000
 FIRST_WEEKDAY = 3  # the epoch was a Thursday; Monday = 0
@@ -156,10 +157,10 @@ class Timed:
     """What is made of a record's time; base of the kinds in `TIMED`.
 
     Attributes:
-        utc_offset_minutes: of the clock that a day's hours and a week's days are read from.
+        clock: that a day's hours and a week's days are read from.
     """
 
-    utc_offset_minutes: int
+    clock: Zone
     source: ClassVar[str]
     ends: ClassVar[tuple[str, ...]]  # of the names of its features
     least_scale: ClassVar[float] = 0.0
@@ -200,9 +201,13 @@ class Cycle(Timed, ABC):
     def phases(self, local_ms: Ints) -> Doubles:
         """Return the place (N,) of local times in the cycle, in [0, 1)."""
 
+    def _shown(self, time_ms: int) -> int:
+        """Return what the clock shows at an event time."""
+        return int(self.clock.local(np.array([time_ms], np.int64))[0])
+
     def apply(self, records: Records) -> Doubles:
         """See `Derivation`."""
-        angles = 2.0 * np.pi * self.phases(records.event_times_ms + self.utc_offset_minutes * 60_000)
+        angles = 2.0 * np.pi * self.phases(self.clock.local(records.event_times_ms))
         return np.column_stack([np.sin(angles), np.cos(angles)])
 
 
@@ -217,8 +222,8 @@ class Hour(Cycle):
 
     def explain(self, what: Surprise) -> str:
         """See `Derivation`."""
-        minutes = (what.time_ms + self.utc_offset_minutes * 60_000) % DAY_MS // 60_000
-        return f"at {minutes // 60:02d}:{minutes % 60:02d} {zone_in_words(self.utc_offset_minutes)}, unusual here"
+        minutes = self._shown(what.time_ms) % DAY_MS // MINUTE_MS
+        return f"at {minutes // 60:02d}:{minutes % 60:02d} {self.clock.name}, unusual here"
 
 
 class Weekday(Cycle):
@@ -232,8 +237,7 @@ class Weekday(Cycle):
 
     def explain(self, what: Surprise) -> str:
         """See `Derivation`."""
-        local_ms = what.time_ms + self.utc_offset_minutes * 60_000
-        return f"on a {WEEKDAYS[(local_ms // DAY_MS + FIRST_WEEKDAY) % 7]}, unusual here"
+        return f"on a {WEEKDAYS[(self._shown(what.time_ms) // DAY_MS + FIRST_WEEKDAY) % 7]}, unusual here"
 
 
 TIMED = {kind.source: kind for kind in (Interval, Hour, Weekday)}  # by name, in the order of their features

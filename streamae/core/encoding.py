@@ -22,6 +22,7 @@ from streamae.core.derivations import TIMED, Category, Derivation, Interval, Num
 from streamae.core.grid import NEVER
 from streamae.core.segments import Segments
 from streamae.core.wording import signed_log
+from streamae.core.zones import Zone
 
 MAX_OFFSET_MINUTES = 18 * 60  # of local time from UTC, as ISO 8601 allows
 INTERVAL = Interval.source
@@ -54,7 +55,8 @@ class Encoding:
         log_fields: those of them that enter as sign(x) log(1 + |x|).
         categories: of the category fields, in the order of their inputs behind `fields`.
         timed: what is made of a record's time, out of `TIMED`.
-        utc_offset_minutes: of the clock of hour and weekday.
+        utc_offset_minutes: of the clock of hour and weekday, where it is always the same.
+        zone: that clock, where it is the one of a place.
 
     Raises:
         ValueError: parts contradict each other; the message names the part.
@@ -65,6 +67,7 @@ class Encoding:
     categories: tuple[Vocabulary, ...] = ()
     timed: tuple[str, ...] = ()
     utc_offset_minutes: int = 0
+    zone: Zone | None = None
 
     def __post_init__(self) -> None:
         if not self.fields:
@@ -75,6 +78,8 @@ class Encoding:
             raise ValueError(f"time_features: {unknown[0]!r} is none of {', '.join(TIME_FEATURES)}")
         if abs(self.utc_offset_minutes) > MAX_OFFSET_MINUTES:
             raise ValueError(f"utc_offset_minutes is {self.utc_offset_minutes}, at most {MAX_OFFSET_MINUTES}")
+        if self.zone is not None and self.utc_offset_minutes:
+            raise ValueError(f"utc_offset_minutes and time_zone {self.zone.name} are two clocks: one is needed")
         for names in ((*self.inputs, *self.timed), self.features):
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
@@ -87,6 +92,7 @@ class Encoding:
         categories: Sequence[str],
         words: Words,
         options: FeatureOptions,
+        zone: Zone | None = None,
     ) -> Encoding | None:
         r"""Return the encoding that `options` ask for, None where features are the fields as they are.
 
@@ -95,6 +101,7 @@ class Encoding:
             categories: C category fields.
             words: (N, C) values of these in the training rows.
             options: what to derive; a dot that belongs to a name is escaped there (`\.`), as in all paths.
+            zone: that `options` name for hour and weekday; None = they name none.
 
         Raises:
             ValueError: options contradict the fields.
@@ -111,6 +118,7 @@ class Encoding:
             ),
             tuple(name for name in TIMED if name in asked),
             options.utc_offset_minutes,
+            zone,
         )
         if unknown := sorted(set(log_fields) - set(fields)):
             raise ValueError(f"log_fields: {unknown[0]!r} is none of the numeric fields {', '.join(fields)}")
@@ -140,7 +148,8 @@ class Encoding:
     def _parts(self) -> tuple[Derivation, ...]:
         """What features are made by, in their order."""
         categories = [Category(of, column) for column, of in enumerate(self.categories, len(self.fields))]
-        timed = [TIMED[name](self.utc_offset_minutes) for name in self.timed]
+        clock = self.zone or Zone.fixed(self.utc_offset_minutes)
+        timed = [TIMED[name](clock) for name in self.timed]
         return (Numbers(self.fields, self.log_fields), *categories, *timed)
 
     @property

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from streamae.batches import Flags, Ints
 from streamae.core.derivations import DAY_MS, FIRST_WEEKDAY
-
-MINUTE_MS = 60_000
+from streamae.core.zones import Zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +37,24 @@ class Weekly:
     Attributes:
         days: those on which it begins; Monday = 0.
         from_ms, to_ms: time of day, in [0, 24 h]; the end does not belong to it.
-        utc_offset_minutes: of the days and times; fixed, there is no summer time.
+        clock: that shows days and times of day.
     """
 
     days: frozenset[int]
     from_ms: int
     to_ms: int
-    utc_offset_minutes: int
+    clock: Zone
 
     def holds(self, times_ms: Ints) -> Flags:
         """Tell which event times (n,) lie in it.
 
         Example:
             >>> import numpy as np
-            >>> nights = Weekly(frozenset({3}), 22 * 3_600_000, 6 * 3_600_000, 0)  # the epoch was a Thursday
+            >>> nights = Weekly(frozenset({3}), 22 * 3_600_000, 6 * 3_600_000, Zone.fixed(0))  # since a Thursday
             >>> nights.holds(np.array([21, 22, 29, 30, 46]) * 3_600_000).tolist()
             [False, True, True, False, False]
         """
-        local = times_ms + self.utc_offset_minutes * MINUTE_MS
+        local = self.clock.local(times_ms)
         numbers, times = local // DAY_MS + FIRST_WEEKDAY, local % DAY_MS
         if self.from_ms < self.to_ms:
             return self._begins(numbers) & (times >= self.from_ms) & (times < self.to_ms)

@@ -12,6 +12,7 @@ from streamae.core.encoding import INTERVAL, Encoding
 from streamae.errors import BundleError
 from streamae.model.architecture import MAX_FEATURES
 from streamae.model.bundle_schema import Fields
+from streamae.time_zones import read_zone
 
 
 def describe_encoding(encoding: Encoding) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def describe_encoding(encoding: Encoding) -> dict[str, Any]:
         "interval": int(encoding.has_interval),
         "time_features": [name for name in encoding.timed if name != INTERVAL],
         "utc_offset_minutes": encoding.utc_offset_minutes,
-    }
+    } | ({} if encoding.zone is None else {"time_zone": encoding.zone.name})
 
 
 def read_encoding(section: Fields, features: tuple[str, ...]) -> Encoding:
@@ -48,6 +49,7 @@ def read_encoding(section: Fields, features: tuple[str, ...]) -> Encoding:
             tuple(_vocabulary(name, described.section(name)) for name in names),
             ((INTERVAL,) if _flag(section, "interval") else ()) + section.texts("time_features"),
             section.integer("utc_offset_minutes"),
+            read_zone(section.text("time_zone")) if section.has("time_zone") else None,
         )
     except ValueError as error:
         raise BundleError(f"encoding: {error}") from None

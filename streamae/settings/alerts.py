@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from streamae.settings.section import Name, Section
+from streamae.settings.section import Name, Section, ZoneName
 
 Deviation = Annotated[float, Field(ge=0)]
 TimeOfDay = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
@@ -51,6 +51,9 @@ class MaintenanceSettings(Section):
     utc_offset_minutes: Annotated[int, Field(ge=-1_080, le=1_080)] = Field(
         0, description="Of days and times of day; fixed, there is no summer time."
     )
+    time_zone: ZoneName | None = Field(
+        None, description="IANA zone of days and times of day, with its summer time: `Europe/Rome`."
+    )
     skip: Literal["alerting", "learning", "both"] = Field("both", description="What does not happen meanwhile.")
 
     @model_validator(mode="after")
@@ -62,6 +65,8 @@ class MaintenanceSettings(Section):
             raise ValueError("end must be after start")
         if self.from_time == "24:00":
             raise ValueError("from_time: midnight at the begin of a day is 00:00")
+        if self.time_zone is not None and self.utc_offset_minutes:
+            raise ValueError("time_zone: with utc_offset_minutes there are two clocks: one is needed")
         return self
 
 
@@ -75,6 +80,6 @@ class AlertSettings(DeviationSettings):
     )
     maintenance: tuple[MaintenanceSettings, ...] = Field(
         (),
-        description="Tables of `keys`, `start` and `end` or `days`, `from_time`, `to_time`, `utc_offset_minutes`, and"
-        " `skip` (alerting, learning, both). By event time.",
+        description="Tables of `keys`, `start` and `end` or `days`, `from_time`, `to_time`, `time_zone` or"
+        " `utc_offset_minutes`, and `skip` (alerting, learning, both). By event time.",
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from streamae.settings.section import Millis, Name, Positive, Section
+from streamae.settings.section import Millis, Name, Positive, Section, ZoneName
 
 MissingPolicy = Literal["previous", "hold", "constant", "reject"]
 
@@ -48,7 +48,7 @@ class InputSettings(Section):
     time_format: Name | None = Field(
         None, description="How text times are written, in the letters of strptime: `%d/%m/%Y %H.%M`; unset = ISO 8601."
     )
-    time_zone: Name = Field("UTC", description="IANA zone of times that name none: `Europe/Rome`.")
+    time_zone: ZoneName = Field("UTC", description="IANA zone of times that name none: `Europe/Rome`.")
     time_origin: AwareDatetime | None = Field(
         None,
         description="Instant from which times are counted that say how much later a record is: `2025-03-03T00:00:00Z`.",
@@ -146,7 +146,7 @@ class FeatureSettings(Section):
     hash_buckets: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Columns shared by all other values.")
     time_features: tuple[Literal["hour", "weekday"], ...] = Field((), description="As sine and cosine of event time.")
     utc_offset_minutes: Annotated[int, Field(ge=-1_080, le=1_080)] = Field(0, description="Of hour and weekday.")
-    time_zone: Name | None = Field(
+    time_zone: ZoneName | None = Field(
         None, description="IANA zone of hour and weekday, with its summer time: `Europe/Rome`."
     )
     rate_fields: tuple[Name, ...] = Field(

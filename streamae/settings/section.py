@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from streamae.time_zones import read_zone
 
 Positive = Annotated[int, Field(ge=1)]
 Millis = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
+ZoneName = Annotated[str, AfterValidator(lambda name: read_zone(name).name)]
 
 
 class Section(BaseModel):

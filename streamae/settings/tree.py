@@ -103,6 +103,10 @@ class Settings(Section):
                 "output.latent: needs output.scores_topic, whose messages carry the code",
             ),
             (
+                features.time_zone is not None and features.utc_offset_minutes != 0,
+                "features.time_zone: with features.utc_offset_minutes there are two clocks: one is needed",
+            ),
+            (
                 0 < self.episode.out_of_windows < self.episode.min_duration_windows,
                 "episode.out_of_windows: must not be below episode.min_duration_windows; 0 = in a row",
             ),
@@ -159,6 +163,9 @@ def fingerprint(settings: Settings) -> str:
     for section, values in implied.items():
         for name in (name for name, value in values.items() if parts[section][name] == value):
             del parts[section][name]
+    for stretch in parts["alerts"]["maintenance"]:
+        if stretch["time_zone"] is None:
+            del stretch["time_zone"]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from streamae.batches import Doubles, Flags, Floats, Partition, RecordBatch, Series, Words
 from streamae.core.encoding import Encoder, Encoding
 from streamae.errors import ConfigError, DataError
+from streamae.time_zones import read_zone
 from streamae.training.missing_values import MissingValues
 from streamae.training.options import TrainOptions
 
@@ -83,7 +84,8 @@ def _learn(series: Sequence[Series], options: TrainOptions) -> Encoding | None:
     counts = [math.ceil(len(one) * (1 - options.calibration_part(len(one)))) for one in series]
     words = np.concatenate([_words(one)[:count] for one, count in zip(series, counts, strict=True)])
     try:
-        return Encoding.learn(series[0].features, series[0].categories, words, options.features)
+        zone = None if options.features.time_zone is None else read_zone(options.features.time_zone)
+        return Encoding.learn(series[0].features, series[0].categories, words, options.features, zone)
     except ValueError as error:
         raise ConfigError([f"features: {error}"]) from error
 

@@ -11,7 +11,9 @@ import pytest
 
 from streamae.assembly.alert_rules import build_alert_rules
 from streamae.core.maintenance import Interval, Weekly
+from streamae.core.zones import Zone
 from streamae.errors import ConfigError
+from streamae.time_zones import read_zone
 from tests.engines import FEATURES, START_MS, STEP_MS, Rig, broker_with, header, settings, stream
 
 HOUR_MS = 3_600_000
@@ -51,6 +53,7 @@ def test_settings_become_rules() -> None:
                 "maintenance": [
                     {"start": "1970-01-01T01:00:00+01:00", "end": "1970-01-01T00:00:00.250Z", "skip": "alerting"},
                     {"days": ["sun"], "from_time": "22:30", "to_time": "24:00", "skip": "learning"},
+                    {"days": ["sun"], "from_time": "22:30", "to_time": "24:00", "time_zone": "Europe/Rome"},
                 ],
             }
         ).alerts,
@@ -60,10 +63,12 @@ def test_settings_become_rules() -> None:
     assert rules.deviations.signs.tolist() == [0.0, -1.0]
     assert rules.deviations.least.tolist() == [2.0, 0.0]
     assert (rules.overrides[0].pattern, rules.overrides[0].level_factor) == ("a", 2.0)
-    once, again = rules.maintenance
+    once, again, at_place = rules.maintenance
     assert (once.stretch, once.is_silent, once.is_unlearnt) == (Interval(0, 250), True, False)
-    assert again.stretch == Weekly(frozenset({6}), 22 * HOUR_MS + HOUR_MS // 2, 24 * HOUR_MS, 0)
+    assert again.stretch == Weekly(frozenset({6}), 22 * HOUR_MS + HOUR_MS // 2, 24 * HOUR_MS, Zone.fixed(0))
     assert (again.is_silent, again.is_unlearnt) == (False, True)
+    assert isinstance(at_place.stretch, Weekly)
+    assert at_place.stretch.clock == read_zone("Europe/Rome")
 
 
 def test_without_settings_there_are_no_rules() -> None:

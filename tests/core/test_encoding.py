@@ -17,6 +17,7 @@ from streamae.core.derivations import DAY_MS, TIMED
 from streamae.core.encoding import TIME_FEATURES, Encoder, Encoding
 from streamae.core.grid import RowGrid
 from streamae.core.scaling import Scaling
+from streamae.core.zones import Zone
 from streamae.settings.data import FeatureSettings
 from tests.core_batches import CUTS, NAN, START_MS, Arrival, cleared, pieces, quick, record_batch, state_of, streams
 
@@ -87,6 +88,17 @@ def test_hour_and_weekday_are_those_of_the_calendar(time_ms: int, offset: int) -
     hour = 2 * math.pi * ((local - midnight) / timedelta(days=1))
     day = 2 * math.pi * local.weekday() / 7
     assert found == pytest.approx([math.sin(hour), math.cos(hour), math.sin(day), math.cos(day)], abs=1e-6)
+
+
+def test_hour_and_weekday_follow_the_clock_of_a_place() -> None:
+    """The hour people live by: from one instant on it is another one, in numbers and in words."""
+    zone = Zone("there", np.array([10 * 3_600_000]), np.array([0, -12 * 3_600_000]))
+    encoding = Encoding(("a",), timed=("hour", "weekday"), zone=zone)
+    times = np.array([10 * 3_600_000 - 1, 10 * 3_600_000, 16 * 3_600_000], dtype=np.int64)
+    shown = Encoding(("a",), timed=("hour", "weekday")).apply(np.zeros((3, 1)), zone.local(times), np.full(3, NAN))
+    assert encoding.apply(np.zeros((3, 1)), times, np.full(3, NAN)).tobytes() == shown.tobytes()
+    assert encoding.explain(1, 0.0, 1.0, 10 * 3_600_000) == "at 22:00 there, unusual here"
+    assert encoding.explain(3, 0.0, 1.0, 10 * 3_600_000) == "on a Wednesday, unusual here"
 
 
 # The time since the key's previous record.
@@ -227,6 +239,7 @@ def test_nothing_asked_for_is_no_encoding() -> None:
         ({"timed": ("month",)}, "'month' is none of"),
         ({"timed": ("hour", "hour")}, "'hour' stands twice"),
         ({"utc_offset_minutes": 1_081}, "utc_offset_minutes is 1081"),
+        ({"utc_offset_minutes": 60, "zone": Zone.fixed(60)}, "time_zone UTC.01:00 are two clocks"),
         ({"fields": ("a", "a")}, "'a' stands twice"),
         ({"fields": ("a", "hour"), "timed": ("hour",)}, "'hour' stands twice"),
         ({"fields": ("interval", "a"), "timed": ("interval",)}, "'interval' stands twice"),

@@ -19,6 +19,7 @@ from streamae.errors import BundleError
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.model.bundle_schema import Fields
 from streamae.model.encoding_schema import describe_encoding, read_encoding
+from streamae.time_zones import read_zone
 from tests.model.models import architecture, bundle
 from tests.model.test_bundle import edit
 
@@ -90,6 +91,19 @@ def test_versions_tell_encodings_apart() -> None:
     assert len(versions | {replace(encoded_bundle(), encoding=None).version}) == 4
 
 
+def test_a_bundle_names_the_zone_and_nothing_more(tmp_path: Path) -> None:
+    """The clock is made of the name where the bundle is read; bundles without a zone are the bytes they were."""
+    assert "time_zone" not in describe_encoding(ENCODING)
+    of = replace(ENCODING, utc_offset_minutes=0, zone=read_zone("Europe/Rome"))
+    assert describe_encoding(of) == describe_encoding(replace(of, zone=None)) | {"time_zone": "Europe/Rome"}
+    encoded_bundle(of).save(tmp_path / "bundle")
+    found = load_bundle(tmp_path / "bundle").encoding
+    assert found is not None
+    assert found.zone == of.zone
+    sentence = found.explain(found.features.index("hour.sin"), 0.5, 0.1, 1_750_000_000_000)
+    assert sentence == "at 17:06 Europe/Rome, unusual here"
+
+
 def test_a_bundle_without_encoding_says_nothing_about_it(tmp_path: Path) -> None:
     """Bundles of sensors are the bytes they were before there were encodings."""
     bundle().save(tmp_path / "bundle")
@@ -117,6 +131,10 @@ Change = Callable[[dict[str, Any]], object]
         (lambda e: e.update(time_features=["minute"]), "'minute' is none of"),
         (lambda e: e.update(utc_offset_minutes=10**30), "utc_offset_minutes is 1000"),
         (lambda e: e.update(utc_offset_minutes=1.5), "is not an integer"),
+        (lambda e: e.update(time_zone="Europe/Rom"), "no time zone 'Europe/Rom': did you mean Europe/Rome"),
+        (lambda e: e.update(time_zone="../../passwd"), "there is no time zone"),
+        (lambda e: e.update(time_zone=None), "time_zone is not text"),
+        (lambda e: e.update(time_zone="Europe/Rome"), "are two clocks"),
         (lambda e: e.update(category_fields=["shop", "country", "x"]), "encoding.categories.x is missing"),
         (lambda e: e.update(category_fields=["shop"]), "derives 9 features"),
         (lambda e: e["categories"]["shop"].update(known=["fuel", "fuel"]), "a known value stands twice"),

@@ -110,6 +110,11 @@ def test_rules_are_shown_as_they_are_written(tmp_path: Path) -> None:
             "[days]",
         ),
         (
+            "[[alerts.maintenance]]\nfrom_time = '09:00'\nto_time = '10:00'\ntime_zone = 'UTC'\nutc_offset_minutes = 60",
+            "alerts.maintenance",
+            "two clocks",
+        ),
+        (
             "[[alerts.maintenance]]\ndays = []\nfrom_time = '09:00'\nto_time = '10:00'",
             "alerts.maintenance",
             "[days]",
@@ -135,3 +140,13 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, table: str, where: str,
 def test_every_rule_is_part_of_the_settings_version(alerts: dict[str, object]) -> None:
     """An event tells which rules it was decided under."""
     assert fingerprint(Settings.model_validate({"alerts": alerts})) != fingerprint(Settings())
+
+
+def test_maintenance_without_a_zone_has_the_fingerprint_of_before() -> None:
+    """A daemon with untouched settings finds its state again; with a zone, other windows may alarm."""
+    night = {"from_time": "22:00", "to_time": "06:00"}
+    once = {"start": "2026-03-01T02:00:00+01:00", "end": "2026-03-01T06:00:00+01:00"}
+    before = Settings.model_validate({"alerts": {"maintenance": [night | {"utc_offset_minutes": 60}, once]}})
+    assert fingerprint(before) == "49d33d461e51"
+    at_place = Settings.model_validate({"alerts": {"maintenance": [night | {"time_zone": "Europe/Rome"}, once]}})
+    assert fingerprint(at_place) != fingerprint(Settings.model_validate({"alerts": {"maintenance": [night, once]}}))

@@ -244,6 +244,8 @@ def test_decision_fields_exist() -> None:
         ({"features": {"time_features": ["month"]}}, "time_features"),
         ({"features": {"hash_buckets": 0}}, "hash_buckets"),
         ({"features": {"utc_offset_minutes": 2_000}}, "utc_offset_minutes"),
+        ({"features": {"time_zone": "Europe/Rom"}}, "did you mean Europe/Rome"),
+        ({"features": {"time_zone": "Europe/Rome", "utc_offset_minutes": 60}}, "features.time_zone: .* two clocks"),
     ],
 )
 def test_contradicting_features_are_refused(sections: dict[str, Any], complaint: str) -> None:
