@@ -16,6 +16,7 @@ from streamae.connectors.files.csv_rows import CsvRow, read_rows
 DELIMITERS = ",;\t|"
 BLANKS = " \t\r\n\0\ufeff\u00a0"
 SAMPLE_ROWS = 500  # rows whose cells are looked at
+FITS = 0.5  # quality from which on a delimiter may be the right one
 FEW = 0.05  # share of rows up to which content behind the named columns is a remark
 _VALUE = re.compile(r"[-+\u2212]?[.,]?\d[-+\d.,:/'%TZeE \u00a0\u202f]*", re.ASCII)  # a number or a time, not a name
 _NUMBER_AS_NAME = re.compile(r"\d+", re.ASCII)
@@ -94,7 +95,8 @@ class Cut:
     @property
     def rank(self) -> tuple[bool, bool, float, int]:
         """What the best of several cuts has most of."""
-        return self.header is not None, self.width > 1 and self.quality >= 0.5, self.quality, self.width
+        fits = self.quality >= FITS
+        return self.header is not None and fits, self.width > 1 and fits, self.quality, self.width
 
     def why_no_names(self) -> str:
         """Say why there is no row of names, and what helps."""

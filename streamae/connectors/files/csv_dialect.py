@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from streamae.connectors.files.csv_cut import BLANKS, DELIMITERS, SAMPLE_ROWS, Cut
+from streamae.connectors.files.csv_cut import BLANKS, DELIMITERS, FITS, SAMPLE_ROWS, Cut
 from streamae.connectors.files.csv_rows import CsvRow
 from streamae.connectors.files.number_marks import CsvDoubt, find_marks
 from streamae.connectors.files.text_files import HEAD_BYTES, decoded, encoding_of
@@ -122,7 +122,7 @@ def _best_cut(lines: Sequence[str], settings: InputSettings) -> Cut:
         by_blanks = Cut(lines, " ", start, is_start_known=is_start_known)
         if by_blanks.header is not None and by_blanks.width > 1 and by_blanks.has_values and by_blanks.quality >= 0.9:
             return by_blanks
-    if best.header is not None and best.quality < 0.5:
+    if best.header is not None and best.quality < FITS:
         raise DataError("no delimiter gives most lines as many fields: set input.delimiter or input.skip_lines")
     return best
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -44,8 +45,8 @@ def read_rows(
         first_line: number of the first of `lines`.
     """
     source = _Lines(lines, first_line, strips=delimiter == " ")
-    form = {"delimiter": delimiter, "skipinitialspace": skips_blanks or delimiter == " "}
-    reader = csv.reader(source, **form)  # type: ignore[arg-type]  # a dict of two types
+    skips_blanks = skips_blanks or delimiter == " "
+    reader = csv.reader(source, delimiter=delimiter, skipinitialspace=skips_blanks)
     while True:
         source.row.clear()
         fault, cells = None, []
@@ -58,19 +59,25 @@ def read_rows(
         if not cells and fault is None:
             continue
         line, last = source.next_line - len(source.row), source.next_line - 1
-        if fault is None and last > line and not _is_closed(source.row, form):
+        if fault is None and last > line and not _is_closed(source.row, delimiter, skips_blanks):
             fault = "a quote is never closed"
         if fault is None and width is not None and len(cells) != width:
-            fault = f"{len(cells)} fields instead of {width}"
+            fault = fault_of_width(len(cells), width)
         if fault is not None and last > line:
             source.give_back()
             fault, last = "a quote is opened but not closed in its row", line
         yield CsvRow(line, last, cells, fault)
 
 
-def _is_closed(lines: list[str], form: dict[str, object]) -> bool:
+@lru_cache(64)
+def fault_of_width(found: int, width: int) -> str:
+    """Say that a row has another number of cells than it must have; the same text object for many rows."""
+    return f"{found} fields instead of {width}"
+
+
+def _is_closed(lines: list[str], delimiter: str, skips_blanks: bool) -> bool:
     try:
-        return len(list(csv.reader(lines, strict=True, **form))) == 1  # type: ignore[call-overload]
+        return len(list(csv.reader(lines, delimiter=delimiter, skipinitialspace=skips_blanks, strict=True))) == 1
     except csv.Error:
         return False
 

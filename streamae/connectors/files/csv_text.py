@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
-from pyarrow import compute, csv
+from pyarrow import csv
 
 from streamae.connectors.files.csv_dialect import Dialect, sniff
-from streamae.connectors.files.csv_rows import read_rows
+from streamae.connectors.files.csv_rows import fault_of_width, read_rows
 from streamae.connectors.files.text_files import FALLBACK, opened, read_head
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
 CHUNK_ROWS = 2_048  # rows that are Python objects at a time
-_LINE_END = r"[\r\n]"
+_UNREADABLE = "backslashreplace"  # what happens to bytes that are no text: they are seen, and no other cell suffers
+_LINE_END = re.compile(r"[\r\n]")
 
 
 class BadRow(NamedTuple):
@@ -62,9 +65,9 @@ def csv_dialect(path: Path, settings: InputSettings) -> Dialect:
 
 
 def read_csv_text(path: Path, dialect: Dialect, limit: int | None = None) -> CsvText:
-    """Read a CSV file, gzip or not, as text.
+    r"""Read a CSV file, gzip or not, as text.
 
-    Bytes that are no text in the encoding become `\\xb0` and the like in their cell. Where the beginning had ASCII only
+    Bytes that are no text in the encoding become `\xb0` and the like in their cell. Where the beginning had ASCII only
     and the file is not UTF-8, it is read as `FALLBACK`.
 
     Args:
@@ -75,33 +78,35 @@ def read_csv_text(path: Path, dialect: Dialect, limit: int | None = None) -> Csv
     Raises:
         DataError: not readable or damaged; names the file.
     """
-    table = _read_at_once(path, dialect, limit)
-    if table is not None:
-        return CsvText(table, [], dialect)
+    found = _read_at_once(path, dialect, limit)
+    if found is not None:
+        return found
     if dialect.is_ascii and not _is_utf8(path):
         return read_csv_text(path, replace(dialect, encoding=FALLBACK, is_ascii=False), limit)
     return _read_row_by_row(path, dialect, limit)
 
 
-def _read_at_once(path: Path, dialect: Dialect, limit: int | None) -> Any:
-    """Return the table; None where a row has a fault or may have one."""
+def _read_at_once(path: Path, dialect: Dialect, limit: int | None) -> CsvText | None:
+    """Return the rows; None where a cell or a row with a fault has several lines, or a byte is no text."""
     if dialect.skips_blanks or dialect.delimiter == " ":
         return None
+    ragged: list[csv.InvalidRow] = []
+
+    def note(row: csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "error" if _LINE_END.search(row.text) else "skip"
+
     columns = [str(i) for i in range(dialect.width)]
-    wanted = columns[: len(dialect.names)]
-    read = csv.ReadOptions(
-        skip_rows=dialect.first_line - 1,
-        column_names=columns,
-        encoding="utf8" if dialect.encoding in {"utf-8", "utf-8-sig"} else dialect.encoding,
-    )
-    parse = csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True)
-    convert = csv.ConvertOptions(
-        column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False, include_columns=wanted
-    )
+    encoding = "utf8" if dialect.encoding in {"utf-8", "utf-8-sig"} else dialect.encoding
+    read = csv.ReadOptions(skip_rows=dialect.first_line - 1, column_names=columns, encoding=encoding)
+    parse = csv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=note)
+    convert = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
     batches, count = [], 0
     try:
         with opened(path) as file, csv.open_csv(pa.PythonFile(file), read, parse, convert) as reader:
             for batch in reader:
+                if any(map(_has_line_ends, batch.columns)):
+                    return None  # maybe a quote that is never closed
                 batches.append(batch)
                 count += len(batch)
                 if limit is not None and count >= limit:
@@ -109,9 +114,32 @@ def _read_at_once(path: Path, dialect: Dialect, limit: int | None) -> Any:
     except (pa.ArrowException, UnicodeError):
         return None
     table = pa.Table.from_batches(batches, reader.schema).slice(0, limit)
-    if any(compute.any(compute.match_substring_regex(column, _LINE_END)).as_py() for column in table.columns):
-        return None  # a cell over several lines may be a quote that is never closed
-    return table.rename_columns(list(dialect.names))
+    table = table.select(columns[: len(dialect.names)]).rename_columns(list(dialect.names))
+    bad_rows = _located(path, dialect, ragged)
+    return CsvText(table, bad_rows, dialect) if len(bad_rows) == len(ragged) else None
+
+
+def _located(path: Path, dialect: Dialect, ragged: list[csv.InvalidRow]) -> list[BadRow]:
+    """Return where the rows stand, each of one line: a line with the same text has the same fault."""
+    bad_rows: list[BadRow] = []
+    if not ragged:
+        return bad_rows
+    with opened(path) as file, io.TextIOWrapper(file, dialect.encoding, _UNREADABLE, newline="") as text:
+        for number, line in enumerate(text, 1):
+            row = ragged[len(bad_rows)]
+            if number >= dialect.first_line and line.rstrip("\r\n") == row.text:
+                bad_rows.append(BadRow(number, fault_of_width(row.actual_columns, row.expected_columns)))
+                if len(bad_rows) == len(ragged):
+                    break
+    return bad_rows
+
+
+def _has_line_ends(texts: Any) -> bool:
+    characters = texts.buffers()[2]
+    if characters is None:
+        return False
+    codes = np.frombuffer(characters, np.uint8)
+    return bool((codes == 10).any() or (codes == 13).any())
 
 
 def _read_row_by_row(path: Path, dialect: Dialect, limit: int | None) -> CsvText:
@@ -131,9 +159,8 @@ def _read_row_by_row(path: Path, dialect: Dialect, limit: int | None) -> CsvText
 
 def _good_rows(path: Path, dialect: Dialect, bad_rows: list[BadRow]) -> Iterator[list[str]]:
     """Yield the cells of each row, and note those with a fault."""
-    words: dict[str, str] = {}
     try:
-        with opened(path) as file, io.TextIOWrapper(file, dialect.encoding, "backslashreplace", newline="") as text:
+        with opened(path) as file, io.TextIOWrapper(file, dialect.encoding, _UNREADABLE, newline="") as text:
             for _ in islice(text, dialect.first_line - 1):
                 pass
             for row in read_rows(
@@ -142,7 +169,7 @@ def _good_rows(path: Path, dialect: Dialect, bad_rows: list[BadRow]) -> Iterator
                 if row.fault is None:
                     yield row.cells
                 else:
-                    bad_rows.append(BadRow(row.line, words.setdefault(row.fault, row.fault)))
+                    bad_rows.append(BadRow(row.line, row.fault))
     except UnicodeError as error:
         raise DataError(f"{path}: not {dialect.encoding}: set input.text_encoding: {error}") from error
 

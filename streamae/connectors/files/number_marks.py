@@ -70,14 +70,12 @@ def find_marks(
     }
     best = max(pairs, key=lambda pair: score[pair])
     doubts = []
-    if best == (",", None) and score.get((".", ",")) == score[best]:
-        name, shows = _example(cells, ",")
+    example = _example(cells, best[0])
+    if best == (",", None) and example and score.get((".", ",")) == score[best]:
         best = (".", ",") if has_comma_cut or _is_grouped(cells, ",") else best
-        number = shows.replace(",", "" if best[0] == "." else ".")
-        doubts.append(CsvDoubt(f"column {name!r}: {shows} is read as {number}", "input.decimal_mark"))
-    elif best == (".", None) and thousands is None and decimal is None and _is_grouped(cells, "."):
-        name, shows = _example(cells, ".")
-        doubts.append(CsvDoubt(f"column {name!r}: {shows} is read with a decimal point", "input.thousands_mark"))
+        doubts.append(_doubt_of(*example, ",", is_decimal=best[0] == ",", setting="input.decimal_mark"))
+    elif best == (".", None) and None is decimal is thousands and example and _is_grouped(cells, "."):
+        doubts.append(_doubt_of(*example, ".", is_decimal=True, setting="input.thousands_mark"))
     doubts += _odd_columns(shares, best, cells)
     return Marks(*best, tuple(doubts))
 
@@ -86,6 +84,10 @@ def _share(cells: Sequence[str], pair: tuple[str, str | None]) -> float:
     """Return the share of cells that are numbers with these marks."""
     rules = NumberRules(True, *pair)
     return sum(rules.number(cell) is not None for cell in cells) / len(cells) if cells else 0.0
+
+
+def _has_mark(cell: str, pair: tuple[str, str | None]) -> bool:
+    return pair[0] in cell and NumberRules(True, *pair).number(cell) is not None
 
 
 def _is_grouped(columns: Mapping[str, Sequence[str]], mark: str) -> bool:
@@ -100,10 +102,17 @@ def _is_grouped(columns: Mapping[str, Sequence[str]], mark: str) -> bool:
     return False
 
 
-def _example(columns: Mapping[str, Sequence[str]], mark: str) -> tuple[str, str]:
-    """Return a column and one of its cells that has the mark before three digits."""
-    found = ((name, cell) for name, cells in columns.items() for cell in cells if _ONE_GROUP[mark].fullmatch(cell))
-    return next(found, ("", ""))
+def _example(columns: Mapping[str, Sequence[str]], mark: str) -> tuple[str, str] | None:
+    """Return a column and one of its cells, if all that have the mark have it before the last three digits only."""
+    marked = [(name, cell) for name, cells in columns.items() for cell in cells if mark in cell]
+    found = [(name, cell) for name, cell in marked if _PLAIN.fullmatch(cell.replace(mark, ""))]
+    return found[0] if found and all(_ONE_GROUP[mark].fullmatch(cell) for _, cell in found) else None
+
+
+def _doubt_of(name: str, cell: str, mark: str, *, is_decimal: bool, setting: str) -> CsvDoubt:
+    whole, fraction = cell.replace(mark, ""), cell.replace(mark, ".")
+    read, other = (fraction, whole) if is_decimal else (whole, fraction)
+    return CsvDoubt(f"column {name!r}: {cell} is read as {read}, not {other}", setting)
 
 
 def _odd_columns(
@@ -115,8 +124,8 @@ def _odd_columns(
     doubts = []
     for name, share in shares[best].items():
         other = next((pair for pair, of in shares.items() if of[name] >= NEARLY_ALL), None)
-        if share < MOSTLY and other is not None:
-            shows = next(cell for cell in columns[name] if NumberRules(True, *other).number(cell) is not None)
+        shows = next((cell for cell in columns[name] if other and _has_mark(cell, other)), None)
+        if share < MOSTLY and shows is not None:
             text = f"column {name!r} holds numbers like {shows}, but others have the decimal mark {best[0]!r}"
             doubts.append(CsvDoubt(text, "input.decimal_mark"))
     return doubts

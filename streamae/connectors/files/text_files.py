@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from streamae.errors import DataError
 
@@ -47,7 +47,7 @@ _NO_TEXT = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a"))
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
     """Open a file for reading, unpacked if its content is gzip, whatever its name.
 
     Raises:
