@@ -323,7 +323,9 @@ def test_broken_links_are_noticed(tmp_path: Path) -> None:
 def test_the_table_of_rooms_is_the_one_that_is_held() -> None:
     """Who reads what a room may import reads what the tests allow: each room in its order, with its neighbours."""
     lines = re.findall(
-        r"^\| `(\w+)(?:/|\.py)`(?:, `cli\.py`)? \|.*\| ([^|]+) \|$", text_of(ROOT / "docs" / "architecture.md"), re.MULTILINE
+        r"^\| `(\w+)(?:/|\.py)`(?:, `cli\.py`)? \|.*\| ([^|]+) \|$",
+        text_of(ROOT / "docs" / "architecture.md"),
+        re.MULTILINE,
     )
     known = {room: set(re.findall(r"`(\w+)(?:/|\.py)`", cell)) for room, cell in lines if cell != "everything"}
     held = {room: set(below) - set(GROUND) for room, below in ROOMS.items() if room in known}

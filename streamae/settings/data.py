@@ -46,12 +46,18 @@ class InputSettings(Section):
         None, description="Field holding the date where `time_field` has only the time of day."
     )
     time_format: Name | None = Field(
-        None, description="How text times are written, in the letters of strptime: `%d/%m/%Y %H.%M`; unset = ISO 8601."
+        None,
+        description="How times are written, in the letters of strptime: `%d/%m/%Y %H.%M`; or what their numbers count:"
+        " `filetime` (of Windows), `ticks` (of .NET), `excel` (days). Unset = ISO 8601, or numbers of `time_unit`.",
     )
-    time_zone: ZoneName = Field("UTC", description="IANA zone of times that name none: `Europe/Rome`.")
+    time_zone: ZoneName = Field(
+        "UTC",
+        description="IANA zone of text (and ticks and Excel days) that names none: `Europe/Rome`. A time that its clock shows"
+        " twice is the one nearer to the Kafka timestamp, in files the one that fits the order; one that it skips is bad.",
+    )
     time_origin: AwareDatetime | None = Field(
         None,
-        description="Instant from which times are counted that say how much later a record is: `2025-03-03T00:00:00Z`.",
+        description="Instant from which numbers and times of day are counted: `2025-03-03T00:00:00Z`.",
     )
     row_ms: Millis | None = Field(
         None, description="Files without any time: rows are this far apart; unset = such files are refused."

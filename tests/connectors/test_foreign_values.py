@@ -230,3 +230,32 @@ def test_labels_are_read_as_people_write_them() -> None:
     assert truths([1, 0, "1.0", "0.0", True, False, None, "", "Attack", "false"]).tolist() == [
         True, False, True, False, True, False, False, False, True, False,
     ]  # fmt: skip
+
+
+def test_local_times_are_those_of_their_zone() -> None:
+    """The repeated hour by the Kafka timestamp; the hour that never was is refused by its name."""
+    subject = codec(time_field="at", time_zone="Europe/Rome")
+    first_ms, second_ms = 1_761_438_600_000, 1_761_442_200_000  # 02:30 twice
+    polled = [
+        record({"at": at, "temp": 1, "load": 2}, timestamp=stamp_ms)
+        for at, stamp_ms in [
+            ("2025-10-26 02:30:00", first_ms + 60_000),
+            ("2025-10-26 02:30:00", second_ms + 60_000),
+            ("2025-03-30 02:30:00", second_ms),
+        ]
+    ]
+    batch, (refused,) = subject.decode({PARTITION: polled})
+    assert batch.event_times_ms.tolist() == [first_ms, second_ms]
+    assert refused.reason is Reason.BAD_TIME
+    assert refused.detail.startswith("`at` is a time that Europe/Rome never had")
+
+
+def test_a_refused_time_is_told_what_it_looks_like() -> None:
+    """FILETIME in nanoseconds is 1974, and Excel days are minutes after 1970: with the setting that reads them."""
+    subject = codec(time_field="at", min_time_ms=662_688_000_000)
+    polled = [record({"at": at, "temp": 1, "load": 2}) for at in (133_854_768_000_000_000, 45_719.5, 60)]
+    _, refused = subject.decode({PARTITION: polled})
+    filetime, excel, other = (one.detail for one in refused)
+    assert filetime.endswith("looks like Windows FILETIME, 2025-03-03T12:00:00Z if so: input.time_format = filetime")
+    assert "input.time_format = excel" in excel
+    assert "looks like" not in other

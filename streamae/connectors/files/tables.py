@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import compute, csv, parquet
 
 from streamae.batches import Flags, Floats, Ints, Series, Words
-from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS, read_times
+from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS, TimeRules, read_times
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
@@ -44,7 +44,7 @@ class DataFile:
         Raises:
             DataError: not readable as the table its suffix promises, or a column is missing or stands twice.
         """
-        self.path, self._time_unit = path, settings.time_unit
+        self.path, self._time_rules = path, TimeRules.of(settings, from_text=False)
         key_field, time_field = settings.key_field, settings.time_field
         texts = [field.replace("\\.", ".") for field in (key_field, *categories) if field is not None]
         self._table = _read_csv(path, texts) if _suffix(path) != ".parquet" else _read_parquet(path)
@@ -114,7 +114,7 @@ class DataFile:
             cells = column.to_pylist()
             if not all(type(cell) in {int, float, str} for cell in cells):
                 raise DataError(f"{self.path}: column {name!r} is {column.type}, not a time")
-            times = read_times(cells, self._time_unit)
+            times = read_times(cells, self._time_rules)
         bad = np.flatnonzero((times < EARLIEST_MS) | (times > LATEST_MS))
         if len(bad):
             raise DataError(f"{self.path}: column {name!r}, row {bad[0] + 1}: not a time (ISO 8601, or s, ms, us, ns)")
