@@ -75,7 +75,7 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     watch = StoreWatch(states.store)
     watch.attach(listener)
     watch()
-    source = parts.source or connectors.build_source(settings.input, settings.features, settings.kafka, settings.output)
+    source = parts.source or connectors.build_source(settings.input, settings.kafka, settings.output)
     sink = parts.sink or connectors.build_sink(settings.output, settings.kafka, listener.producer_recycled)
     partitions = Partitions()
     recovery = Recovery(source, states.store, state, recovery_policy(settings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,11 @@ def policies_by_input(window: WindowSettings, inputs: tuple[str, ...]) -> list[M
     return [overrides.get(name, window.missing) for name in inputs]
 
 
+def required_inputs(window: WindowSettings, inputs: Sequence[str]) -> list[bool]:
+    """Return for each input whether a record without it is refused; raises as `policies_by_input`."""
+    return [policy == "reject" for policy in policies_by_input(window, tuple(inputs))]
+
+
 def build_codec(reading: InputSettings, window: WindowSettings, features: FeatureSettings, bundle: Bundle) -> Codec:
     """Build the decoder of the input topic.
 
@@ -42,13 +47,15 @@ def build_codec(reading: InputSettings, window: WindowSettings, features: Featur
     """
     vocabularies = bundle.encoding.categories if bundle.encoding else ()
     numeric = bundle.inputs[: len(bundle.inputs) - len(vocabularies)]
-    required = [policy == "reject" for policy in policies_by_input(window, bundle.inputs)]
+    required = required_inputs(window, bundle.inputs)
+    if reading.source == "files" and reading.files:
+        from streamae.connectors.files.source import reading_of
+
+        reading = reading_of(reading, numeric)
     return Codec(reading, numeric, required, CategoryValues(vocabularies, features.category_fields))
 
 
-def build_source(
-    reading: InputSettings, features: FeatureSettings, kafka: KafkaSettings, output: OutputSettings
-) -> Source:
+def build_source(reading: InputSettings, kafka: KafkaSettings, output: OutputSettings) -> Source:
     """Connect the input; files go on where the ledger of output files ends.
 
     Raises:
@@ -60,7 +67,7 @@ def build_source(
         from streamae.connectors.json_lines_sink import read_ledger
 
         committed = read_ledger(output.directory).by_partition() if output.sink == "files" else None
-        return FileSource(reading, features.category_fields, committed)
+        return FileSource(reading, committed)
     from streamae.connectors.kafka import KafkaSource
 
     return KafkaSource(reading.topics, kafka, reading.max_poll_records)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -58,7 +59,9 @@ def backtest(
     except ModuleNotFoundError as error:
         raise ConfigError([f"{REPORT_FILE} needs {error.name}: install streamae[report]"]) from error
     bundle = load_bundle(directory)
-    series = read_history(settings.input, settings.features, data, bundle)
+    series = read_history(
+        settings.input, settings.window, settings.features, data, bundle, partial(print, file=sys.stderr)
+    )
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
         print(doubt, file=sys.stderr)
     if has_labels and all(one.labels is None for one in series):

@@ -10,6 +10,7 @@ import itertools
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -60,7 +61,9 @@ def bootstrap(
     logs.configure("error", stream=progress)
     check_place(out)
     bundle = load_bundle(settings.model.bundle)
-    series = read_history(settings.input, settings.features, data, bundle, needs_times=True)
+    series = read_history(
+        settings.input, settings.window, settings.features, data, bundle, partial(print, file=progress)
+    )
     _refuse_future(series, settings.input.max_future_ms, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
         print(doubt, file=progress)

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from streamae.assembly import connectors
+from streamae.assembly.connectors import required_inputs
 from streamae.commands.invocation import Invocation
-from streamae.connectors.files.tables import read_series
+from streamae.connectors.files.series import read_series
 from streamae.errors import ConfigError, ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.observe.progress import TrainingProgress
@@ -54,9 +54,14 @@ def train(
     """
     of, begin = settings.input, None if start is None else load_bundle(start)
     progress = progress or sys.stderr
-    series = read_series(data, of, settings.features.category_fields, tell=partial(print, file=progress))
-    # what `run` would refuse must not cost a training first
-    connectors.policies_by_input(settings.window, (*series[0].features, *series[0].categories))
+    series = read_series(
+        data,
+        of,
+        settings.features.category_fields,
+        partial(print, file=progress),
+        requires=partial(required_inputs, settings.window),
+        sorts=True,
+    )
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=of.key_field is not None):
         print(doubt, file=progress)
     options = TrainOptions(settings.train, settings.window, settings.features, settings.model)

@@ -42,14 +42,14 @@ class NumberRules:
 
     Attributes:
         from_text: text may be a number.
-        decimal_mark: of numbers in text: `.` or `,`.
-        thousands_mark: between thousands of numbers in text; None = there is none.
+        decimal: mark of numbers in text: `.` or `,`.
+        thousands: mark between thousands of numbers in text; None = there is none.
         missing: cells that mean missing: the same text, or the same number.
     """
 
     from_text: bool = False
-    decimal_mark: str = "."
-    thousands_mark: str | None = None
+    decimal: str = "."
+    thousands: str | None = None
     missing: tuple[str, ...] = ()
 
     @classmethod
@@ -71,7 +71,7 @@ class NumberRules:
 
     @cached_property
     def _grouped(self) -> re.Pattern[str]:
-        mark, decimal = re.escape(self.thousands_mark or ""), re.escape(self.decimal_mark)
+        mark, decimal = re.escape(self.thousands or ""), re.escape(self.decimal)
         return re.compile(rf"([-+]?\d{{1,3}}(?:{mark}\d{{3}})+)({decimal}\d*)?", re.ASCII)
 
     def number(self, text: str) -> float | None:
@@ -82,11 +82,11 @@ class NumberRules:
             (1203.4, None)
         """
         text = text.strip().replace("\u2212", "-").replace("\u00a0", " ").replace("\u202f", " ")
-        if self.thousands_mark is not None and self._grouped.fullmatch(text):
-            text = text.replace(self.thousands_mark, "")
-        if self.decimal_mark == "," and "." not in text:
+        if self.thousands is not None and self._grouped.fullmatch(text):
+            text = text.replace(self.thousands, "")
+        if self.decimal == "," and "." not in text:
             text = text.replace(",", ".")
-        elif self.decimal_mark == ",":
+        elif self.decimal == ",":
             return None
         return float(text) if _DECIMAL.fullmatch(text) else None
 
@@ -135,7 +135,7 @@ def _at_once(cells: Sequence[Any], rules: NumberRules) -> Doubles | None:
     if kinds != {str} or not rules.from_text:
         return None
     joined = "\n".join(cells)
-    if rules.decimal_mark == ",":
+    if rules.decimal == ",":
         joined = joined.replace(".", "x").replace(",", ".")
     if _NOT_PLAIN.search(joined):
         return None

@@ -21,15 +21,7 @@ import numpy as np
 
 from streamae.batches import Doubles, Flags, Ints, Partition, RawRecord, RecordBatch, Rejected
 from streamae.connectors.cell_values import MAX_SIZE, NumberRules
-from streamae.connectors.event_times import (
-    EARLIEST_MS,
-    LATEST_MS,
-    SKIPPED,
-    TimeRules,
-    read_local,
-    strange_number,
-    why_no_time,
-)
+from streamae.connectors.record_times import RecordTimes
 from streamae.connectors.record_type import Leaf, dotted, record_type, split_path
 from streamae.connectors.repeated_hours import nearest
 from streamae.connectors.side_fields import KafkaKeyField, OnlyFields, truths
@@ -76,11 +68,10 @@ class Codec:
         self._settings, self._categories = settings, categories or CategoryValues((), ())
         self._features = (*features, *self._categories.names)
         self._required = np.flatnonzero(required)
-        self._min_time_ms = max(settings.min_time_ms, EARLIEST_MS)
+        self._record_times = RecordTimes(settings)
         self._is_long = settings.layout == "long"
         self._keeps_spoiled = settings.bad_value == "missing"
         rules = NumberRules.of(settings)
-        self._time_rules = TimeRules.of(settings, rules.from_text)
         self._is_typed = not rules.from_text  # the parser has seen to it that values are numbers
         self._layout = value_layout(settings, features, rules)
         self._only = OnlyFields(settings.only)
@@ -229,40 +220,20 @@ class Codec:
     def _times(self, raws: list[RawRecord], parsed: list[Any], findings: Findings) -> Ints:
         """Return (N,) int64 event times in ms; without meaning where the record is refused."""
         stamps = np.array([raw.timestamp for raw in raws], np.int64)
-        found: list[Any] = [None] * len(raws)
+        cells = None
         if self._settings.time_field is None:
             times, absent = stamps, np.flatnonzero(stamps < 0).tolist()
-            missing = "the record has no Kafka timestamp and input.time_field is not set"
         else:
-            found = list(map(self._getters["time"], parsed))
-            if not self._is_typed:
-                found = [None if time == "" else time for time in found]
-            absent = _absent(found)
-            for i in absent:
-                found[i] = 0
-            times = nearest(*read_local(found, self._time_rules), stamps)
-            missing = f"the time field `{self._settings.time_field}` is absent or null"
+            get_date = self._getters.get("date")
+            dates = None if get_date is None else list(map(get_date, parsed))
+            cells = self._record_times.cells(list(map(self._getters["time"], parsed)), dates)
+            earlier, later, absent = self._record_times.read(cells)
+            times = nearest(earlier, later, stamps)
         for i in absent:
-            findings.refuse(i, Reason.MISSING_TIME, missing)
-        bad = (times < self._min_time_ms) | (times > LATEST_MS)
-        bad |= (stamps >= 0) & (times - np.clip(stamps, 0, LATEST_MS) > self._settings.max_future_ms)
-        for i in np.flatnonzero(bad).tolist():
-            findings.refuse(i, Reason.BAD_TIME, self._time_detail(int(times[i]), int(stamps[i]), found[i]))
+            findings.refuse(i, Reason.MISSING_TIME, self._record_times.missing)
+        for i, (reason, detail) in self._record_times.faults(times, stamps, cells):
+            findings.refuse(i, reason, detail)
         return times
-
-    def _time_detail(self, time_ms: int, stamp_ms: int, cell: Any) -> str:
-        if time_ms <= SKIPPED:
-            return f"`{self._settings.time_field}` {why_no_time(cell, time_ms, self._time_rules)}"
-        looks = strange_number(cell, time_ms, stamp_ms)
-        hint = "" if looks is None else f"; the number {looks}"
-        if time_ms < self._min_time_ms:
-            return (
-                f"the event time is {self._min_time_ms - time_ms} ms before input.min_time_ms {self._min_time_ms}{hint}"
-            )
-        if time_ms > LATEST_MS:
-            return f"the event time is after the year 9999{hint}"
-        ahead = time_ms - stamp_ms
-        return f"the event time is {ahead} ms past the Kafka timestamp, input.max_future_ms is {self._settings.max_future_ms}{hint}"
 
     def _values(self, parsed: list[Any], findings: Findings) -> Doubles:
         """Return (N, F + C) float64, NaN = missing; without meaning where the record is refused."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from streamae.batches import Flags, Ints, Series
-from streamae.connectors.files.tables import ROW_MS, DataFile
+from streamae.connectors.files.series import read_series
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
 MANIFEST = "MANIFEST.csv"
+ROW_MS = 1_000  # rows without any time are so far apart, where the manifest does not say
 COLUMNS = ("dataset", "series", "file", "rows", "channels", "train_rows", "timestamp_kind", "step_seconds")
 
 
@@ -70,21 +71,19 @@ class SuiteSeries:
         Raises:
             DataError: the file cannot be used, or does not hold what the manifest says.
         """
-        file = DataFile(self.path, InputSettings())
-        names, labels = file.value_names(), file.labels()
-        if labels is None:
+        step_ms = self.step_ms or ROW_MS
+        (one,) = read_series([self.path], InputSettings(row_ms=None if self.has_times else step_ms))
+        if one.labels is None:
             raise DataError(f"{self.path}: no label column: add is_anomaly with 0 or 1 a row")
-        for what, found, expected in (("rows", len(file), self.rows), ("channels", len(names), self.channels)):
+        for what, found, expected in (("rows", len(one), self.rows), ("channels", len(one.features), self.channels)):
             if found != expected:
                 raise DataError(
                     f"{self.path}: {found} {what}, {MANIFEST} says {expected}: mend the manifest or the file"
                 )
-        if self.has_times:
-            times = in_order(file.event_times_ms())
-        else:
-            times = np.arange(self.rows, dtype=np.int64) * (self.step_ms or ROW_MS)
-        series = Series(f"{self.group}/{self.name}", names, times, file.values(names))
-        return LabelledSeries(series, labels, self.train_rows)
+        numbers = np.arange(len(one), dtype=np.int64) * step_ms
+        times = in_order(one.event_times_ms) if self.has_times else numbers
+        series = replace(one, key=f"{self.group}/{self.name}", event_times_ms=times, labels=None)
+        return LabelledSeries(series, one.labels, self.train_rows)
 
 
 @dataclass(frozen=True, slots=True)

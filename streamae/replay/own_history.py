@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from streamae.assembly.connectors import required_inputs
 from streamae.batches import Series
-from streamae.connectors.files.tables import read_series
-from streamae.errors import ConfigError, DataError
+from streamae.connectors.files.series import Tell, read_series
+from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
-from streamae.settings.data import FeatureSettings, InputSettings
+from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
 
 
 def read_history(
-    of: InputSettings, features: FeatureSettings, data: Sequence[Path], bundle: Bundle, *, needs_times: bool = False
+    of: InputSettings,
+    window: WindowSettings,
+    features: FeatureSettings,
+    data: Sequence[Path],
+    bundle: Bundle,
+    tell: Tell | None = None,
 ) -> list[Series]:
-    """Read the inputs of the bundle under its own names, whatever the files call them.
+    """Read the inputs of the bundle under its own names, whatever the files call them, in the order of time.
 
     Args:
-        of, features: how to read the files.
-        data: CSV or Parquet files, or folders of them.
+        of, window, features: how to read the files.
+        data: files, or folders of them.
         bundle: whose features are wanted.
-        needs_times: refuse files without a time column.
+        tell: hears what is left out.
 
     Raises:
         ConfigError: other numbers of fields are named than the bundle has.
@@ -37,11 +44,6 @@ def read_history(
     ):
         if given and len(given) != len(wanted):
             raise ConfigError([f"{name}: {len(given)} names, the bundle has {len(wanted)}"])
-    fields, texts = (
-        given or tuple(name.replace(".", "\\.") for name in names)
-        for given, names in ((of.value_fields, numeric), (features.category_fields, words))
-    )
-    found = read_series(data, of.model_copy(update={"value_fields": fields}), texts, needs_times=needs_times)
-    if any(len(one.categories) != len(words) for one in found):
-        raise DataError(f"a category field is missing in the data: the bundle has {', '.join(words)}")
-    return [replace(one, features=numeric, categories=words) for one in found]
+    texts = features.category_fields or words
+    found = read_series(data, of, texts, tell, features=numeric, requires=partial(required_inputs, window), sorts=True)
+    return [replace(one, categories=words) for one in found]

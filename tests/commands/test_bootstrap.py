@@ -222,24 +222,15 @@ def test_files_of_a_key_are_read_in_order_of_time(place: Place) -> None:
 
 
 def test_rows_out_of_order_are_told(place: Place) -> None:
-    """Newest first, nearly all of them are left out: that must not look like success."""
+    """Newest first they are sorted, and learn what they learn in order."""
     told = io.StringIO()
     upside_down = write(place.history.with_name("down.csv"), HISTORY[::-1])
     reads = {"key_field": "machine", "time_field": "ts"}
     bootstrap(place.settings(input=reads), [upside_down], place.file, io.StringIO(), told)
-    assert "316 of 320 rows are not newer than an earlier row of their key and are left out" in told.getvalue()
-
-
-def test_rows_of_a_bucket_are_no_rows_out_of_order(place: Place) -> None:
-    """A grid merges them, in whatever order they come; only an older bucket is left out."""
-    two_rows = 2 * KEYS
-    swapped = [HISTORY[start + at] for start in range(0, len(HISTORY), two_rows) for at in reversed(range(two_rows))]
-    file = write(place.history.with_name("swapped.csv"), swapped)
-    reads, told = {"key_field": "machine", "time_field": "ts"}, io.StringIO()
-    bootstrap(place.settings(input=reads, window=GRID), [file], place.file, io.StringIO(), told)
-    assert told.getvalue() == ""
-    bootstrap(place.settings(input=reads), [file], place.file, io.StringIO(), told)
-    assert "160 of 320 rows are not newer" in told.getvalue()
+    assert "rows were not in the order of time (316 steps back, most of key" in told.getvalue()
+    learnt = dict(LearntKeys.read(place.file))
+    bootstrap(place.settings(input=reads), [place.history], place.file, io.StringIO(), io.StringIO())
+    assert dict(LearntKeys.read(place.file)) == learnt
 
 
 def test_times_are_those_of_the_daemon(place: Place) -> None:
@@ -252,7 +243,7 @@ def test_times_are_those_of_the_daemon(place: Place) -> None:
     told = io.StringIO()
     bootstrap(place.settings(input=reads), [file], place.file, told, io.StringIO())
     assert "until 1970-01-02T03:47:59Z" in told.getvalue()
-    with pytest.raises(DataError, match=r"small.csv: no time column: name it with input.time_field"):
+    with pytest.raises(DataError, match=r"small.csv: no time was found: name its field with input.time_field"):
         bootstrap(place.settings(input={"key_field": "machine"} | {"time_field": None}), [file], place.file, told)
 
 

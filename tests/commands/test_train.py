@@ -179,7 +179,10 @@ def test_training_bridges_no_longer_gap_than_the_live_stream() -> None:
 def test_the_command_line_tunes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--tune` compares sizes on the terminal and trains with the one that is marked."""
     data = write_csv(tmp_path / "data.csv", keys=("a",))
-    flags = {f"train.{name}": str(value) for name, value in SMALL.items()} | {"input.value_fields": "load,temp"}
+    flags = {f"train.{name}": str(value) for name, value in SMALL.items()} | {
+        "input.value_fields": "load,temp",
+        "input.row_ms": "1000",
+    }
     arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
     assert main(["train", str(data), *arguments, "--tune", "--bundle", str(tmp_path / "bundle")]) == ExitCode.OK
     told = capsys.readouterr().err.splitlines()

@@ -59,7 +59,7 @@ def test_a_number_is_read_as_it_is_spelt(
     text: str, decimal: str, thousands: str | None, expected: float | None
 ) -> None:
     """Marks stand where they belong, or the text is no number: a thousand must not become one."""
-    rules = NumberRules(from_text=True, decimal_mark=decimal, thousands_mark=thousands)
+    rules = NumberRules(from_text=True, decimal=decimal, thousands=thousands)
     for column in ([text], ["1", text], [None, text]):
         values, faults = read_numbers(column, rules)
         assert (None if np.isnan(values[-1]) else values[-1]) == expected

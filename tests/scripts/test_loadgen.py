@@ -19,7 +19,7 @@ from scripts.services import KafkaBroker
 from scripts.services.process import free_port
 from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, KeyState, Partition
 from streamae.connectors.events import EventWriter
-from streamae.connectors.files.tables import read_series
+from streamae.connectors.files.series import read_series
 from streamae.demo.sensors import START_MS
 from streamae.settings.data import InputSettings
 from tests.kafka_io import create_topics, read_all

@@ -103,7 +103,7 @@ def _read_at_once(path: Path, dialect: Dialect, limit: int | None) -> CsvText | 
     convert = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
     batches, count = [], 0
     try:
-        with opened(path) as file, csv.open_csv(pa.PythonFile(file), read, parse, convert) as reader:
+        with opened(path) as file, csv.open_csv(pa.PythonFile(file, "r"), read, parse, convert) as reader:
             for batch in reader:
                 if any(map(_has_line_ends, batch.columns)):
                     return None  # maybe a quote that is never closed

@@ -1,8 +1,8 @@
-"""Table files as a source: each row is a JSON record with the file's own column names.
+"""Files as a source: each record or row is a JSON record.
 
 One file is one partition, offsets are row numbers, so a replay is the same every time. The record key is the key
-column, or the file's name; its timestamp is the event time `read_series` finds. There is no group: one reader owns
-all files from its first poll on. Does not know what becomes of the records.
+field, or the file's name; its timestamp is the event time. There is no group: one reader owns all files from its first
+poll on. Does not know what becomes of the records.
 """
 
 from __future__ import annotations
@@ -11,15 +11,33 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from streamae.batches import Partition, RawRecord, Record
-from streamae.connectors.files.tables import DataFile, find_files
+from streamae.batches import Partition, RawRecord
+from streamae.connectors.files.file_records import FileRecords
+from streamae.connectors.files.paths import find_files, kind_of
+from streamae.connectors.files.record_files import open_file
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import DataError, MembershipError
 from streamae.settings.data import InputSettings
 
 TOPIC = "files"
+
+
+def reading_of(settings: InputSettings, features: Sequence[str]) -> InputSettings:
+    """Return how the records of `settings.files` are to be read: what is unset there as the first file of a kind says.
+
+    Args:
+        settings: of the input.
+        features: names of the numeric features: fields, where no `value_fields` are named.
+
+    Raises:
+        DataError: there is no file, or one cannot be read.
+    """
+    if settings.layout == "wide" and not settings.value_fields:
+        settings = settings.model_copy(update={"value_fields": tuple(features)})
+    kinds = {kind_of(path): path for _, path in reversed(find_files(settings.files))}
+    for path in kinds.values():
+        settings = open_file(path, settings).settings
+    return settings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +51,8 @@ class FileSource:
     """Replays files once, from the committed rows on. Loads a file when its partition is first asked about.
 
     Args:
-        settings: `files` are files and folders, as for `read_series`; partition i is the i-th file found. Key, time
-            and its unit are read as there; `max_poll_records` bounds one poll.
-        categories: columns read as text.
+        settings: `files` are files and folders, as for `read_series`; partition i is the i-th file found. Key and time
+            are read as there; `max_poll_records` bounds one poll.
         committed: offsets where a former run ended; None = from the beginning.
 
     Raises:
@@ -45,15 +62,14 @@ class FileSource:
     def __init__(
         self,
         settings: InputSettings,
-        categories: Sequence[str] = (),
         committed: Mapping[Partition, int] | None = None,
     ) -> None:
         self._found = find_files(settings.files)
         if not self._found:
             raise DataError(f"no data file in {', '.join(map(str, settings.files)) or 'no path at all'}")
-        self._settings, self._categories = settings, categories
+        self._settings = settings
         self._committed = dict(committed or {})
-        self._files: dict[Partition, _LoadedFile] = {}
+        self._files: dict[Partition, FileRecords] = {}
         self._positions: dict[Partition, int] = {}  # of started partitions
         self._paused: set[Partition] = set()
         self._is_new = True
@@ -122,30 +138,8 @@ class FileSource:
     def _left(self, partition: Partition) -> int:
         return max(0, len(self._file(partition)) - self._positions[partition])
 
-    def _file(self, partition: Partition) -> _LoadedFile:
+    def _file(self, partition: Partition) -> FileRecords:
         if partition not in self._files:
             name, path = self._found[partition.index]
-            file = DataFile(path, self._settings, self._categories)
-            self._files[partition] = _LoadedFile(partition, name, file)
+            self._files[partition] = FileRecords(partition, name, path, self._settings)
         return self._files[partition]
-
-
-class _LoadedFile:
-    """Rows of one file as records."""
-
-    def __init__(self, partition: Partition, name: str, file: DataFile) -> None:
-        self._partition, self._file = partition, file
-        keys = file.keys()
-        self._keys = [name] * len(file) if keys is None else keys
-        self._times = file.event_times_ms().tolist()
-
-    def __len__(self) -> int:
-        return len(self._file)
-
-    def records(self, start: int, count: int) -> list[RawRecord]:
-        """Return `count` records from row `start` on; numbers that are not finite become null."""
-        topic, index = self._partition
-        return [
-            Record(topic, index, row, self._times[row], self._keys[row].encode(), msgspec.json.encode(content), [])
-            for row, content in enumerate(self._file.rows(start, count), start)
-        ]

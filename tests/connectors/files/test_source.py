@@ -12,8 +12,8 @@ import pytest
 
 from streamae.batches import Partition, RawRecord, RecordBatch, Rejected
 from streamae.connectors.codec import Codec
+from streamae.connectors.files.series import read_series
 from streamae.connectors.files.source import TOPIC, FileMembership, FileSource
-from streamae.connectors.files.tables import read_series
 from streamae.connectors.protocols import Poll, Source, Span
 from streamae.errors import DataError, MembershipError
 from streamae.settings.data import InputSettings
@@ -68,7 +68,9 @@ def test_times_have_the_unit_of_the_settings(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "a.csv", "time,x\n1700000000,1\n")
     (record,) = everything(opened(path, time_unit="ms"))
     assert record.timestamp == 1_700_000_000
-    batch, rejected = decoded(opened(path, time_unit="ms"), codec(("x",), time_field="time", time_unit="ms"))
+    batch, rejected = decoded(
+        opened(path, time_unit="ms"), codec(("x",), time_field="time", time_unit="ms", numbers="text")
+    )
     assert (batch.event_times_ms.tolist(), rejected) == ([1_700_000_000], [])
 
 
@@ -95,12 +97,12 @@ def test_records_carry_the_row(tmp_path: Path) -> None:
     source = opened(write_csv(tmp_path / "plant.csv"))
     first, second, _ = everything(source)
     assert json.loads(first.value or b"") == {
-        "timestamp": "2024-01-01T00:00:00",
-        "cpu": 1,
-        "mem": 0.5,
-        "is_anomaly": 0,
+        "timestamp": "2024-01-01 00:00:00",
+        "cpu": "1",
+        "mem": "0.5",
+        "is_anomaly": "0",
     }
-    assert json.loads(second.value or b"")["mem"] is None
+    assert json.loads(second.value or b"")["mem"] == ""
     assert (second.topic, second.partition, second.offset, second.headers) == (TOPIC, 0, 1, [])
     assert (second.timestamp, second.key) == (START_MS + 60_000, b"plant")
 
@@ -110,7 +112,9 @@ def test_live_and_training_see_the_same_rows(tmp_path: Path, time_field: str | N
     """The codec's columns of a replayed file are those `read_series` gives to training."""
     path = write_csv(tmp_path / "plant.csv")
     (series,) = read_series([path], InputSettings(time_field=time_field))
-    batch, rejected = decoded(opened(path, time_field=time_field), codec(series.features, time_field=time_field))
+    batch, rejected = decoded(
+        opened(path, time_field=time_field), codec(series.features, time_field=time_field, numbers="text")
+    )
     assert rejected == []
     assert set(batch.keys) == {b"plant"}
     np.testing.assert_array_equal(batch.event_times_ms, series.event_times_ms)
@@ -124,7 +128,9 @@ def test_keys_are_the_same_too(tmp_path: Path, key_field: str | None) -> None:
     path = write_csv(tmp_path / "plant.csv", KEYED)
     series = read_series([path], InputSettings(key_field=key_field))
     for of_codec in {key_field, None}:
-        batch, rejected = decoded(opened(path, key_field=key_field), codec(("cpu",), key_field=of_codec))
+        batch, rejected = decoded(
+            opened(path, key_field=key_field), codec(("cpu",), key_field=of_codec, numbers="text")
+        )
         assert rejected == []
         for one in series:
             mine = [i for i, key in enumerate(batch.keys) if key == one.key.encode()]
@@ -132,10 +138,10 @@ def test_keys_are_the_same_too(tmp_path: Path, key_field: str | None) -> None:
             np.testing.assert_array_equal(batch.event_times_ms[mine], one.event_times_ms)
 
 
-def test_values_that_are_no_numbers_are_null(tmp_path: Path) -> None:
-    """JSON has neither NaN nor infinity; a hole in the file is a missing value in the stream."""
+def test_values_that_are_no_numbers_are_missing(tmp_path: Path) -> None:
+    """A hole in the file is a missing value in the stream; infinity is a bad one."""
     path = write_csv(tmp_path / "a.csv", "x,y\nnan,1\ninf,2\n,3\n")
-    batch, rejected = decoded(opened(path), codec(("x", "y")))
+    batch, rejected = decoded(opened(path, row_ms=1), codec(("x", "y"), numbers="text", bad_value="missing"))
     assert rejected == []
     np.testing.assert_array_equal(batch.values[:, 0], np.full(3, np.nan, dtype=np.float32))
 

@@ -1,0 +1,53 @@
+"""Files of JSON: one record a line, or one array of records; the bytes of each record stay as they are.
+
+Must not know: what is in a record.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from streamae.connectors.files.text_files import decoded, encoding_of, opened, read_head
+from streamae.errors import DataError
+from streamae.settings.data import InputSettings
+
+BOM = b"\xef\xbb\xbf"
+
+
+def read_json_records(path: Path, settings: InputSettings) -> list[bytes]:
+    """Return the bytes of each record in order; lines that are no JSON are records too, which the codec refuses.
+
+    Raises:
+        DataError: not readable, no text, or more than `max_rows` records; names the file.
+    """
+    head, is_whole = read_head(path)
+    try:
+        encoding = encoding_of(head, settings.text_encoding, is_whole=is_whole)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    with opened(path) as file:
+        data = file.read()
+    if encoding not in {"utf-8", "utf-8-sig", "cp1252"} or settings.text_encoding is not None:
+        data = decoded(data, encoding, is_whole=True).encode("utf-8", "surrogatepass")
+    return records_of(data.removeprefix(BOM), path, settings.max_rows)
+
+
+def records_of(data: bytes, source: object, max_rows: int) -> list[bytes]:
+    """Return the records of a text: the elements of one array, or its lines that are not blank.
+
+    Raises:
+        DataError: more than `max_rows` of them.
+    """
+    records = None
+    if data.lstrip()[:1] == b"[":
+        try:
+            records = [bytes(element) for element in msgspec.json.decode(data, type=list[msgspec.Raw])]
+        except (msgspec.MsgspecError, RecursionError):
+            records = None  # lines that begin with a bracket
+    if records is None:
+        records = [line for line in data.splitlines() if line.strip()]
+    if len(records) > max_rows:
+        raise DataError(f"{source}: {len(records):,} records, input.max_rows is {max_rows:,}")
+    return records
