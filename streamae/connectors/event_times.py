@@ -201,7 +201,7 @@ def _spelt(cell: Any) -> str:
     """Return a number as text: whole ones without a point, as dates written in digits are."""
     if type(cell) is float and cell.is_integer():
         cell = int(cell)
-    return str(cell) if type(cell) in {int, float} else ""
+    return str(cell) if isinstance(cell, int | float) and abs(cell) < _LARGEST else ""
 
 
 def _number(text: str) -> int | float | str:

@@ -255,7 +255,7 @@ def test_what_is_written_in_a_form_is_read_back(moment: datetime, form: str) -> 
 
 def test_a_form_is_all_that_is_read() -> None:
     """Also of two parts that `strptime` would refuse: ISO 8601 and numbers beside it would be guesses."""
-    cells = ["2025-03-03", NOON_MS, "31/02/2025", "03/03/2025 ", True, float("nan"), "03/13/2025"]
+    cells = [10**5_000, NOON_MS, "31/02/2025", "03/03/2025 ", True, float("nan"), "03/13/2025"]
     assert read(cells, format="%d/%m/%Y") == [*[UNREADABLE] * 3, NOON_MS // 86_400_000 * 86_400_000, *[UNREADABLE] * 3]
 
 
@@ -403,3 +403,29 @@ def test_only_an_implausible_time_is_asked_what_it_is() -> None:
     assert "FILETIME" in (strange_number(133_854_768_000_000_000, 133_854_768_000, NOON_MS) or "")
     assert "Excel" in (strange_number("45719.5", 45_719_500, NOON_MS) or "")
     assert [strange_number(cell, 0, NOON_MS) for cell in ("x", None, 10**400, -1, float("nan"))] == [None] * 5
+
+
+ANY_CELL = st.one_of(
+    st.text("0123456789-+:/. ,TZUCGMtarRomep[]%", max_size=40), st.text(), st.integers(), st.floats(), st.booleans()
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(ANY_CELL, max_size=8),
+    st.sampled_from([{}, {"format": "%d/%m/%Y %H:%M:%S.%f %z"}, {"format": "%Y%m%d"}, {"format": "excel"}]),
+    st.sampled_from([{}, {"zone": "Pacific/Apia"}, {"origin": "1904-01-01T00:00:00Z", "unit": "s"}]),
+    st.booleans(),
+)
+def test_no_cell_makes_reading_fail(
+    cells: list[Any], form: dict[str, Any], asked: dict[str, Any], from_text: bool
+) -> None:
+    """By any rules each cell is a time up to the year 9999 and an origin, or none, and what is wrong can be said."""
+    known = rules(from_text=from_text, **form, **asked)
+    earlier, later = read_local(cells, known)
+    assert len(earlier) == len(later) == len(cells)
+    for cell, first_ms, last_ms in zip(cells, earlier.tolist(), later.tolist(), strict=True):
+        assert first_ms == last_ms or 0 < last_ms - first_ms <= 86_400_000
+        assert first_ms <= LATEST_MS + 86_400_000
+        assert why_no_time(cell, first_ms, known)
+        strange_number(cell, first_ms, NOON_MS)
