@@ -22,6 +22,7 @@ from streamae.core.encoding import Encoder
 from streamae.core.episodes import Episodes
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
+from streamae.core.rates import Rates
 from streamae.core.windowing import KeyWindows
 from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.engine import Engine, Persistence
@@ -122,11 +123,12 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
     _refuse_other_scaling(settings, bundle)
     tuning = build_tuning(settings, bundle)
     max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
-    model = settings.model
+    model, counters = settings.model, bundle.encoding.counters if bundle.encoding else ()
     return Stages(
         reading=connectors.build_codec(settings.input, window, settings.features, bundle),
         encoder=Encoder(capacity, bundle.encoding) if bundle.encoding else None,
         grid=RowGrid(capacity, features, grid_ms=window.grid_ms, merge=window.grid_merge, max_gap_ms=max_gap_ms),
+        rates=Rates(capacity, counters, max_gap_ms=max_gap_ms) if counters else None,
         windows=KeyWindows(
             capacity,
             bundle.architecture.window_size,

@@ -84,16 +84,21 @@ class Derivation(Protocol):
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numeric fields, which come first among the inputs; those of `log_fields` as sign(x) log(1 + |x|)."""
+    """The numeric fields, which come first among the inputs; those of `log_fields` as sign(x) log(1 + |x|).
+
+    Those of `rate_fields` stay as they are here: what they grow by is known between rows only (`core/rates.py`).
+    """
 
     fields: tuple[str, ...]
     log_fields: tuple[str, ...]
+    rate_fields: tuple[str, ...] = ()
     least_scale: ClassVar[float] = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
         """See `Derivation`."""
-        return tuple(f"{name}.log" if name in self.log_fields else name for name in self.fields)
+        ends = dict.fromkeys(self.log_fields, ".log") | dict.fromkeys(self.rate_fields, ".rate")
+        return tuple(name + ends.get(name, "") for name in self.fields)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -111,7 +116,9 @@ class Numbers:
         name, actual, expected = self.fields[what.feature], what.actual, what.expected
         if name in self.log_fields:
             actual, expected = signed_exp(actual), signed_exp(expected)
-        return f"{name} {number_in_words(actual)}, expected about {number_in_words(expected)}"
+        found = number_in_words(actual)
+        grew = f"grew by {found} a second" if name in self.rate_fields else found
+        return f"{name} {grew}, expected about {number_in_words(expected)}"
 
 
 @dataclass(frozen=True)

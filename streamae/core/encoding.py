@@ -1,6 +1,6 @@
 """Raw fields to features: logarithms, categories, time since the key's previous record, hour and weekday.
 
-One implementation for training and the live stream, between codec and grid. What is derived is frozen in the bundle
+One implementation for training and the live stream, between codec and grid; rates come behind it (`core/rates.py`). What is derived is frozen in the bundle
 (`Encoding`); the only state is the time of each key's newest record (`Encoder`). Inputs are numbers as they come and
 codes of categories (`categories.py`); this module must not know how records are read, scaled or scored.
 """
@@ -35,6 +35,8 @@ class FeatureOptions(Protocol):
     @property
     def log_fields(self) -> tuple[str, ...]: ...
     @property
+    def rate_fields(self) -> tuple[str, ...]: ...
+    @property
     def category_cap(self) -> int: ...
     @property
     def hash_buckets(self) -> int: ...
@@ -57,6 +59,7 @@ class Encoding:
         timed: what is made of a record's time, out of `TIMED`.
         utc_offset_minutes: of the clock of hour and weekday, where it is always the same.
         zone: that clock, where it is the one of a place.
+        rate_fields: those of `fields` that are counters, of which the growth a second is the feature.
 
     Raises:
         ValueError: parts contradict each other; the message names the part.
@@ -68,12 +71,15 @@ class Encoding:
     timed: tuple[str, ...] = ()
     utc_offset_minutes: int = 0
     zone: Zone | None = None
+    rate_fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.fields:
             raise ValueError("at least one numeric field is needed")
-        if unknown := sorted(set(self.log_fields) - set(self.fields)):
-            raise ValueError(f"log_fields: {unknown[0]!r} is none of the numeric fields {', '.join(self.fields)}")
+        for name, named in (("log_fields", self.log_fields), ("rate_fields", self.rate_fields)):
+            _check_known(name, named, self.fields)
+        if both := sorted(set(self.log_fields) & set(self.rate_fields)):
+            raise ValueError(f"rate_fields: {both[0]!r} is one of log_fields too: leave it out of one of them")
         if unknown := sorted(set(self.timed) - set(TIMED)):
             raise ValueError(f"time_features: {unknown[0]!r} is none of {', '.join(TIME_FEATURES)}")
         if abs(self.utc_offset_minutes) > MAX_OFFSET_MINUTES:
@@ -108,10 +114,13 @@ class Encoding:
         """
         cap, buckets = options.category_cap, options.hash_buckets
         asked = (*options.time_features, *((INTERVAL,) if options.since_previous else ()))
-        log_fields = [name.replace("\\.", ".") for name in options.log_fields]
+        named = {name: _plain(getattr(options, name)) for name in ("log_fields", "rate_fields")}
+        for name, asked_of in named.items():
+            _check_known(name, asked_of, fields)
+        log_fields, rate_fields = (tuple(field for field in fields if field in asked_of) for asked_of in named.values())
         found = cls(
             tuple(fields),
-            tuple(field for field in fields if field in log_fields),
+            log_fields,
             tuple(
                 Vocabulary.learn(field, column, cap=cap, buckets=buckets)
                 for field, column in zip(categories, words.T, strict=True)
@@ -119,9 +128,8 @@ class Encoding:
             tuple(name for name in TIMED if name in asked),
             options.utc_offset_minutes,
             zone,
+            rate_fields=rate_fields,
         )
-        if unknown := sorted(set(log_fields) - set(fields)):
-            raise ValueError(f"log_fields: {unknown[0]!r} is none of the numeric fields {', '.join(fields)}")
         return None if found.features == found.inputs else found
 
     @property
@@ -150,7 +158,7 @@ class Encoding:
         categories = [Category(of, column) for column, of in enumerate(self.categories, len(self.fields))]
         clock = self.zone or Zone.fixed(self.utc_offset_minutes)
         timed = [TIMED[name](clock) for name in self.timed]
-        return (Numbers(self.fields, self.log_fields), *categories, *timed)
+        return (Numbers(self.fields, self.log_fields, self.rate_fields), *categories, *timed)
 
     @property
     def least_scales(self) -> Doubles:
@@ -158,9 +166,18 @@ class Encoding:
         return np.array([part.least_scale for part in self._parts for _ in part.names])
 
     def constants(self, constant: float) -> dict[str, float]:
-        """Return, by feature, what a constant in the units of the numeric fields is; nothing of categories and times."""
+        """Return, by feature, what a constant in the units of the numeric fields is; nothing of others, as rates are."""
         names = zip(self.features, self.fields, strict=False)
-        return {name: float(signed_log(constant)) if field in self.log_fields else constant for name, field in names}
+        return {
+            name: float(signed_log(constant)) if field in self.log_fields else constant
+            for name, field in names
+            if field not in self.rate_fields
+        }
+
+    @property
+    def counters(self) -> tuple[int, ...]:
+        """Numbers of the features that hold a counter as long as `core.rates.Rates` has not made a rate of it."""
+        return tuple(number for number, field in enumerate(self.fields) if field in self.rate_fields)
 
     def apply(self, values: Floats, event_times_ms: Ints, intervals_ms: Doubles) -> Floats:
         """Return (N, F) float32 features.
@@ -226,3 +243,14 @@ class Encoder:
         found[segments.order[is_known]] = times[is_known] - before[is_known]
         np.maximum.at(newest, segments.slots, times)
         return found
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    r"""Return the names that paths mean: a dot that belongs to a name is escaped (`\.`) in a path."""
+    return [name.replace("\\.", ".") for name in names]
+
+
+def _check_known(setting: str, names: Sequence[str], fields: Sequence[str]) -> None:
+    """Raise ValueError where one of `names` is no numeric field."""
+    if unknown := sorted(set(names) - set(fields)):
+        raise ValueError(f"{setting}: {unknown[0]!r} is none of the numeric fields {', '.join(fields)}")

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamae.batches import Flags, Ints, Slots
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +75,18 @@ class Segments:
         peaks: Ints = np.maximum.accumulate(values - low + lift) - lift + low
         return peaks
 
-    def previous(self, values: NDArray[np.int64], initial: Ints) -> Ints:
-        """Shift sorted `values` by one inside each segment; the first gets `initial` (U,) of its segment."""
+    def newest(self, present: Flags, since: Ints | int = 0) -> Ints:
+        """Return the sorted index (N, M) of the newest present cell of each column up to each element; -1 = none.
+
+        Args:
+            present: (N, M) sorted.
+            since: (N, M), or what is broadcast to it: ranks; older cells of the segment do not count.
+        """
+        found = np.maximum.accumulate(np.where(present, np.arange(len(present))[:, None], -1), axis=0)
+        return np.where(found >= self.starts[self.ids][:, None] + since, found, -1)
+
+    def previous(self, values: NDArray[Number], initial: NDArray[Number]) -> NDArray[Number]:
+        """Shift sorted `values` (N, ...) by one inside each segment; the first gets `initial` (U, ...) of its segment."""
         shifted = np.empty_like(values)
         shifted[1:] = values[:-1]
         shifted[self.starts] = initial

@@ -114,6 +114,7 @@ class Engine(Announcer):
         if self.stages.encoder is not None:  # from here on key state changes, in memory only
             records = self.stages.encoder.encode(records, slots)
         rows, strays = self.stages.grid.push(records, slots)
+        rows = rows if self.stages.rates is None else self.stages.rates.of(rows)
         self.stages.batcher.add(self.stages.windows.push(rows), now_ms)
         self._send_away(rejected + refused + self._explained(strays, records), polled)
         self._advance(polled)

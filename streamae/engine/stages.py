@@ -21,6 +21,7 @@ from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.grid import RowGrid
 from streamae.core.key_rules import AlertRules
+from streamae.core.rates import Rates
 from streamae.core.scoring import Calibration
 from streamae.core.thresholds.rule import ThresholdRule
 from streamae.core.windowing import KeyWindows
@@ -78,11 +79,12 @@ class Stages:
     rate: AlertRate
     scores: ScoreWriter | None = None  # off: nobody asked for the curve
     encoder: Encoder | None = None  # None: the fields are the features
+    rates: Rates | None = None  # None: no feature is a rate
 
     @property
     def state(self) -> tuple[Columns, ...]:
         """What each stage knows of a key, in the order of the stages, which is that of packed state."""
-        parts = (self.encoder, self.grid, self.windows, self.decision, self.episodes)
+        parts = (self.encoder, self.grid, self.rates, self.windows, self.decision, self.episodes)
         return tuple(part.columns for part in parts if part is not None and part.columns.fields)
 
     def adopt(self, tuning: Tuning, keys: Iterable[tuple[int, bytes]]) -> None:

@@ -28,7 +28,10 @@ def describe_encoding(encoding: Encoding) -> dict[str, Any]:
         "interval": int(encoding.has_interval),
         "time_features": [name for name in encoding.timed if name != INTERVAL],
         "utc_offset_minutes": encoding.utc_offset_minutes,
-    } | ({} if encoding.zone is None else {"time_zone": encoding.zone.name})
+    } | (
+        ({} if encoding.zone is None else {"time_zone": encoding.zone.name})
+        | ({"rate_fields": list(encoding.rate_fields)} if encoding.rate_fields else {})
+    )  # bundles without are as before
 
 
 def read_encoding(section: Fields, features: tuple[str, ...]) -> Encoding:
@@ -50,6 +53,7 @@ def read_encoding(section: Fields, features: tuple[str, ...]) -> Encoding:
             ((INTERVAL,) if _flag(section, "interval") else ()) + section.texts("time_features"),
             section.integer("utc_offset_minutes"),
             read_zone(section.text("time_zone")) if section.has("time_zone") else None,
+            rate_fields=section.texts("rate_fields") if section.has("rate_fields") else (),
         )
     except ValueError as error:
         raise BundleError(f"encoding: {error}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from streamae.batches import Flags, Floats, Ints, Partition, RecordBatch, RowBatch, Series, WindowBatch
 from streamae.core.grid import RowGrid
 from streamae.core.key_levels import MIN_ROWS, KeyLevels, standardised
+from streamae.core.rates import Rates
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, select
 from streamae.errors import DataError
@@ -261,10 +262,12 @@ def rows_of(derived: DerivedSeries, number: int, slot: int, options: TrainOption
     grid.columns.reset(alone)
     found, strays = grid.push(records, np.zeros(len(kept), dtype=np.int32))
     last = grid.flush(alone)
-    rows = RowBatch(
-        np.full(len(found) + len(last), slot, dtype=np.int32),
-        *(np.concatenate([getattr(found, name), getattr(last, name)]) for name in RowBatch.__slots__[1:]),
-    )
+    rows = RowBatch(*(np.concatenate([getattr(found, name), getattr(last, name)]) for name in RowBatch.__slots__))
+    if derived.encoding is not None and (counters := derived.encoding.counters):
+        rates = Rates(1, counters, max_gap_ms=options.max_gap_ms)
+        rates.columns.reset(alone)
+        rows = rates.of(rows)
+    rows = replace(rows, slots=np.full(len(rows), slot, dtype=np.int32))
     return rows, int(rejected.sum()) + len(strays.reasons)
 
 

@@ -236,6 +236,8 @@ def test_nothing_asked_for_is_no_encoding() -> None:
     [
         ({"fields": ()}, "at least one numeric field"),
         ({"log_fields": ("x",)}, "log_fields: 'x' is none of"),
+        ({"rate_fields": ("x",)}, "rate_fields: 'x' is none of"),
+        ({"log_fields": ("a",), "rate_fields": ("a",)}, "rate_fields: 'a' is one of log_fields too"),
         ({"timed": ("month",)}, "'month' is none of"),
         ({"timed": ("hour", "hour")}, "'hour' stands twice"),
         ({"utc_offset_minutes": 1_081}, "utc_offset_minutes is 1081"),
@@ -257,6 +259,17 @@ def test_unknown_log_fields_are_refused_by_name() -> None:
     """A misspelt field must not silently stay linear."""
     with pytest.raises(ValueError, match="log_fields: 'amout' is none of the numeric fields amount, age"):
         learn(log_fields=("amout",))
+
+
+def test_counters_are_named_as_rates_and_wait_for_the_rows() -> None:
+    """What a counter grew by is known between rows only: until then its feature holds the counter itself."""
+    found = Encoding.learn(("a", "net.bytes"), (), WORDS[:, :0], FeatureSettings(rate_fields=("net\\.bytes",)))
+    assert found is not None
+    assert (found.features, found.sources, found.counters) == (("a", "net.bytes.rate"), ("a", "net.bytes"), (1,))
+    assert found.apply(np.array([[1.0, 7.0]]), TIMES[:1], TIMES[:1] * NAN).tolist() == [[1.0, 7.0]]
+    assert found.constants(5.0) == {"a": 5.0}  # in the unit of a counter, which says nothing of its rate
+    with pytest.raises(ValueError, match="rate_fields: 'shop' is none of the numeric fields amount, age"):
+        learn(rate_fields=("shop",))
 
 
 def test_constants_are_in_the_units_of_the_fields() -> None:

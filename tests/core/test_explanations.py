@@ -29,6 +29,12 @@ def test_amounts_are_given_as_they_were_sent() -> None:
     assert said("age", 31.5, 30.0) == "age 31.5, expected about 30"
 
 
+def test_rates_are_said_as_growth() -> None:
+    """A counter of bytes that grows too fast is told in bytes a second, not by where it stands."""
+    of = Encoding(("bytes",), rate_fields=("bytes",))
+    assert said("bytes.rate", 4_112.0, 1_020.3, of) == "bytes grew by 4,112 a second, expected about 1,020"
+
+
 def test_categories_are_named() -> None:
     """Both the value that came and the one that should have come are news; an unknown one has no name to give."""
     assert said("shop=fuel", 1.0, 0.02) == "shop is fuel, expected with 2%"

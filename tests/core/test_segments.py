@@ -56,6 +56,20 @@ def test_running_max_restarts_at_each_slot(pairs: list[tuple[int, int]]) -> None
     assert segments.running_max(values).tolist() == expected
 
 
+@quick
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 3)), max_size=30))
+def test_newest_finds_the_latest_present_cell_of_the_same_key(rows: list[tuple[int, bool, int]]) -> None:
+    """Neither another key's cell nor one before the given rank is found; -1 where there is none."""
+    segments = Segments.of(slots_of(*(slot for slot, *_ in rows)))
+    present, since = ([rows[index][part] for index in segments.order] for part in (1, 2))
+    found = segments.newest(np.array(present, dtype=bool).reshape(-1, 1), np.array(since, dtype=int).reshape(-1, 1))
+    expected = []
+    for place, (start, rank) in enumerate(zip(segments.starts[segments.ids].tolist(), since, strict=True)):
+        older = [other for other in range(start, place + 1) if present[other]]
+        expected.append(older[-1] if older and older[-1] - start >= rank else -1)
+    assert found.ravel().tolist() == expected
+
+
 @pytest.mark.parametrize("far", [2**61, 2**62, 2**63 - 1])
 def test_running_max_of_absurd_times_does_not_overflow(far: int) -> None:
     """One record from the end of time next to one from its beginning does not disturb other keys."""

@@ -83,6 +83,18 @@ def test_a_bundle_keeps_its_encoding(tmp_path: Path) -> None:
     assert found.encoding.apply(rows, times, rows[:, 0]).tobytes() == ENCODING.apply(rows, times, rows[:, 0]).tobytes()
 
 
+def test_a_bundle_keeps_its_counters(tmp_path: Path) -> None:
+    """Rates are frozen like all that is derived; bundles without any do not speak of them, and stay as they were."""
+    of = encoded_bundle(replace(ENCODING, rate_fields=("age",)))
+    of.save(tmp_path / "bundle")
+    found = load_bundle(tmp_path / "bundle")
+    assert found.encoding is not None
+    assert (found.encoding.rate_fields, found.encoding.counters) == (("age",), (1,))
+    assert found.features[1] == "age.rate"
+    assert found.version != encoded_bundle().version
+    assert "rate_fields" not in describe_encoding(ENCODING)
+
+
 def test_versions_tell_encodings_apart() -> None:
     """The same weights over other categories are another model."""
     turned = (Vocabulary("shop", ("fuel", "bakery"), 2), ENCODING.categories[1])
@@ -124,6 +136,9 @@ Change = Callable[[dict[str, Any]], object]
         (lambda e: e.update(fields=[]), "at least one numeric field"),
         (lambda e: e.update(fields=["amount", "amount"]), "'amount' stands twice"),
         (lambda e: e.update(log_fields=["shop"]), "log_fields: 'shop' is none"),
+        (lambda e: e.update(rate_fields="age"), "encoding.rate_fields is not a list"),
+        (lambda e: e.update(rate_fields=["amount"]), "rate_fields: 'amount' is one of log_fields too"),
+        (lambda e: e.update(rate_fields=["age"]), "derives 10 features, not the 10 of the bundle"),
         (lambda e: e.update(log_fields=["age"]), "derives 10 features, not the 10 of the bundle"),
         (lambda e: e.update(interval=2), "interval is 2"),
         (lambda e: e.update(interval=True), "encoding.interval is not an integer"),
