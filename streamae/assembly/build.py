@@ -122,16 +122,24 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
     capacity, features, window = settings.limits.max_keys, len(bundle.features), settings.window
     _refuse_other_scaling(settings, bundle)
     tuning = build_tuning(settings, bundle)
-    max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, bundle.architecture.window_size)
+    size = bundle.architecture.window_size
+    max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, size, holds=window.holds)
     model, counters = settings.model, bundle.encoding.counters if bundle.encoding else ()
     return Stages(
         reading=connectors.build_codec(settings.input, window, settings.features, bundle),
         encoder=Encoder(capacity, bundle.encoding) if bundle.encoding else None,
-        grid=RowGrid(capacity, features, grid_ms=window.grid_ms, merge=window.grid_merge, max_gap_ms=max_gap_ms),
+        grid=RowGrid(
+            capacity,
+            features,
+            grid_ms=window.grid_ms,
+            merge=window.grid_merge,
+            max_gap_ms=max_gap_ms,
+            most_empty=size - 1,
+        ),
         rates=Rates(capacity, counters, max_gap_ms=max_gap_ms) if counters else None,
         windows=KeyWindows(
             capacity,
-            bundle.architecture.window_size,
+            size,
             features,
             stride=window.stride,
             max_gap_ms=max_gap_ms,
@@ -212,5 +220,6 @@ def state_fingerprint(settings: Settings, bundle: Bundle, layout: str) -> str:
         window.missing,
         sorted(window.missing_overrides.items()),
         window.missing_constant,
+        *([] if window.hold_ms is None else [window.hold_ms]),  # unset, it means what was so before
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

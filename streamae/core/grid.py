@@ -22,14 +22,18 @@ from streamae.reasons import Reason
 NEVER = np.iinfo(np.int64).min  # event time of a key that has no row yet
 
 
-def longest_gap_ms(max_gap_ms: int, grid_ms: int | None, window_size: int) -> int:
+def longest_gap_ms(max_gap_ms: int, grid_ms: int | None, window_size: int, *, holds: bool = False) -> int:
     """Return the gap that a window may span: with a grid never more than one window of filled-in rows.
+
+    Where the last value of some feature stands (`holds`), rows without a record are known and not filled in.
 
     Example:
         >>> longest_gap_ms(3_600_000, 1_000, 32), longest_gap_ms(3_600_000, None, 32)
         (32000, 3600000)
+        >>> longest_gap_ms(3_600_000, 1_000, 32, holds=True)
+        3600000
     """
-    return max_gap_ms if grid_ms is None else min(max_gap_ms, window_size * grid_ms)
+    return max_gap_ms if grid_ms is None or holds else min(max_gap_ms, window_size * grid_ms)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +71,7 @@ class RowGrid:
         grid_ms: int | None = None,
         merge: Literal["last", "mean"] = "last",
         max_gap_ms: int,
+        most_empty: int | None = None,
     ) -> None:
         """Prepare for `capacity` key slots.
 
@@ -76,8 +81,11 @@ class RowGrid:
             grid_ms: bucket length; None = one record, one row.
             merge: with a grid, the last or the mean value of each feature in a bucket.
             max_gap_ms: empty buckets are filled in only up to this distance between two records.
+            most_empty: and of those between two records only so many, the newest; None = all. One less than a window
+                has rows: more only repeat windows in which nothing changes.
         """
         self.features, self.grid_ms, self.merge, self.max_gap_ms = features, grid_ms, merge, max_gap_ms
+        self.most_empty = most_empty
         fields = {"newest": Field("<i8", (), NEVER)}
         if grid_ms is not None:
             fields |= {"offset": Field("<i8"), "sums": Field("<f8", (features,)), "counts": Field("<i4", (features,))}
@@ -170,8 +178,10 @@ class RowGrid:
         empties = buckets[done + 1] - buckets[done] - 1
         assert self.grid_ms is not None  # for the type checker: push() came here because of it
         empties[(empties + 1) * self.grid_ms > self.max_gap_ms] = 0
-        repeats = np.repeat(np.arange(len(done)), empties + 1)
-        steps = np.arange(len(repeats)) - np.repeat(np.cumsum(empties + 1) - empties - 1, empties + 1)
+        shown = empties if self.most_empty is None else np.minimum(empties, self.most_empty)
+        repeats = np.repeat(np.arange(len(done)), shown + 1)
+        steps = np.arange(len(repeats)) - np.repeat(np.cumsum(shown + 1) - shown - 1, shown + 1)
+        steps = np.where(steps > 0, steps + (empties - shown)[repeats], 0)
         source = done[repeats]
         return self._rows(
             slots[source],

@@ -7,13 +7,14 @@ is scored. Time is the rows' event time; this module reads no clock and knows ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from streamae.batches import Doubles, Flags, Floats, Ints, RowBatch, Slots, WindowBatch
 from streamae.core.columns import Columns, Field
 from streamae.core.grid import NEVER
+from streamae.core.holding import Hold
 from streamae.core.key_levels import KeyLevels
 from streamae.core.segments import Segments
 
@@ -25,18 +26,20 @@ class Missing:
     Attributes:
         previous: (F,) bool, True = the key's previous value of the feature, as long as there is one.
         constants: (F,) float32 otherwise.
+        hold: features, of those with `previous`, whose previous value stands: it does not count as filled in.
     """
 
     previous: Flags
     constants: Floats
+    hold: Hold = field(default_factory=Hold)
 
 
 class KeyWindows:
     """The newest rows of every key.
 
     State per key: ring of R >= W rows, their times and how many of their cells were filled in; rows since the
-    window last restarted; the last present value of each feature; with `levels` its own level and spread. Survives a
-    restart through `columns`.
+    window last restarted; the last present value of each feature, and where values stand for a limited time, when it
+    came; with `levels` its own level and spread. Survives a restart through `columns`.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class KeyWindows:
         self.levels = levels
         self.size, self.stride, self.max_gap_ms = size, stride, max_gap_ms
         self.missing, self.max_imputed_share = missing, max_imputed_share
+        self._lasting = missing.hold.lasting(features)
         self.ring_size = size + max(8, size // 4)
         self.withheld = 0  # windows not handed out because too much of them was filled in
         self.columns = Columns(
@@ -81,6 +85,7 @@ class KeyWindows:
                 "newest": Field("<i8", (), NEVER),
                 "carried": Field("<f4", (features,), np.nan),
             }
+            | missing.hold.fields()
             | ({} if levels is None else levels.fields(missing.constants)),
         )
 
@@ -109,7 +114,7 @@ class KeyWindows:
         """Begin the window of each slot anew with its next row, as after a gap; levels stay."""
         self.columns["filled"][slots] = 0
         self.columns["generation"][slots] += 1
-        self.columns["carried"][slots] = np.nan
+        self.columns["carried"][slots] = np.where(self._lasting, self.columns["carried"][slots], np.nan)
 
     def is_starved(self, slots: Slots) -> Flags:
         """Tell which of `slots` (n,) have a full window that is withheld: too much of it was filled in."""
@@ -137,7 +142,7 @@ class KeyWindows:
         restarted = restart >= 0
         filled = np.where(restarted, segments.ranks - restart, columns["filled"][slots] + segments.ranks) + 1
         places = (columns["written"][slots] + segments.ranks) % self.ring_size
-        values, imputed, carried = self._fill_in(rows.values[chosen], segments, restart)
+        values, imputed, carried = self._fill_in(rows.values[chosen], times, segments, restart)
         columns["ring"][slots, places] = values
         columns["times"][slots, places] = times
         columns["imputed"][slots, places] = imputed
@@ -155,30 +160,34 @@ class KeyWindows:
         of_windows = None if levels is None else levels[0][chosen[due]]
         return self._gather(slots[due], rows.offsets[chosen[due]], places[due], generations[due], of_windows)
 
-    def _fill_in(self, values: Floats, segments: Segments, restart: Ints) -> tuple[Floats, Ints, Floats]:
+    def _fill_in(self, values: Floats, times: Ints, segments: Segments, restart: Ints) -> tuple[Floats, Ints, Floats]:
         """Replace missing values.
 
         Args:
             values: (N, F) sorted by segment.
+            times: (N,) event time in ms.
             segments: of the same rows.
             restart: (N,) rank of the newest gap so far in the segment, -1 = none.
 
         Returns:
-            Filled values (N, F); filled-in cells a row (N,); newest present value of each feature (N, F), NaN =
-            none since the restart.
+            Filled values (N, F); filled-in cells a row (N,), without those that stand; newest present value of each
+            feature (N, F), NaN = none since the restart.
         """
-        absent = np.isnan(values)
-        if not absent.any():
+        absent, hold = np.isnan(values), self.missing.hold
+        if not absent.any() and not hold.is_timed:
             return values, np.zeros(len(values), dtype=np.int64), values
-        positions = np.where(absent, -1, np.arange(len(values))[:, None])
-        newest = np.maximum.accumulate(positions, axis=0)
-        oldest = (segments.starts[segments.ids] + np.maximum(restart, 0))[:, None]
-        inside = newest >= oldest  # a value of this key since its last gap, in this batch
-        stored = np.where((restart < 0)[:, None], self.columns["carried"][segments.slots], np.float32(np.nan))
-        carried = np.where(inside, np.take_along_axis(values, np.maximum(newest, 0), axis=0), stored)
+        newest = segments.newest(~absent, np.where(self._lasting, 0, np.maximum(restart, 0)[:, None]))
+        is_known = self._lasting | (restart < 0)[:, None]
+        stored = np.where(is_known, self.columns["carried"][segments.slots], np.float32(np.nan))
+        carried = np.where(newest >= 0, np.take_along_axis(values, np.maximum(newest, 0), axis=0), stored)
         usable = self.missing.previous & ~np.isnan(carried)
         filled = np.where(absent, np.where(usable, carried, self.missing.constants), values).astype(np.float32)
-        return filled, absent.sum(axis=1), carried
+        counted = absent
+        if len(hold.features):
+            stands = hold.stands(self.columns, segments, times, newest[:, hold.features])
+            counted = absent.copy()
+            counted[:, hold.features] &= ~(stands & usable[:, hold.features])
+        return filled, counted.sum(axis=1), carried
 
     def _gather(
         self, slots: Slots, offsets: Ints, places: Ints, generations: Ints, levels: Doubles | None

@@ -126,7 +126,8 @@ class WindowSettings(Section):
     max_gap_ms: Millis = Field(3_600_000, description="A longer gap in event time restarts the key's window.")
     missing: MissingPolicy = Field(
         "previous",
-        description="Policy for missing features; hold: the last value stands, for tags that speak on change.",
+        description="Policy for missing features. previous: filled in with the last value, and counted as such; hold: the"
+        " last value stands, for tags that speak on change.",
     )
     missing_overrides: dict[str, MissingPolicy] = Field(default_factory=dict, description="Policy by feature name.")
     missing_constant: float | None = Field(
@@ -134,13 +135,19 @@ class WindowSettings(Section):
     )
     hold_ms: Millis | None = Field(
         None,
-        description="With hold: how long the last value stands, uncounted, before it is missing; unset = until max_gap_ms.",
+        description="With hold: how long the last value stands, also over a gap, before it is missing; unset = until"
+        " the next gap.",
     )
     max_imputed_share: float = Field(0.5, ge=0, le=1, description="Windows with more imputed cells are not scored.")
     late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
     duplicate: Literal["drop", "dead_letter"] = Field(
         "drop", description="Records of the same event time as the newest."
     )
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last value of some field stands."""
+        return "hold" in {self.missing, *self.missing_overrides.values()}
 
 
 class FeatureSettings(Section):

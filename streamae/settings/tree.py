@@ -91,7 +91,7 @@ class Settings(Section):
             ),
             (
                 window.grid_ms is not None and "reject" in policies,
-                "window.missing: reject cannot be used with window.grid_ms: use previous or constant",
+                "window.missing: reject cannot be used with window.grid_ms: use previous, hold or constant",
             ),
             (
                 self.input.bootstrap_records > 0 and self.input.start == "earliest",

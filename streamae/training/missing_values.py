@@ -11,6 +11,7 @@ import numpy as np
 
 from streamae.batches import Doubles
 from streamae.core.encoding import Encoding
+from streamae.core.holding import Hold
 from streamae.core.windowing import Missing
 from streamae.settings.data import MissingPolicy, WindowSettings
 
@@ -22,10 +23,12 @@ class MissingValues:
     Attributes:
         policies: of each feature: that of the input it comes from.
         constants: to fill in; None = the mean of the training rows.
+        hold_ms: with the policy `hold`, how long a value stands; None = until the window restarts.
     """
 
     policies: tuple[MissingPolicy, ...]
     constants: tuple[float | None, ...]
+    hold_ms: int | None = None
 
     @classmethod
     def of(cls, window: WindowSettings, features: tuple[str, ...], encoding: Encoding | None) -> MissingValues:
@@ -37,10 +40,16 @@ class MissingValues:
         return cls(
             tuple(overrides.get(source, window.missing) for source in sources),
             tuple(by_name.get(name) for name in features),
+            window.hold_ms,
         )
+
+    @property
+    def hold(self) -> Hold:
+        """Features whose last value stands."""
+        return Hold(np.flatnonzero(np.isin(self.policies, "hold")), self.hold_ms)
 
     def filled_in(self, means: Doubles) -> Missing:
         """Return what the windows take; `means` (F,) of the training rows. `reject` counts as a constant there."""
         pairs = zip(self.constants, means.tolist(), strict=True)
         constants = np.array([mean if constant is None else constant for constant, mean in pairs], dtype=np.float64)
-        return Missing(np.array([policy == "previous" for policy in self.policies]), constants.astype(np.float32))
+        return Missing(np.isin(self.policies, ("previous", "hold")), constants.astype(np.float32), self.hold)

@@ -35,7 +35,8 @@ class TrainOptions:
     @property
     def max_gap_ms(self) -> int:
         """The gap that a window may span."""
-        return longest_gap_ms(self.window.max_gap_ms, self.window.grid_ms, self.train.window_size)
+        window = self.window
+        return longest_gap_ms(window.max_gap_ms, window.grid_ms, self.train.window_size, holds=window.holds)
 
     def with_train(self, **changes: object) -> TrainOptions:
         """Return the same with other settings of the `train` section, which are not validated."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from streamae.batches import Flags, Floats, Ints, Partition, RecordBatch, RowBatch, Series, WindowBatch
 from streamae.core.grid import RowGrid
+from streamae.core.holding import Hold
 from streamae.core.key_levels import MIN_ROWS, KeyLevels, standardised
 from streamae.core.rates import Rates
 from streamae.core.scaling import Scaling
@@ -112,7 +113,7 @@ def _cut(
     features = derived.features
     rows, lost = zip(*(rows_of(derived, number, number, options) for number in range(len(series))), strict=True)
     splits = np.array([_split_time(part, options.calibration_part(len(part))) for part in rows], dtype=np.int64)  # (K,)
-    fit_parts, newer_parts = _at_splits(rows, splits)
+    fit_parts, newer_parts = _at_splits(rows, splits, derived.missing.hold)
     fit_rows, newer_rows = np.concatenate(fit_parts), np.concatenate(newer_parts)
     total, left_out = sum(map(len, rows)), derived.left_out + sum(lost)
     _check_fit_rows(features, fit_rows, total, left_out)
@@ -229,12 +230,13 @@ def _check(series: Sequence[Series]) -> None:
             raise DataError(f"series {one.key!r}: {features[too_large[0]]!r} has a value beyond {MAX_SIZE:g}")
 
 
-def _at_splits(rows: Sequence[RowBatch], splits: Ints) -> tuple[list[Floats], list[Floats]]:
-    """Return the rows (N, F) of each series before its split, and those from it on."""
+def _at_splits(rows: Sequence[RowBatch], splits: Ints, hold: Hold) -> tuple[list[Floats], list[Floats]]:
+    """Return the rows (N, F) of each series before its split, and those from it on, with the values that stand."""
     old = [part.event_times_ms < split for part, split in zip(rows, splits, strict=True)]
+    values = [hold.standing(part.values) for part in rows]
     return (
-        [part.values[is_old] for part, is_old in zip(rows, old, strict=True)],
-        [part.values[~is_old] for part, is_old in zip(rows, old, strict=True)],
+        [part[is_old] for part, is_old in zip(values, old, strict=True)],
+        [part[~is_old] for part, is_old in zip(values, old, strict=True)],
     )
 
 
@@ -257,6 +259,7 @@ def rows_of(derived: DerivedSeries, number: int, slot: int, options: TrainOption
         grid_ms=options.window.grid_ms,
         merge=options.window.grid_merge,
         max_gap_ms=options.max_gap_ms,
+        most_empty=options.train.window_size - 1,
     )
     alone = np.zeros(1, dtype=np.int32)
     grid.columns.reset(alone)

@@ -439,3 +439,40 @@ def test_a_grid_never_bridges_more_than_a_window(
 ) -> None:
     """Filling in longer silences would only make rows that nobody measured, without bound."""
     assert longest_gap_ms(max_gap_ms, grid_ms, size) == expected
+
+
+@merges
+@quick
+@given(streams(), CUTS)
+def test_only_the_newest_empty_buckets_of_a_silence_become_rows(
+    merge: Merge, stream: list[Arrival], cuts: list[int]
+) -> None:
+    """Cut down, a silence ends as the whole one does: the last rows before each record are those there would be."""
+    most, stream = 2, [arrival._replace(values=(1.0, 2.0)) for arrival in stream]  # so that empty rows tell themselves
+    whole, few, cut = (make(merge=merge) for _ in range(3))
+    few.most_empty = cut.most_empty = most
+    everything, strays = push_cut(whole, stream, [])
+    expected = {}
+    for slot, rows in everything.items():
+        is_empty = [np.isnan(np.frombuffer(row[2], np.float32)).all() for row in rows]
+        expected[slot] = [row for row, after in zip(rows, empty_ones_left(is_empty), strict=True) if after <= most]
+    assert push_cut(few, stream, []) == push_cut(cut, stream, cuts) == (expected, strays)
+
+
+def empty_ones_left(is_empty: Sequence[bool]) -> list[int]:
+    """Return for each row how many empty ones are left with it up to the next record; 0 for a record."""
+    found, left = [], 0
+    for empty in reversed(is_empty):
+        left = left + 1 if empty else 0
+        found.append(left)
+    return found[::-1]
+
+
+def test_a_long_silence_costs_no_more_than_a_window() -> None:
+    """A tag that speaks once an hour brings as many rows as a window has, not one for each bucket of the hour."""
+    grid = make()
+    grid.max_gap_ms, grid.most_empty = 10**9, 3
+    push(grid, [Arrival(0, START_MS, (1.0, 1.0))])
+    rows, _ = push(grid, [Arrival(0, START_MS + 5_000 * GRID_MS, (2.0, 2.0))])
+    assert ((rows.event_times_ms - START_MS) // GRID_MS).tolist() == [0, 4_997, 4_998, 4_999]
+    assert np.isnan(rows.values).all(axis=1).tolist() == [False, True, True, True]
