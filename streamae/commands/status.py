@@ -65,7 +65,10 @@ def describe(found: Mapping[str, Any]) -> str:
     for one in standings:
         progress = "" if one["progress"] is None else f"{one['progress']:.0%}"
         examples = f" ({', '.join(one['examples'])})" if one["examples"] else ""
-        lines.append(f"  {one['state']:12}{one['keys']:>10,}{progress:>6}  {one['reason']}{examples}".rstrip())
+        features = f": {', '.join(one['features'])}" if one.get("features") else ""
+        lines.append(
+            f"  {one['state']:12}{one['keys']:>10,}{progress:>6}  {one['reason']}{features}{examples}".rstrip()
+        )
     return "\n".join(lines)
 
 

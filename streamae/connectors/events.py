@@ -179,6 +179,7 @@ class EventWriter:
     """Writes episode changes as messages. Holds no state: the same change gives the same bytes, also after a replay.
 
     Attributes:
+        features: names in the bundle's order.
         settings_version: carried in every event.
     """
 
@@ -206,7 +207,7 @@ class EventWriter:
             explain: puts number, actual, expected and event time in ms of a feature into words; None = no words.
         """
         self._topic, self._source_uri, self._detector = topic, source_uri, detector
-        self._features, self._top_features = tuple(features), top_features
+        self.features, self._top_features = tuple(features), top_features
         self._bundle_version, self.settings_version = bundle_version, settings_version
         self._explain = explain
         self._encode = msgspec.json.Encoder().encode
@@ -281,7 +282,7 @@ class EventWriter:
     def _parts(self, change: EpisodeChange) -> list[FeaturePart]:
         return [
             FeaturePart(
-                name=self._features[part.index],
+                name=self.features[part.index],
                 share=_share(part.share),
                 actual=part.actual,
                 expected=part.expected,

@@ -26,11 +26,13 @@ class Field:
         dtype: numpy type string with explicit byte order, e.g. `<f4`.
         shape: shape of one key's value; () = a scalar.
         initial: value of every element for a new key, or the values as an array of `shape`.
+        is_stored: whether it survives a restart. What does not may decide nothing: it is for people.
     """
 
     dtype: str
     shape: tuple[int, ...] = ()
     initial: float | int | NDArray[Any] = 0
+    is_stored: bool = True
 
     @property
     def size_bytes(self) -> int:
@@ -47,6 +49,7 @@ class Columns:
     def __init__(self, capacity: int, fields: Mapping[str, Field]) -> None:
         """Reserve (not yet use) memory for `capacity` slots."""
         self.fields = dict(fields)
+        self._stored = {name: field for name, field in fields.items() if field.is_stored}
         self._arrays: dict[str, NDArray[Any]] = {
             name: np.zeros((capacity, *field.shape), dtype=field.dtype) for name, field in fields.items()
         }
@@ -58,12 +61,12 @@ class Columns:
     @property
     def layout(self) -> str:
         """Text that changes whenever the packed form changes; part of the state's fingerprint."""
-        return ";".join(f"{name}:{field.dtype}{list(field.shape)}" for name, field in self.fields.items())
+        return ";".join(f"{name}:{field.dtype}{list(field.shape)}" for name, field in self._stored.items())
 
     @property
     def size_bytes(self) -> int:
         """Packed size of one key."""
-        return sum(field.size_bytes for field in self.fields.values())
+        return sum(field.size_bytes for field in self._stored.values())
 
     def reset(self, slots: Slots) -> None:
         """Give `slots` the state of a new key."""
@@ -74,14 +77,17 @@ class Columns:
         """Pack the state of `slots` (n,) to (n, size_bytes) uint8."""
         parts = [
             np.ascontiguousarray(self._arrays[name][slots].reshape(len(slots), math.prod(field.shape))).view(np.uint8)
-            for name, field in self.fields.items()
+            for name, field in self._stored.items()
         ]
         return np.concatenate(parts, axis=1)
 
     def restore(self, slots: Slots, packed: Bytes) -> None:
-        """Set the state of `slots` (n,) from (n, size_bytes) uint8 written by `export` of the same layout."""
+        """Set the state of `slots` (n,) from (n, size_bytes) uint8 written by `export` of the same layout.
+
+        What is not stored stays as `reset` left it.
+        """
         start = 0
-        for name, field in self.fields.items():
+        for name, field in self._stored.items():
             part = np.ascontiguousarray(packed[:, start : start + field.size_bytes])
             self._arrays[name][slots] = part.view(field.dtype).reshape(len(slots), *field.shape)
             start += field.size_bytes

@@ -18,6 +18,8 @@ from streamae.core.holding import Hold
 from streamae.core.key_levels import KeyLevels
 from streamae.core.segments import Segments
 
+MAX_CELLS = 2**24  # looked at at once by who asks which features starve a key
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Missing:
@@ -84,6 +86,8 @@ class KeyWindows:
                 "delivered": Field("<i8", (), -1),  # generation of the last window handed out
                 "newest": Field("<i8", (), NEVER),
                 "carried": Field("<f4", (features,), np.nan),
+                "holes": Field("|u1", (self.ring_size, -(-features // 8)), is_stored=False),  # a bit a filled-in cell
+                "told": Field("|b1", is_stored=False),  # starved when somebody asked last
             }
             | missing.hold.fields()
             | ({} if levels is None else levels.fields(missing.constants)),
@@ -125,6 +129,36 @@ class KeyWindows:
         starved: Flags = is_full & (cells > self.max_imputed_share * self.size * columns["ring"].shape[2])
         return starved
 
+    def starving(self, slots: Slots) -> Flags:
+        """Tell which features (n, F) fill in too much of the newest windows of `slots` (n,), and so starve them.
+
+        Of rows from before this process it is known only whether anything was filled in, or everything.
+        """
+        columns, features = self.columns, self.columns["ring"].shape[2]
+        found = np.empty((len(slots), features), dtype=np.bool_)
+        chunk = max(1, MAX_CELLS // (self.size * features))
+        for start in range(0, len(slots), chunk):
+            some = slots[start : start + chunk, None]
+            steps = (columns["written"][some] - 1 - np.arange(self.size)) % self.ring_size
+            holes = np.unpackbits(columns["holes"][some, steps], axis=2, count=features).astype(np.bool_)
+            counts = columns["imputed"][some, steps]
+            holes[counts != holes.sum(axis=2)] = False
+            holes[counts == features] = True
+            found[start : start + chunk] = holes.mean(axis=1) > self.max_imputed_share
+        return found
+
+    def starvation(self, slots: Slots) -> tuple[Slots, Slots]:
+        """Return those of `slots` (n,) that began to starve since they were last asked for, and those that are over it.
+
+        A key begins when it is known which features starve it, and is over it when it has a full window to be scored.
+        """
+        columns, is_starved = self.columns, self.is_starved(slots)
+        began = slots[is_starved & ~columns["told"][slots]]
+        began = began[self.starving(began).any(axis=1)]
+        ended = slots[columns["told"][slots] & ~is_starved & (columns["filled"][slots] >= self.size)]
+        columns["told"][began], columns["told"][ended] = True, False
+        return began, ended
+
     def _push_few(
         self, rows: RowBatch, chosen: Ints, segments: Segments, levels: tuple[Doubles, Flags] | None
     ) -> WindowBatch:
@@ -142,10 +176,12 @@ class KeyWindows:
         restarted = restart >= 0
         filled = np.where(restarted, segments.ranks - restart, columns["filled"][slots] + segments.ranks) + 1
         places = (columns["written"][slots] + segments.ranks) % self.ring_size
-        values, imputed, carried = self._fill_in(rows.values[chosen], times, segments, restart)
+        values, holes, carried = self._fill_in(rows.values[chosen], times, segments, restart)
         columns["ring"][slots, places] = values
         columns["times"][slots, places] = times
-        columns["imputed"][slots, places] = imputed
+        columns["imputed"][slots, places] = 0 if holes is None else holes.sum(axis=1)
+        if holes is not None:
+            columns["holes"][slots, places] = np.packbits(holes, axis=1)
         columns["written"][uniques] += segments.ranks[segments.ends] + 1
         columns["filled"][uniques] = filled[segments.ends]
         gaps = np.cumsum(gap)
@@ -160,7 +196,9 @@ class KeyWindows:
         of_windows = None if levels is None else levels[0][chosen[due]]
         return self._gather(slots[due], rows.offsets[chosen[due]], places[due], generations[due], of_windows)
 
-    def _fill_in(self, values: Floats, times: Ints, segments: Segments, restart: Ints) -> tuple[Floats, Ints, Floats]:
+    def _fill_in(
+        self, values: Floats, times: Ints, segments: Segments, restart: Ints
+    ) -> tuple[Floats, Flags | None, Floats]:
         """Replace missing values.
 
         Args:
@@ -170,12 +208,12 @@ class KeyWindows:
             restart: (N,) rank of the newest gap so far in the segment, -1 = none.
 
         Returns:
-            Filled values (N, F); filled-in cells a row (N,), without those that stand; newest present value of each
-            feature (N, F), NaN = none since the restart.
+            Filled values (N, F); which of them are filled in (N, F), without those that stand, None = none; newest
+            present value of each feature (N, F), NaN = none since the restart.
         """
         absent, hold = np.isnan(values), self.missing.hold
         if not absent.any() and not hold.is_timed:
-            return values, np.zeros(len(values), dtype=np.int64), values
+            return values, None, values
         newest = segments.newest(~absent, np.where(self._lasting, 0, np.maximum(restart, 0)[:, None]))
         is_known = self._lasting | (restart < 0)[:, None]
         stored = np.where(is_known, self.columns["carried"][segments.slots], np.float32(np.nan))
@@ -187,7 +225,7 @@ class KeyWindows:
             stands = hold.stands(self.columns, segments, times, newest[:, hold.features])
             counted = absent.copy()
             counted[:, hold.features] &= ~(stands & usable[:, hold.features])
-        return filled, counted.sum(axis=1), carried
+        return filled, counted, carried
 
     def _gather(
         self, slots: Slots, offsets: Ints, places: Ints, generations: Ints, levels: Doubles | None

@@ -30,6 +30,7 @@ from streamae.engine.partitions import Partitions
 from streamae.engine.publisher import Publisher
 from streamae.engine.recovery import Recovery
 from streamae.engine.stages import EngineOptions, Observer, Stages, Tuning
+from streamae.engine.starved_keys import tell_starved
 from streamae.engine.status import EngineStatus
 from streamae.engine.store_waits import StoreWaits
 from streamae.errors import RetryableError
@@ -194,6 +195,7 @@ class Engine(Announcer):
         found = standing.standings(self.stages, self.states)
         self.listener.keys(standing.by_state(found))
         self._standings = standing.plain(found)
+        tell_starved(self.stages, self.states.table)
         self.listener.episode_rate(self.stages.rate.per_week())
         halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
         loading = len(self.recovery.waiting) - halted

@@ -28,9 +28,11 @@ from streamae.core.state_reasons import (
 from streamae.engine.key_states import KeyStates
 from streamae.engine.partitions import Partitions, Progress
 from streamae.engine.stages import Stages
+from streamae.engine.starved_keys import starving_features
 from streamae.observe.logs import shown
 
 EXAMPLES = 3  # keys named of each kind
+SAMPLE = 1_000  # starved keys that are asked for the features that starve them
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Standing:
         keys: how many.
         progress: mean share of what they need that they have, in [0, 1]; None where nothing but other records helps.
         examples: some of them, the least advanced.
+        features: that are missing too often, the commonest first; of starved keys only.
     """
 
     state: str
@@ -50,6 +53,7 @@ class Standing:
     keys: int
     progress: float | None
     examples: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
 
 
 def standings(stages: Stages, states: KeyStates) -> list[Standing]:
@@ -64,7 +68,8 @@ def standings(stages: Stages, states: KeyStates) -> list[Standing]:
         least = chosen[np.argsort(shares[chosen], kind="stable")[:EXAMPLES]]
         names = () if number == READY else tuple(shown(states.table.keys[slot]) for slot in slots[least])
         progress = None if number == STARVED else round(float(shares[chosen].mean()), 3)
-        found.append(Standing(state.name.lower(), of_many(number), len(chosen), progress, names))
+        features = starving_features(stages, slots[chosen[:SAMPLE]]) if number == STARVED else ()
+        found.append(Standing(state.name.lower(), of_many(number), len(chosen), progress, names, features))
     return found
 
 

@@ -24,7 +24,14 @@ ANSWER: dict[str, Any] = {
     "key_states": [
         {"state": "learning", "reason": "too young", "keys": 7, "progress": 0.314, "examples": ["a", "b"]},
         {"state": "ready", "reason": "", "keys": 1_199, "progress": 1.0, "examples": []},
-        {"state": "starved", "reason": "holes", "keys": 1, "progress": None, "examples": ["c"]},
+        {
+            "state": "starved",
+            "reason": "holes",
+            "keys": 1,
+            "progress": None,
+            "examples": ["c"],
+            "features": ["temp", "valve"],
+        },
     ],
 }
 
@@ -72,7 +79,7 @@ def test_states_are_lines_with_progress_and_reason() -> None:
         "keys 1,207",
         "  learning             7   31%  too young (a, b)",
         "  ready            1,199  100%",
-        "  starved              1        holes (c)",
+        "  starved              1        holes: temp, valve (c)",
     ]
 
 

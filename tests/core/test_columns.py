@@ -148,3 +148,15 @@ def test_layout_does_not_depend_on_capacity_or_initial_values() -> None:
     """A larger table, or another prior, goes on with stored state."""
     first = Columns(1, {"mean": Field("<f8", (), 1.0)})
     assert Columns(9, {"mean": Field("<f8", (), 2.0)}).layout == first.layout
+
+
+def test_what_is_not_stored_is_no_part_of_packed_state() -> None:
+    """Notes for people change neither layout nor size, go with their key, and are not there after a restart."""
+    columns = Columns(2, FIELDS | {"note": Field("|u1", (2,), 1, is_stored=False)})
+    assert (columns.layout, columns.size_bytes) == (filled().layout, filled().size_bytes)
+    columns.reset(every_slot(2))
+    columns["note"][:] = 7
+    columns.restore(slots_of(1), filled().export(slots_of(3)))
+    assert columns.export(slots_of(1)).tobytes() == filled().export(slots_of(3)).tobytes()
+    columns.reset(slots_of(1))
+    assert columns["note"].tolist() == [[7, 7], [1, 1]]

@@ -356,3 +356,49 @@ def test_a_key_without_usable_values_is_starved() -> None:
     assert windows.is_starved(slots_of(0, 1, 2, 3)).tolist() == [False, True, False, False]
     windows.push(row_batch(series(1, [1.0] * 9, start_ms=START_MS + 10_000)))
     assert windows.is_starved(slots_of(1)).tolist() == [False]
+
+
+def holed(slot: int, holes: Sequence[str], start_ms: int = START_MS) -> list[Arrival]:
+    """Rows in which the features of each text are missing: `a`, `b`, `ab` or none."""
+    return [
+        Arrival(slot, start_ms + row * 100, tuple(NAN if name in missing else 1.0 for name in "ab"))
+        for row, missing in enumerate(holes)
+    ]
+
+
+def test_it_is_known_which_features_starve_a_key() -> None:
+    """Only those that are missing in too many rows of the newest window; whoever repairs the source needs no more."""
+    windows = make(size=4, max_imputed_share=0.4)
+    windows.push(row_batch([*holed(0, ["a", "a", "ab", "a"]), *holed(1, ["ab"] * 9), *holed(2, ["b", "", "ab", "b"])]))
+    assert windows.is_starved(slots_of(0, 1, 2)).tolist() == [True] * 3
+    assert windows.starving(slots_of(0, 1, 2)).tolist() == [[True, False], [True, True], [False, True]]
+    windows.push(row_batch(holed(0, ["b"] * 4, START_MS + 400)))
+    assert windows.starving(slots_of(0)).tolist() == [[False, True]]
+    windows.push(row_batch(holed(0, [""] * 4, START_MS + 800)))  # nothing missing in the whole batch
+    assert not windows.starving(slots_of(0)).any()
+
+
+def test_a_key_begins_to_starve_once_and_is_over_it_once() -> None:
+    """Whoever asks again hears of it only when it changes; a key that fills its window anew is not over it yet."""
+    windows = make(size=4, max_imputed_share=0.4)
+    windows.push(row_batch([*holed(0, ["a"] * 3), *holed(1, [""] * 9)]))
+    assert [found.tolist() for found in windows.starvation(slots_of(0, 1))] == [[], []]
+    windows.push(row_batch(holed(0, ["a"] * 3, START_MS + 300)))
+    assert [found.tolist() for found in windows.starvation(slots_of(0, 1))] == [[0], []]
+    assert [found.tolist() for found in windows.starvation(slots_of(0, 1))] == [[], []]
+    windows.push(row_batch(holed(0, [""] * 3, START_MS + 10_000)))
+    assert [found.tolist() for found in windows.starvation(slots_of(0, 1))] == [[], []]
+    windows.push(row_batch(holed(0, [""] * 2, START_MS + 10_300)))
+    assert [found.tolist() for found in windows.starvation(slots_of(0, 1))] == [[], [0]]
+
+
+def test_after_a_restart_features_are_named_as_soon_as_they_are_known() -> None:
+    """Which cells of older rows were filled in is not stored: until newer rows tell, nothing is guessed."""
+    before, after = make(size=4, max_imputed_share=0.4), make(size=4, max_imputed_share=0.4)
+    before.push(row_batch(holed(0, ["a"] * 9)))
+    after.columns.restore(every_slot(), before.columns.export(every_slot()))
+    assert after.is_starved(slots_of(0)).tolist() == [True]
+    assert after.starvation(slots_of(0))[0].tolist() == []
+    after.push(row_batch(holed(0, ["a"] * 2, START_MS + 900)))
+    assert after.starving(slots_of(0)).tolist() == [[True, False]]
+    assert after.starvation(slots_of(0))[0].tolist() == [0]

@@ -72,6 +72,7 @@ def test_keys_back_after_a_gap_and_starved_ones_are_apart() -> None:
         ("starved", 1, None),
     ]
     assert [one.examples for one in found[1:]] == [("machine-0",), ("machine-1",)]
+    assert [one.features for one in found] == [(), (), (FEATURES[0],)]
 
 
 def test_the_least_far_are_named_first_and_only_some() -> None:
@@ -88,7 +89,7 @@ def test_counts_by_state_are_those_of_the_lines() -> None:
     expected = {state.name.lower(): 0 for state in KeyState} | {"learning": 5, "ready": 4}
     assert by_state(lines) == expected
     assert json.loads(json.dumps(plain(lines)))[1] == {
-        "state": "learning", "reason": "b", "keys": 3, "progress": 0.1, "examples": []
+        "state": "learning", "reason": "b", "keys": 3, "progress": 0.1, "examples": [], "features": []
     }  # fmt: skip
     assert by_state(told([])) == dict.fromkeys(expected, 0)
 
