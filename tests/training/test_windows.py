@@ -366,6 +366,18 @@ def test_keys_are_scaled_by_themselves_as_in_the_live_stream() -> None:
     )  # of a standard normal: both keys, five decades apart
 
 
+def test_a_tag_that_seldom_speaks_is_learnt_by_what_stood() -> None:
+    """A set point told three times in a thousand rows is no column of holes, and its usual value is the one that lasted."""
+    values = np.stack([np.arange(1_000.0), np.full(1_000, NAN)], axis=1)
+    values[[0, 400, 410], 1] = 3.0, 1.0, 3.0
+    found = training_windows([series(values)], changed(OPTIONS, missing="hold"))
+    assert found.scaling.means[1] == pytest.approx(3.0 - 2.0 * 10 / 800)
+    assert (found.calibration[..., 1] == 3.0).all()
+    assert found.doubts == ()
+    counted = training_windows([series(values)], changed(OPTIONS, max_imputed_share=1.0))
+    assert "no value in more than 50% of the rows" in counted.doubts[0]
+
+
 def same_windows(first: Floats, second: Floats) -> bool:
     """Whether both hold the same windows, in whatever order."""
     return sorted(one.tobytes() for one in first) == sorted(one.tobytes() for one in second)
