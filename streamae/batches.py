@@ -388,11 +388,13 @@ class Rejected:
         raw: the untouched original.
         reason: closed set, a metric label.
         detail: one sentence for a person; never longer than 512 characters, never holds the payload.
+        key: of the record, where it was read; None = unknown, or the record's own.
     """
 
     raw: RawRecord
     reason: Reason
     detail: str
+    key: bytes | None = None
 
     @property
     def cause(self) -> Cause:

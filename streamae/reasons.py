@@ -46,6 +46,43 @@ class Reason(Explained):
     TOO_MANY_KEYS = "too_many_keys", "limits.max_keys reached and no key idle for long enough"
 
 
+class Fruitless(Explained):
+    """Why a record that was taken in comes to nothing."""
+
+    STARVED = "starved", "too many values of its key are missing for any window to be scored"
+    GAP = "gap", "its key falls silent each time before a window is full"
+    BAD_VALUES = "bad_values", "half of its features or more are missing, since fields held no number"
+
+
+REMEDIES: dict[Reason | Fruitless, str] = {  # where most records of a stream come to nothing: what to look at
+    Reason.NOT_JSON: "look at input.topics: are these JSON objects, one a message, without a prefix?",
+    Reason.WRONG_TYPE: "look at input.value_fields; numbers as text: input.numbers = text, a stray word in a field that"
+    " is a number otherwise: input.missing_values, or input.bad_value = missing",
+    Reason.TOO_LARGE: "look at input.topics, then raise input.max_record_bytes",
+    Reason.TOMBSTONE: "look at input.topics: a compacted topic of deletions has nothing to score",
+    Reason.MISSING_KEY: "set input.key_field to the field that names the device, or let the producer set the Kafka key",
+    Reason.KEY_TOO_LARGE: "look at input.key_field: it should name a device; else raise input.max_key_bytes",
+    Reason.MISSING_TIME: "look at input.time_field; unset, the Kafka timestamp is the event time",
+    Reason.BAD_TIME: "look at input.time_field, input.time_unit, input.time_format, and at input.min_time_ms and"
+    " input.max_future_ms",
+    Reason.MISSING_FEATURE: "look at input.value_fields and input.layout; window.missing = previous bears holes",
+    Reason.NOT_FINITE: "look at input.value_fields, and at what the producer writes where it has no value:"
+    " input.missing_values, or input.bad_value = missing",
+    Reason.WRONG_LENGTH: "look at input.value_fields: the array has other values than the bundle has features",
+    Reason.UNKNOWN_FEATURE: "look at input.name_field and input.value_fields; input.unknown_features = ignore leaves"
+    " records of other things out, input.only picks some by a field",
+    Reason.LATE: "look at input.key_field (several devices under one key?), at input.time_field, and at a producer"
+    " that sends the past again",
+    Reason.DUPLICATE: "look at input.key_field (several devices under one key?); records of one moment that belong"
+    " together: window.grid_ms; one metric a record: input.layout = long",
+    Reason.TOO_MANY_KEYS: "look at input.key_field (is it a random number?), then raise limits.max_keys or add a process",
+    Fruitless.STARVED: "look at input.value_fields and at the features that are missing; features that speak on change:"
+    " window.missing = hold; rarer than window.grid_ms: a longer grid",
+    Fruitless.GAP: "records are further apart than window.max_gap_ms: raise it, or look at input.time_unit",
+    Fruitless.BAD_VALUES: "look at input.value_fields, input.numbers, input.decimal_mark and input.missing_values",
+}
+
+
 class CloseReason(Explained):
     """Why an episode was closed."""
 

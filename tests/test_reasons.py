@@ -10,7 +10,8 @@ import pytest
 
 from streamae.connectors.events import schema
 from streamae.observe.telemetry import Telemetry
-from streamae.reasons import LOUD_STARTS, STARTS, CloseReason, Problem, Reason
+from streamae.reasons import LOUD_STARTS, REMEDIES, STARTS, CloseReason, Fruitless, Problem, Reason
+from streamae.settings.tree import SETTING_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 EVENTS, OPERATIONS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("events.md", "operations.md"))
@@ -29,11 +30,23 @@ def test_a_start_that_is_told_loudly_is_explained(start: str) -> None:
     assert f"`{start}`" in OPERATIONS
 
 
+@pytest.mark.parametrize("reason", [*Reason, *Fruitless])
+def test_a_reason_has_a_remedy(reason: Reason | Fruitless) -> None:
+    """Whoever is told that most records come to nothing is told which settings to look at, by names that exist."""
+    named = set(re.findall(r"\b[a-z]+\.[a-z_]+\b", REMEDIES[reason]))
+    assert named
+    assert named <= set(SETTING_NAMES)
+    assert reason.meaning
+
+
 def test_metrics_have_a_series_for_each() -> None:
     """A rate needs a zero to rise from: a reason that was added is a series at once."""
     text = Telemetry().render()[0].decode()
     for metric, words in (
         ("dead_letters_total", Reason),
+        ("unusable_records_ratio", REMEDIES),
+        ("stream_unusable", REMEDIES),
+        ("unusable_keys", REMEDIES),
         ("partition_starts_total", STARTS),
         ("store_problems", Problem),
     ):

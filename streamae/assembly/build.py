@@ -32,6 +32,7 @@ from streamae.engine.publisher import Publisher, RunInBackground
 from streamae.engine.recovery import Recovery
 from streamae.engine.stages import EngineOptions, Observer, Stages, WindowModel
 from streamae.engine.store_watch import StoreWatch
+from streamae.engine.stream_watch import StreamWatch, Trained
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.observe.listener import SILENT, Listener
@@ -72,13 +73,15 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     stages = build_stages(settings, bundle, parts.runner or _runner(settings, bundle, listener))
     state = state_fingerprint(settings, bundle, layout_of(stages.state))
     store = parts.store or connectors.build_store(settings.state, settings.kafka.group_id)
-    states = _key_states(settings, stages, store, state)
-    watch = StoreWatch(states.store)
-    watch.attach(listener)
-    watch()
+    table, partitions = _key_table(settings, stages), Partitions()
+    watch = StreamWatch(table, partitions, stages.windows, Trained(bundle.inputs, bundle.step_ms))
+    learnt = connectors.read_learnt_keys(settings.state.bootstrap_file, state)
+    states = KeyStates(table, stages.state, store, learnt, watch.columns)
+    store_watch = StoreWatch(store)
+    store_watch.attach(listener)
+    store_watch()
     source = parts.source or connectors.build_source(settings.input, settings.kafka, settings.output)
     sink = parts.sink or connectors.build_sink(settings.output, settings.kafka, listener.producer_recycled)
-    partitions = Partitions()
     recovery = Recovery(source, states.store, state, recovery_policy(settings))
     checkpointer = Checkpointer(
         states,
@@ -93,8 +96,9 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
         Persistence(states, partitions, recovery, checkpointer),
         Publisher(sink, source, partitions, recovery, settings.output.dead_letter_topic, parts.run_in_background),
         engine_options(settings),
+        watch,
         observer=parts.observer,
-        on_report=watch,
+        on_report=store_watch,
     )
     engine.attach(listener)
     listener.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
@@ -107,14 +111,9 @@ def _runner(settings: Settings, bundle: Bundle, listener: Listener) -> WindowMod
     return build_runner(bundle, settings.model, listener, stride=settings.window.stride, latent=settings.output.latent)
 
 
-def _key_states(settings: Settings, stages: Stages, store: StateStore, state: str) -> KeyStates:
-    table = KeyTable(
-        settings.limits.max_keys,
-        settings.limits.key_idle_ms,
-        stages.episodes.is_open,
-        stages.decision.key_rules.admit,
-    )
-    return KeyStates(table, stages.state, store, connectors.read_learnt_keys(settings.state.bootstrap_file, state))
+def _key_table(settings: Settings, stages: Stages) -> KeyTable:
+    limits, is_held = settings.limits, stages.episodes.is_open
+    return KeyTable(limits.max_keys, limits.key_idle_ms, is_held, stages.decision.key_rules.admit)
 
 
 def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Stages:

@@ -67,6 +67,8 @@ def backtest(
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: there is no column is_anomaly in the data")
     played = play(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))
+    if played.unscored:
+        raise DataError(f"0 windows scored: {played.unscored}")
     live = score_live(series, played)
     history = look_back(WhatIf(settings, bundle, series, live), has_labels=has_labels)
     out.mkdir(parents=True, exist_ok=True)

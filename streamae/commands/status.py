@@ -58,6 +58,7 @@ def describe(found: Mapping[str, Any]) -> str:
     lines = ["ready" if found.get("ready") else f"not ready: {'; '.join(found['reasons']) or 'no reason given'}"]
     counts = [f"{name.replace('_', ' ')} {found[name]}" for name in COUNTS if name in found]
     lines += [", ".join(counts)] if counts else []
+    lines += [f"warning: {warning}" for warning in found.get("warnings", ())]
     standings = found.get("key_states")
     if standings is None:
         return "\n".join([*lines, "keys are not counted yet"])

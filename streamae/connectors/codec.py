@@ -126,7 +126,7 @@ class Codec:
         times = self._times(raws, parsed, findings)
         values = self._values(parsed, findings)
         rejected += [
-            Rejected(raws[i], reason, detail[:MAX_DETAIL])
+            Rejected(raws[i], reason, detail[:MAX_DETAIL], None if reason is Reason.MISSING_KEY else keys[i])
             for i, (reason, detail) in findings.faults.items()
             if i not in findings.ignored
         ]

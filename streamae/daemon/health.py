@@ -31,6 +31,7 @@ class HealthServer:
     Args:
         host, port: where to listen; port 0 takes any free one.
         live, ready: what speaks against it, one sentence each; empty = 200, else 503.
+        warnings: what else is wrong, said beside readiness: a restart would mend none of it.
         metrics: the text and its content type.
         status: what there is to say for people, as JSON; None = there is no such path.
 
@@ -46,10 +47,11 @@ class HealthServer:
         ready: Reasons,
         metrics: Callable[[], tuple[bytes, str]],
         status: Callable[[], Mapping[str, Any]] | None = None,
+        warnings: Reasons = tuple,
     ) -> None:
         routes: dict[str, Callable[[], _Answer]] = {
             LIVE_PATH: lambda: _health(live()),
-            READY_PATH: lambda: _health(ready()),
+            READY_PATH: lambda: _health(ready(), warnings()),
             METRICS_PATH: lambda: (HTTPStatus.OK, *metrics()),
         }
         if status is not None:
@@ -77,9 +79,11 @@ class HealthServer:
 _Answer = tuple[HTTPStatus, bytes, str]
 
 
-def _health(reasons: Sequence[str]) -> _Answer:
+def _health(reasons: Sequence[str], warnings: Sequence[str] = ()) -> _Answer:
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
     body = {"status": "unavailable" if reasons else "ok", "reasons": list(reasons)}
+    if warnings:
+        body["warnings"] = list(warnings)
     return status, json.dumps(body).encode() + b"\n", "application/json"
 
 

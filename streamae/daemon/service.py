@@ -35,6 +35,7 @@ FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 STATUS_INTERVAL_MS = 10_000
 LOG_INTERVAL_MS = 60_000
 REPORT_INTERVAL_MS = 5_000
+AT_LENGTH = frozenset({"key_states", "warnings", "stream", "unscored"})  # not in the log again and again
 READY_GRACE_MS = 30_000  # systemd hears READY=1 this long after the start even when the group is not joined
 START_TIMEOUT_S = 300.0  # what systemd is asked for while a model loads
 
@@ -106,7 +107,7 @@ class Service:
             self._start()
             while not self._stop.is_set() and not self._is_finished():
                 self._turn()
-            code = self._drain()
+            code = self._drain() or self._judge_end()
         except ConfigError:
             raise
         except StreamaeError as error:
@@ -165,6 +166,10 @@ class Service:
             reasons.append(f"state not saved for {(now_ms - since_ms) // 1_000} s")
         return reasons
 
+    def warnings(self) -> list[str]:
+        """What is wrong with the stream, one sentence each: nothing that speaks against being ready."""
+        return self._status.warnings if self._status else []
+
     def status(self) -> dict[str, Any]:
         """Return what `/status` answers: readiness, and what the engine last said of itself."""
         reasons = self.ready()
@@ -210,9 +215,8 @@ class Service:
                 self._engine.report()
         if self._now_ms() - self._logged_ms >= LOG_INTERVAL_MS:
             self._logged_ms = self._now_ms()
-            self._log.info(
-                "status", **{name: value for name, value in self._status.plain().items() if name != "key_states"}
-            )
+            found = self._status.plain()
+            self._log.info("status", **{name: value for name, value in found.items() if name not in AT_LENGTH})
 
     def _back_off(self, error: RetryableError) -> None:
         """Wait, twice as long each time; always shorter than the watchdog's patience.
@@ -253,7 +257,7 @@ class Service:
             self._notifier.status("starting")
         else:
             counts = f"{status.partitions} partitions ({status.replaying} replaying), {status.keys} keys"
-            self._notifier.status("; ".join([counts, *self.ready()]))
+            self._notifier.status("; ".join([counts, *self.ready(), *self.warnings()]))
 
     def _is_finished(self) -> bool:
         return self._status is not None and self._status.finished
@@ -276,6 +280,14 @@ class Service:
             self._pause(FIRST_BACKOFF_S)
             with suppress(RetryableError):
                 self._engine.step(self._now_ms())  # follows the group; reads nothing while a commit is outstanding
+
+    def _judge_end(self) -> ExitCode:
+        """Return a failure where an input was read to its end without one window scored: it is read wrongly."""
+        status = self._engine.status() if self._engine is not None else EngineStatus()
+        if not status.unscored:
+            return ExitCode.OK
+        self._log.error("nothing_scored", reason=status.unscored)
+        return ExitCode.FAILURE
 
     def _drain_too_slow(self) -> None:
         self._log.error("drain_deadline_missed")
@@ -344,7 +356,9 @@ def serve(
     )
     host, port = settings.http_host, settings.http_port
     try:
-        health = HealthServer(host, port, service.live, service.ready, telemetry.render, service.status)
+        health = HealthServer(
+            host, port, service.live, service.ready, telemetry.render, service.status, service.warnings
+        )
     except OSError as error:
         raise FatalError(f"cannot listen on {host}:{port} (service.http_host, service.http_port): {error}") from error
     watch_signals(service.signalled)

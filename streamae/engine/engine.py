@@ -33,6 +33,8 @@ from streamae.engine.stages import EngineOptions, Observer, Stages, Tuning
 from streamae.engine.starved_keys import tell_starved
 from streamae.engine.status import EngineStatus
 from streamae.engine.store_waits import StoreWaits
+from streamae.engine.stream_watch import StreamWatch
+from streamae.engine.unscored import why_unscored
 from streamae.errors import RetryableError
 from streamae.fail_points import fail_point
 from streamae.observe.listener import Announcer, Listener
@@ -60,6 +62,7 @@ class Engine(Announcer):
         persistence: Persistence,
         publisher: Publisher,
         options: EngineOptions,
+        watch: StreamWatch,
         *,
         observer: Observer | None = None,
         on_report: Callable[[], None] | None = None,
@@ -73,6 +76,7 @@ class Engine(Announcer):
             persistence: key state and where each partition stands.
             publisher: what makes outputs and offsets visible.
             options: see there.
+            watch: tells when most of the stream comes to nothing.
             observer: called with every scored batch, for pictures and backtests.
             on_report: called by `report`, for what else is to be looked at every few seconds.
             clock: seconds, for durations only.
@@ -82,6 +86,7 @@ class Engine(Announcer):
         self.recovery, self.checkpointer = persistence.recovery, persistence.checkpointer
         self.outbox, self.store_waits = publisher.outbox, StoreWaits(source)
         self.observer, self.clock, self._on_report = observer, clock, on_report
+        self.watch, self._scored = watch, 0  # windows so far
         self._commit_started_ms: int | None = None
         self._standings: list[dict[str, Any]] | None = None  # of keys, at the last report
         self._held: set[Partition] = set()  # partitions that the source was told to pause
@@ -90,7 +95,7 @@ class Engine(Announcer):
     def attach(self, listener: Listener) -> None:
         """Tell `listener` what the engine and its parts do."""
         super().attach(listener)
-        for part in (self.publisher, self.states, self.recovery, self.checkpointer):
+        for part in (self.publisher, self.states, self.recovery, self.checkpointer, self.watch):
             part.attach(listener)
 
     def step(self, now_ms: int) -> None:
@@ -112,11 +117,9 @@ class Engine(Announcer):
         polled = self._follow(poll, now_ms)
         records, rejected = self.stages.reading.decode(polled)
         records, slots, refused = self._admit(records, polled, now_ms)
-        if self.stages.encoder is not None:  # from here on key state changes, in memory only
-            records = self.stages.encoder.encode(records, slots)
-        rows, strays = self.stages.grid.push(records, slots)
-        rows = rows if self.stages.rates is None else self.stages.rates.of(rows)
+        rows, strays = self.stages.rows(records, slots)  # from here on key state changes, in memory only
         self.stages.batcher.add(self.stages.windows.push(rows), now_ms)
+        self.watch.saw(records, slots, rows, strays, rejected + refused)
         self._send_away(rejected + refused + self._explained(strays, records), polled)
         self._advance(polled)
         for batch in self.stages.batcher.ready(now_ms):
@@ -174,6 +177,7 @@ class Engine(Announcer):
         """Return what readiness and the log need; cheap."""
         since = (self.checkpointer.failing_since_ms, self.recovery.failing_since_ms, self.store_waits.failing_since_ms)
         failing = [when_ms for when_ms in since if when_ms is not None]
+        finished = isinstance(self.source, Finite) and self.source.is_finished
         return EngineStatus(
             partitions=len(self.partitions),
             replaying=self.partitions.replaying(),
@@ -186,7 +190,10 @@ class Engine(Announcer):
             waiting_messages=len(self.outbox),
             store_failing_since_ms=min(failing, default=None),
             commit_blocked=self.publisher.is_blocked,
-            finished=isinstance(self.source, Finite) and self.source.is_finished,
+            finished=finished,
+            unscored="" if self._scored or not finished else why_unscored(self.watch, self.stages, self.states),
+            warnings=self.watch.warnings,
+            stream=self.watch.summary,
         )
 
     def report(self) -> None:
@@ -196,6 +203,7 @@ class Engine(Announcer):
         self.listener.keys(standing.by_state(found))
         self._standings = standing.plain(found)
         tell_starved(self.stages, self.states.table)
+        self.watch.report()
         self.listener.episode_rate(self.stages.rate.per_week())
         halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
         loading = len(self.recovery.waiting) - halted
@@ -218,6 +226,7 @@ class Engine(Announcer):
         stages, started = self.stages, self.clock()
         errors = stages.runner.run(standardised(batch))  # the only line that touches a device
         self.listener.scored(len(batch), self.clock() - started)
+        self._scored += len(batch)
         scores = score(in_own_units(errors, batch), stages.calibration)
         verdicts = stages.decision.judge(scores, batch)
         changes = stages.episodes.advance(verdicts, scores, batch)

@@ -54,6 +54,7 @@ class KeyStates(Announcer):
         parts: Sequence[Columns],
         store: StateStore,
         learnt: Mapping[bytes, bytes] | None = None,
+        passing: Sequence[Columns] = (),
     ) -> None:
         """Join the parts of a key's state.
 
@@ -62,8 +63,10 @@ class KeyStates(Announcer):
             parts: state of each stage, in the order in which it is packed (`Stages.state`).
             store: where state survives.
             learnt: packed state by key, for keys that are new.
+            passing: what is known of a key only as long as it is in memory: forgotten with it, never stored.
         """
         self.table, self.parts, self.store, self._learnt = table, tuple(parts), store, learnt or {}
+        self._passing = tuple(passing)
         self._is_split_told = False
         self._log = get_logger()
 
@@ -113,7 +116,10 @@ class KeyStates(Announcer):
 
     def release(self, partition: Partition) -> Slots:
         """Forget a partition's keys; return the slots they had."""
-        return self.table.release(partition)
+        slots = self.table.release(partition)
+        for part in self._passing:
+            part.reset(slots)
+        return slots
 
     def _bring_in(self, partition: Partition, keys: list[bytes], progress: Progress, now_event_ms: int) -> bool:
         """Admit new keys of one partition; False when the store no longer holds what we rely on."""
@@ -170,7 +176,7 @@ class KeyStates(Announcer):
     def _fill(self, slots: Slots, found: Sequence[bytes | None]) -> None:
         """Give admitted slots the packed state found, or that of a key nothing is known of."""
         taken = slots[slots != NO_SLOT]
-        for part in self.parts:
+        for part in (*self.parts, *self._passing):
             part.reset(taken)
         stored = [(slot, packed) for slot, packed in zip(slots, found, strict=True) if packed and slot != NO_SLOT]
         if not stored:

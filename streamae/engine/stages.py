@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from streamae.batches import ErrorBatch, Floats, ScoreBatch, VerdictBatch, WindowBatch
+from streamae.batches import ErrorBatch, Floats, RecordBatch, RowBatch, ScoreBatch, Slots, VerdictBatch, WindowBatch
 from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Reading
 from streamae.connectors.window_scores import ScoreWriter
@@ -19,7 +19,7 @@ from streamae.core.columns import Columns
 from streamae.core.decision import Decision
 from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
-from streamae.core.grid import RowGrid
+from streamae.core.grid import RowGrid, Strays
 from streamae.core.key_rules import AlertRules
 from streamae.core.rates import Rates
 from streamae.core.scoring import Calibration
@@ -86,6 +86,15 @@ class Stages:
         """What each stage knows of a key, in the order of the stages, which is that of packed state."""
         parts = (self.encoder, self.grid, self.rates, self.windows, self.decision, self.episodes)
         return tuple(part.columns for part in parts if part is not None and part.columns.fields)
+
+    def rows(self, records: RecordBatch, slots: Slots) -> tuple[RowBatch, Strays]:
+        """Records to rows: derive features, merge on the grid, turn counters into rates; each where the bundle has it.
+
+        Returns:
+            The rows, and the records that cannot become part of one, see `RowGrid.push`.
+        """
+        rows, strays = self.grid.push(self.encoder.encode(records, slots) if self.encoder else records, slots)
+        return (self.rates.of(rows) if self.rates else rows), strays
 
     def adopt(self, tuning: Tuning, keys: Iterable[tuple[int, bytes]]) -> None:
         """Judge by `tuning` from now on; what keys have learnt stays.

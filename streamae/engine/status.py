@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -22,6 +22,9 @@ class EngineStatus:
         store_failing_since_ms: on the engine's clock; None while the store answers.
         commit_blocked: a transaction failed and what it held is not out yet.
         finished: an input that has an end has reached it.
+        unscored: why no window of such an input was scored, "" where some were; true once it is drained.
+        warnings: what is wrong with the stream, a sentence each.
+        stream: what was seen of it, as of the last report; see `StreamWatch.summary`.
     """
 
     partitions: int = 0
@@ -36,7 +39,10 @@ class EngineStatus:
     store_failing_since_ms: int | None = None
     commit_blocked: bool = False
     finished: bool = False
+    unscored: str = ""
+    warnings: list[str] = field(default_factory=list)
+    stream: dict[str, Any] | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as values that JSON has, in this order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {one.name: getattr(self, one.name) for one in fields(self)}

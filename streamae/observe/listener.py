@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from streamae.batches import ChangeKind, Partition
-from streamae.reasons import Problem, Reason
+from streamae.reasons import Fruitless, Problem, Reason
 
 
 class Listener:
@@ -75,6 +75,15 @@ class Listener:
 
     def split_key(self, keys: int = 1) -> None:
         """So many keys were seen in a second partition."""
+
+    def unusable(self, shares: Mapping[Reason | Fruitless, float], trouble: Reason | Fruitless | None) -> None:
+        """Share of recent live records that came to nothing, by why; and the commonest why while it is half of them."""
+
+    def unusable_keys(self, by_reason: Mapping[Reason | Fruitless, int]) -> None:
+        """Keys of which at least half of the recent records came to nothing, by the commonest reason."""
+
+    def step_ratio(self, ratio: float) -> None:
+        """Usual time between two rows of a live key, by that of the training."""
 
     def store_error(self) -> None:
         """A call to the state store failed."""

@@ -25,7 +25,7 @@ from prometheus_client import (
 from streamae import __version__
 from streamae.batches import ChangeKind, KeyState, Partition
 from streamae.observe.listener import Listener
-from streamae.reasons import STARTS, Problem, Reason
+from streamae.reasons import REMEDIES, STARTS, Fruitless, Problem, Reason
 
 TRANSACTION_OUTCOMES = ("committed", "aborted", "fenced", "unknown")
 RECYCLE_REASONS = ("aborted", "late", "unknown", "connection")
@@ -62,6 +62,17 @@ class Telemetry(Listener):
         self._replayed = self._counter("replayed_records_total", "Records replayed silently to rebuild state.")
         self._dead_letters = self._counter("dead_letters_total", "Records sent to the dead-letter topic.", ["reason"])
         self._drops = self._counter("dropped_records_total", "Records dropped by policy.", ["reason"])
+        self._unusable = self._gauge(
+            "unusable_records_ratio", "Share of recent live records that came to nothing.", ["reason"]
+        )
+        self._trouble = self._gauge(
+            "stream_unusable", "Whether half of the stream comes to nothing, by the commonest reason.", ["reason"]
+        )
+        self._unusable_keys = self._gauge(
+            "unusable_keys", "Keys of which half or more comes to nothing, by the commonest reason.", ["reason"]
+        )
+        self._step_ratio = self._gauge("step_ratio", "Usual time between two live rows of a key, by that of training.")
+        self._step_ratio.set(float("nan"))
         self._lag = self._gauge("consumer_lag_records", "Records not read yet.", by_partition)
         self._lag_seconds = self._gauge(
             "consumer_lag_seconds", "Age of the newest record read, 0 where none is waiting.", by_partition
@@ -81,6 +92,8 @@ class Telemetry(Listener):
         self._transaction_seconds = self._histogram("transaction_duration_seconds", "Time of one output transaction.")
         _start(self._dead_letters, Reason)
         _start(self._drops, DROP_REASONS)
+        for metric in (self._unusable, self._trouble, self._unusable_keys):
+            _start(metric, tuple(REMEDIES))
         _start(self._episodes, ChangeKind)
         self._recycles = self._counter("producer_recycles_total", "Producers replaced.", ["reason"])
         _start(self._transactions, TRANSACTION_OUTCOMES)
@@ -231,6 +244,21 @@ class Telemetry(Listener):
     def split_key(self, keys: int = 1) -> None:
         """Count keys found in a second partition."""
         self._split_keys.inc(keys)
+
+    def unusable(self, shares: Mapping[Reason | Fruitless, float], trouble: Reason | Fruitless | None) -> None:
+        """Set the share of recent records that came to nothing, and whether, and mostly why, that is trouble."""
+        for reason in REMEDIES:
+            self._unusable.labels(reason).set(shares.get(reason, 0.0))
+            self._trouble.labels(reason).set(reason is trouble)
+
+    def unusable_keys(self, by_reason: Mapping[Reason | Fruitless, int]) -> None:
+        """Set how many keys are in trouble, by reason."""
+        for reason in REMEDIES:
+            self._unusable_keys.labels(reason).set(by_reason.get(reason, 0))
+
+    def step_ratio(self, ratio: float) -> None:
+        """Set the live step as a multiple of the trained one."""
+        self._step_ratio.set(ratio)
 
     def store_error(self) -> None:
         """Count one failed call to the state store."""

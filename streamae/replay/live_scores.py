@@ -7,7 +7,7 @@ This module must not know labels, files, or what is made of the scores.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def score_live(series: Sequence[Series], played: Played) -> LiveRun:
         FatalError: a window belongs to another row than its offset says: scores would not align with rows.
     """
     rows = _by_row(series, played.recording, played.slots, has_own_times=played.has_own_times)
-    return LiveRun(played.episodes, played.recording, played.slots, played.seconds, played.has_own_times, rows)
+    return LiveRun(**{one.name: getattr(played, one.name) for one in fields(Played)}, rows=rows)
 
 
 def _by_row(

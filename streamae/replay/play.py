@@ -20,6 +20,7 @@ from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, M
 from streamae.core.key_table import NO_SLOT
 from streamae.engine.engine import Engine
 from streamae.engine.stages import Observer
+from streamae.engine.unscored import why_unscored
 from streamae.model.bundle import Bundle
 from streamae.replay.recording import Recording
 from streamae.settings.connections import OutputSettings, StateSettings
@@ -60,6 +61,7 @@ class Played:
         slots: key slot of each series, -1 where none of its rows was admitted.
         seconds: of wall time from the first record to the last.
         has_own_times: a row has the time of its record; with a grid it has that of its bucket.
+        unscored: why no window was scored, a sentence; "" where some were.
     """
 
     episodes: list[Episode]
@@ -67,6 +69,7 @@ class Played:
     slots: list[int]
     seconds: float
     has_own_times: bool
+    unscored: str
 
 
 def play(
@@ -93,7 +96,8 @@ def play(
     known = {key: slot for slot, key in enumerate(engine.states.table.keys) if key}
     slots = [known.get(one.key.encode(), NO_SLOT) for one in series]
     episodes = read_episodes(broker, OutputSettings().topic)
-    return Played(episodes, recording, slots, seconds, has_own_times=settings.window.grid_ms is None)
+    unscored = "" if recording.count else why_unscored(engine.watch, engine.stages, engine.states)
+    return Played(episodes, recording, slots, seconds, settings.window.grid_ms is None, unscored)
 
 
 def embedded_engine(

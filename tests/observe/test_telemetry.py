@@ -21,11 +21,25 @@ from streamae.observe.telemetry import (
     TRANSACTION_OUTCOMES,
     Telemetry,
 )
-from streamae.reasons import STARTS, Problem, Reason
+from streamae.reasons import STARTS, Fruitless, Problem, Reason
 
 ONE, TWO = Partition("sensors", 0), Partition("sensors", 1)
 OURS = re.compile(r"streamae_[a-z]+(_[a-z]+)*")
-UNITS = ("seconds", "windows", "records", "total", "info", "keys", "offset", "problems", "state", "successful", "week")
+UNITS = (
+    "seconds",
+    "windows",
+    "records",
+    "total",
+    "info",
+    "keys",
+    "offset",
+    "problems",
+    "ratio",
+    "state",
+    "successful",
+    "unusable",
+    "week",
+)
 
 
 class Clock:
@@ -83,6 +97,9 @@ def exercised() -> Telemetry:
     telemetry.committed({ONE: 7, TWO: None})
     telemetry.partitions({"running": 2})
     telemetry.store_problems({Problem.EVICTS})
+    telemetry.unusable({Reason.LATE: 0.625}, Reason.LATE)
+    telemetry.unusable_keys({Fruitless.GAP: 3})
+    telemetry.step_ratio(2.5)
     telemetry.device_fallback()
     telemetry.reloaded("refused")
     return telemetry
@@ -104,7 +121,7 @@ def test_names_follow_the_convention() -> None:
 def test_labels_come_from_closed_sets() -> None:
     """No label can grow with the data: a key never becomes a series."""
     allowed = {
-        "reason": {*Reason, *RECYCLE_REASONS, *STARTS},
+        "reason": {*Reason, *Fruitless, *RECYCLE_REASONS, *STARTS},
         "kind": {*ChangeKind, *REBALANCES},
         "outcome": {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *RELOAD_OUTCOMES},
         "state": {*KEY_STATES, *PARTITION_STATES},
@@ -132,6 +149,12 @@ def test_labels_come_from_closed_sets() -> None:
         ("committed_offset", {"topic": "sensors", "partition": "0"}, 7),
         ("partition_state", {"state": "running"}, 2),
         ("store_problems", {"problem": "evicts"}, 1),
+        ("unusable_records_ratio", {"reason": "late"}, 0.625),
+        ("unusable_records_ratio", {"reason": "not_json"}, 0),
+        ("stream_unusable", {"reason": "late"}, 1),
+        ("stream_unusable", {"reason": "starved"}, 0),
+        ("unusable_keys", {"reason": "gap"}, 3),
+        ("step_ratio", {}, 2.5),
         ("device_fallbacks_total", {}, 1),
         ("config_reloads_total", {"outcome": "refused"}, 1),
         ("episodes_per_key_week", {}, 1.5),
