@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamae.batches import Flags, Ints, RecordBatch, RowBatch, Slots
+from streamae.batches import Ints, RecordBatch, RowBatch, Slots
 from streamae.core.columns import Columns, Field
 from streamae.core.grid import Strays
 from streamae.core.windowing import KeyWindows
@@ -72,9 +72,8 @@ class Outcomes:
         is_filling = self._windows.columns["filled"][slots] < self._windows.size
         found[self.columns["is_cut"][slots] & is_filling] = NUMBERS[Fruitless.GAP]
         found[self.columns["is_starved"][slots]] = NUMBERS[Fruitless.STARVED]
-        is_spoiled: Flags | None = getattr(records, "is_spoiled", None)
-        if is_spoiled is not None and is_spoiled.any():
+        if records.is_spoiled is not None:
             missing = np.isnan(records.values).mean(axis=1)
-            found[is_spoiled & (missing >= MANY_MISSING)] = NUMBERS[Fruitless.BAD_VALUES]
+            found[records.is_spoiled & (missing >= MANY_MISSING)] = NUMBERS[Fruitless.BAD_VALUES]
         found[strays.indices] = [NUMBERS[reason] for reason in strays.reasons]
         return found

@@ -64,6 +64,7 @@ class StreamWatch(Announcer):
 
     Attributes:
         seen: (`OUTCOMES`,) int64 live records so far by what became of them.
+        ignored: records so far that are not meant, and so are nowhere.
         summary: what was seen, as of the last report, as values that JSON has; shares of unusable ones are of about the
             newest `STREAM_RECORDS`; None before the first.
     """
@@ -85,6 +86,7 @@ class StreamWatch(Announcer):
         self._step_ms: float | None = None
         self._log = get_logger()
         self.summary: dict[str, Any] | None = None
+        self.ignored = 0
         self.seen = np.zeros(OUTCOMES, dtype=np.int64)
 
     @property
@@ -115,6 +117,7 @@ class StreamWatch(Announcer):
             rejected: records that were not admitted.
         """
         self._outcomes.follow(rows)
+        self.ignored += records.ignored
         live = self._are_live(records)
         refused = [one for one in rejected if not self._partitions.is_suppressed(one.cause)]
         numbers = self._outcomes.numbers(records, slots, strays)
@@ -246,6 +249,7 @@ class StreamWatch(Announcer):
             records=int(self.seen.sum()),
             usable=int(self.seen[0]),
             unusable=", ".join(refused) or "none",
+            ignored=self.ignored,
             keys=len(self._live_slots()),
             step_ms=self._step_ms,
             trained_step_ms=self._trained.step_ms,
@@ -279,8 +283,7 @@ class StreamWatch(Announcer):
 def _detail(number: int, records: RecordBatch) -> str:
     """Return what there is to say of an admitted record: which field is bad most often, else the word's meaning."""
     word = WORDS[number - 1]
-    bad = getattr(records, "bad_values", None)
-    if word is Fruitless.BAD_VALUES and bad:
-        (field, reason), _ = bad.most_common(1)[0]
-        return f"field {field}: {reason}"
+    if word is Fruitless.BAD_VALUES and records.bad_values:
+        (feature, reason), _ = records.bad_values.most_common(1)[0]
+        return f"of {feature}: {reason}"
     return word.meaning

@@ -13,6 +13,8 @@ def why_unscored(watch: StreamWatch, stages: Stages, states: KeyStates) -> str:
 
     "" where all there is was read before this process began.
     """
+    if watch.ignored and not watch.seen.any():
+        return f"all {watch.ignored:,} records were ignored: look at input.only and input.unknown_features"
     if watch.had_nothing_new:
         return ""
     worst = watch.worst()

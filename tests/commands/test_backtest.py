@@ -64,6 +64,26 @@ def run(folder: Path, settings: Settings = SETTINGS, **more: bool) -> str:
     return stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("rows", "changes", "reason"),
+    [
+        (WINDOW, {}, f"a window is {WINDOW} rows, the longest run of a key without a gap has {WINDOW - 1}"),
+        (ROWS, {"window": WindowSettings(max_gap_ms=500)}, "most often gap, as "),
+    ],
+    ids=["too_few_rows", "gaps"],
+)
+def test_a_history_without_a_window_is_refused_with_the_reason(
+    folder: Path, rows: int, changes: dict[str, WindowSettings], reason: str
+) -> None:
+    """No alerts because nothing was scored is another thing than no alerts."""
+    lines = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "history.csv").write_text("\n".join(lines[: 2 * rows - 1]), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^0 windows scored: ") as caught:
+        run(folder, SETTINGS.model_copy(update=changes))
+    assert reason in str(caught.value)
+    assert not (folder / "out").exists()
+
+
 def test_alerts_are_listed_with_place_and_guilt(folder: Path) -> None:
     """One alert, at the spike, on the key that has it."""
     printed = run(folder)

@@ -89,6 +89,14 @@ def test_a_process_that_is_not_ready_says_why() -> None:
     assert describe(starting).splitlines() == ["not ready: starting; no member", "keys are not counted yet"]
 
 
+def test_what_is_wrong_with_the_stream_is_a_line_each() -> None:
+    """Above the keys: it is the likely reason for what is said of them."""
+    found = ANSWER | {"warnings": ["60% of the newest records are late", "the step differs"], "stream": {"records": 9}}
+    lines = describe(found).splitlines()
+    assert lines[2:4] == ["warning: 60% of the newest records are late", "warning: the step differs"]
+    assert [line for line in lines if not line.startswith("warning")] == describe(ANSWER).splitlines()
+
+
 def test_nobody_there_is_one_line() -> None:
     """A closed port is told with its address."""
     with pytest.raises(FatalError, match=r"no daemon answers at http://127\.0\.0\.1:9: "):

@@ -20,7 +20,9 @@ class Process:
         self.live_reasons: list[str] = []
         self.ready_reasons: list[str] = []
         self.metrics: Callable[[], tuple[bytes, str]] = lambda: (b"streamae_x 1\n", "text/plain; version=9")
-        self.server = HealthServer("127.0.0.1", 0, lambda: self.live_reasons, lambda: self.ready_reasons, self.render)
+        self.warnings: list[str] = []
+        answers = (lambda: self.live_reasons, lambda: self.ready_reasons, self.render)
+        self.server = HealthServer("127.0.0.1", 0, *answers, warnings=lambda: self.warnings)
 
     def render(self) -> tuple[bytes, str]:
         """Answer with whatever a test has put there."""
@@ -65,6 +67,17 @@ def test_reasons_mean_unavailable(process: Process) -> None:
     status, body, _ = process.ask(READY_PATH)
     assert status == 503
     assert json.loads(body) == {"status": "unavailable", "reasons": ["starting", "state not saved for 61 s"]}
+
+
+def test_warnings_stand_beside_readiness(process: Process) -> None:
+    """A stream that is read wrongly is told, with or without reasons: a restart of the pod would not mend it."""
+    process.warnings = ["half of the records are refused"]
+    status, body, _ = process.ask(READY_PATH)
+    assert (status, json.loads(body)) == (200, {"status": "ok", "reasons": [], "warnings": process.warnings})
+    assert process.ask(LIVE_PATH)[1] == b'{"status": "ok", "reasons": []}\n'
+    process.ready_reasons = ["starting"]
+    status, body, _ = process.ask(READY_PATH)
+    assert (status, json.loads(body)["warnings"]) == (503, process.warnings)
 
 
 def test_answers_follow_the_process(process: Process) -> None:

@@ -275,6 +275,23 @@ class TestStop:
         assert world.service.run() == 0
         assert world.engine.names == ["step", "step", "drain", "close"]
 
+    def test_an_input_that_ends_unscored_is_a_failure(self, make: Make) -> None:
+        """A replay of files that scored nothing exits 1 and says why, once what was windowed is drained."""
+        world = make(None, None, None, None)
+        world.engine.script[1] = lambda: world.engine.become(finished=True, unscored="windows wait")
+        world.engine.on_drain = lambda: world.engine.become(unscored="all records were late")
+        assert world.service.run() == 1
+        assert world.engine.names == ["step", "step", "drain", "close"]
+        assert world.line("nothing_scored")["reason"] == "all records were late"
+
+    def test_an_input_whose_last_windows_are_scored_in_the_drain_is_none(self, make: Make) -> None:
+        """Only what holds after the drain counts."""
+        world = make(None, None, None, None)
+        world.engine.script[1] = lambda: world.engine.become(finished=True, unscored="windows wait")
+        world.engine.on_drain = lambda: world.engine.become(unscored="")
+        assert world.service.run() == 0
+        assert "nothing_scored" not in world.events()
+
     def test_a_stop_during_start_closes_what_was_started(self, make: Make) -> None:
         """A signal while the model loads takes effect as soon as it has loaded: nothing is read."""
         world = make()
@@ -428,6 +445,19 @@ class TestHealth:
         world.engine.script.insert(1, lambda: seen.append(world.service.status()))
         world.service.run()
         assert seen == [{"ready": True, "reasons": [], **world.engine.state.plain()}]
+
+    def test_what_is_wrong_with_the_stream_leaves_it_ready(self, make: Make) -> None:
+        """It stands beside readiness, and in `/status`."""
+        world = make(None, None)
+        world.engine.become(warnings=["half of the records are late"], stream={"records": 7})
+        seen: list[Any] = []
+        world.engine.script.insert(
+            1, lambda: seen.extend([world.service.ready(), world.service.warnings(), world.service.status()])
+        )
+        world.service.run()
+        ready, warnings, status = seen
+        assert (ready, warnings) == ([], ["half of the records are late"])
+        assert (status["ready"], status["warnings"], status["stream"]) == (True, warnings, {"records": 7})
 
     def test_ready_once_joined(self, make: Make) -> None:
         """After a step as a member of the group nothing speaks against it."""
