@@ -133,8 +133,7 @@ class StreamWatch(Announcer):
                 self._tell_first(self._first)
                 self._first = None
         self._count_keys(numbers, np.append(slots[live], self._slots_of(refused)).astype(np.int32))
-        (is_changed,), (newest,) = self._stream.add(STREAM, counts[None])
-        if is_changed:
+        for newest in self._stream.add(STREAM, counts[None])[1]:
             self._tell_stream(newest)
         if not self._stream.columns["half"].any():  # just judged
             self._tell_of_keys()
@@ -198,8 +197,9 @@ class StreamWatch(Announcer):
         self._keys.add(uniques, counts.reshape(-1, OUTCOMES))
 
     def _keys_in_trouble(self) -> Ints:
-        """Return how many keys are in trouble, (OUTCOMES,); element 0 has no meaning."""
-        return np.bincount(self._keys.columns["trouble"], minlength=OUTCOMES)
+        """Return how many keys are in trouble, (OUTCOMES,) by its reason."""
+        trouble = self._keys.columns["trouble"]
+        return np.bincount(trouble[trouble > 0], minlength=OUTCOMES)
 
     def _tell_stream(self, counts: Ints) -> None:
         trouble = int(self._stream.columns["trouble"][0])
@@ -221,7 +221,7 @@ class StreamWatch(Announcer):
         newest = self._stream.counts(0)
         if self._of_stream or newest[0] <= MOST * newest.sum():
             return
-        for number in (np.flatnonzero(found[1:]) + 1).tolist():
+        for number in np.flatnonzero(found).tolist():
             if number not in self._of_keys:
                 slots = np.flatnonzero(self._keys.columns["trouble"] == number)
                 names = ", ".join(shown(self._table.keys[slot]) for slot in slots[:EXAMPLES])
