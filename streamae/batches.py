@@ -116,8 +116,7 @@ class RecordBatch:
     """Decoded records in arrival order (per partition in offset order).
 
     Attributes:
-        raw: the N original records, for dead letters.
-        partitions: the N partitions the records came from.
+        raw, partitions: the N original records, for dead letters, and the partitions they came from.
         keys: N keys as bytes.
         offsets: (N,) int64 Kafka offsets.
         event_times_ms: (N,) int64.
@@ -385,10 +384,9 @@ class Rejected:
     """A record that cannot be used, with the reason for the dead-letter topic.
 
     Attributes:
-        raw: the untouched original.
-        reason: closed set, a metric label.
+        raw, reason: the untouched original, and why: of a closed set, a metric label.
         detail: one sentence for a person; never longer than 512 characters, never holds the payload.
-        key: of the record, where it was read; None = unknown, or the record's own.
+        key: as it was read; None = unknown, or that of Kafka.
     """
 
     raw: RawRecord
