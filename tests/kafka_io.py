@@ -36,6 +36,24 @@ def add_partitions(servers: str, name: str, count: int) -> None:
         admin.close()
 
 
+def topics(servers: str) -> set[str]:
+    """Return the names of all topics."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        return set(admin.list_topics())
+    finally:
+        admin.close()
+
+
+def groups(servers: str) -> set[str]:
+    """Return the names of all groups that have members or offsets."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        return {group["group_id"] for group in admin.list_groups()}
+    finally:
+        admin.close()
+
+
 def recreate_topic(servers: str, name: str) -> None:
     """Delete a topic of one partition and create it again at once, empty."""
     admin = KafkaAdminClient(bootstrap_servers=servers)

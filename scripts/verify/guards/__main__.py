@@ -90,7 +90,7 @@ def judge(folder: Path, guard: Guard) -> Verdict:
 def main(arguments: list[str] | None = None) -> int:
     """Print one line a guard; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m scripts.verify.guards", description=__doc__)
-    parser.add_argument("--only", help="names, comma-separated: H1 to H14, or as in the table")
+    parser.add_argument("--only", help="names, comma-separated: H1 to H15, or as in the table")
     chosen = parser.parse_args(arguments).only
     guards = tuple(guard for guard in GUARDS if chosen is None or guard.name in chosen.split(","))
     if found := problems(ROOT, guards):

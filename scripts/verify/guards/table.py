@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SINK, SOURCE = "streamae/connectors/kafka/sink.py", "streamae/connectors/kafka/source.py"
-OWNERSHIP = "streamae/connectors/kafka/ownership.py"
+OWNERSHIP, CLIENT = "streamae/connectors/kafka/ownership.py", "streamae/connectors/kafka/client.py"
+CONSUMER = "streamae/connectors/kafka/consumer.py"
 ASSIGNORS, UNOWNED = "streamae/connectors/kafka/assignors.py", "tests/connectors/kafka/test_unowned.py"
 CHECKPOINT, LOAD = "streamae/connectors/checkpoint.lua", "streamae/connectors/load.lua"
 RULES = "streamae/connectors/rules.lua"
@@ -25,7 +26,7 @@ class Guard:
     """One guard.
 
     Attributes:
-        name: hazard of the Kafka client (H1 to H14), what the store checks, or which promise it keeps.
+        name: hazard of the Kafka client (H1 to H15), what the store checks, or which promise it keeps.
         what: is removed, in a few words.
         path: file that holds it, from the root of the repository.
         text: occurs there exactly once.
@@ -138,7 +139,7 @@ GUARDS = (
     Guard(
         "H6",
         "no reset of positions by the client",
-        SOURCE,
+        CONSUMER,
         'auto_offset_reset="none"',
         'auto_offset_reset="latest"',
         _of(HAZARDS, "test_records_that_are_gone_are_not_skipped_in_silence"),
@@ -146,7 +147,7 @@ GUARDS = (
     Guard(
         "H6",
         "no commits by the client",
-        SOURCE,
+        CONSUMER,
         "enable_auto_commit=False",
         "enable_auto_commit=True",
         _of(HAZARDS, "test_reading_alone_commits_nothing"),
@@ -154,7 +155,7 @@ GUARDS = (
     Guard(
         "H7",
         "waiting for another owner's transaction",
-        SOURCE,
+        CONSUMER,
         'isolation_level="read_committed"',
         'isolation_level="read_uncommitted"',
         _of(HAZARDS, "test_span_waits_until_another_owners_transaction_is_decided"),
@@ -269,6 +270,14 @@ GUARDS = (
             "test_a_member_that_comes_back_within_a_move_leaves_no_partition_behind",
             "test_new_partitions_are_noticed_after_the_leader_came_back",
         ),
+    ),
+    Guard(
+        "H15",
+        "no topic is created by asking about it",
+        CLIENT,
+        '        opened[-1].cluster.config["allow_auto_create_topics"] = configs["allow_auto_create_topics"]\n',
+        "",
+        _of(HAZARDS, "test_a_topic_that_is_missing_is_not_created"),
     ),
     Guard(
         "at least once",

@@ -116,7 +116,8 @@ def transaction_errors(transactional_id: str) -> Iterator[None]:
 def client_opening(what: str) -> Iterator[Callable[..., Any]]:
     """Give a consumer's or producer's constructor its network client; close that again if the constructor fails.
 
-    By itself a constructor that finds no broker leaves sockets and a thread behind, at every try.
+    By itself a constructor that finds no broker leaves sockets and a thread behind, at every try. And it does not
+    hand on whether topics may be created that are only asked about (H15).
 
     Raises:
         ConfigError, FatalError, RetryableError: as `client_errors`.
@@ -125,6 +126,7 @@ def client_opening(what: str) -> Iterator[Callable[..., Any]]:
 
     def open_client(**configs: Any) -> Any:
         opened.append(KafkaNetClient(**configs))
+        opened[-1].cluster.config["allow_auto_create_topics"] = configs["allow_auto_create_topics"]
         return opened[-1]
 
     with client_errors(what):

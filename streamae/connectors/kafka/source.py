@@ -4,14 +4,15 @@ The client has hazards here as well; each has its guard in this module:
     H1  after losing membership it offers a proof that the broker would not check at all: proofs are checked by us;
     H4  rebalance listeners run on its IO thread: they raise flags, which the next `poll` reports, and do not wait;
     H6  by default it skips or repeats records on its own: no automatic reset, no automatic commit, nothing is
-        delivered before `start_at`;
+        delivered before `start_at`: see `consumer.py`;
     H7  it logs an error at each retry while another owner's transaction is open: those lines are dropped;
     H9  the broker checks the member, not the partition: a proof names the partitions it is good for;
     H11 what was fetched of a partition before it was paused is put aside, and comes back only if no other partition
         was read meanwhile: the client is made to look again;
     H12 who is expelled while it joins anew is not told that others had its partitions meanwhile: see `ownership.py`;
     H13 who was expelled claims, when it joins again, what it had before: see `assignors.py`;
-    H14 who comes back under its stable name causes no rebalance, also when one was due: see `unowned.py`.
+    H14 who comes back under its stable name causes no rebalance, also when one was due: see `unowned.py`;
+    H15 it has the broker create a topic that is missing, though it is told not to: see `client.py`.
 
 Must not know: what the bytes mean, or how partitions are recovered.
 """
@@ -23,7 +24,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from kafka import KafkaConsumer
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -38,8 +38,8 @@ from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
 from streamae.batches import Partition, RawRecord
 from streamae.connectors.kafka.assignors import assignor_of
-from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, client_arguments, client_errors, client_opening
-from streamae.connectors.kafka.header_names import tolerate_bad_names
+from streamae.connectors.kafka.client import CLOSE_TIMEOUT_MS, client_errors
+from streamae.connectors.kafka.consumer import open_consumer
 from streamae.connectors.kafka.ownership import OwnershipChanges
 from streamae.connectors.kafka.unowned import UnownedPartitions
 from streamae.connectors.protocols import Poll, Span
@@ -57,9 +57,6 @@ class _ExpectedErrors(logging.Filter):
 
 METADATA_MAX_AGE_MS = 10_000
 QUIET = _ExpectedErrors()
-# Loggers that warn, at every start, of what is in order: a first import that takes 0.2 s, a group that has no
-# coordinator yet, topics whose metadata is on its way.
-ALARMING = ("kafka.net.selector", "kafka.coordinator", "kafka.coordinator.assignors.sticky.sticky_assignor")
 
 
 class _FinishedJoin:
@@ -153,30 +150,18 @@ class KafkaSource:
         self._misplaced: set[Partition] = set()  # whose committed offset is one of a former topic
         self._is_closed = False
         logging.getLogger("kafka.coordinator.consumer").addFilter(QUIET)
-        for name in ALARMING:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        tolerate_bad_names()
-        with client_opening("Kafka consumer") as open_client:
-            self._consumer = KafkaConsumer(
-                **client_arguments(settings),
-                kafka_client=open_client,
-                client_id=f"streamae-{settings.group_id}",
-                group_id=settings.group_id,
-                group_instance_id=settings.instance_id,
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                allow_auto_create_topics=False,
-                partition_assignment_strategy=(assignor_of(settings.assignor, self._claims),),
-                session_timeout_ms=settings.session_timeout_ms,
-                heartbeat_interval_ms=min(3_000, settings.session_timeout_ms // 3),
-                max_poll_interval_ms=settings.max_poll_interval_ms,
-                max_poll_records=max_poll_records,
-                fetch_max_bytes=settings.fetch_max_bytes,
-                max_partition_fetch_bytes=settings.fetch_max_bytes,
-                metadata_max_age_ms=metadata_max_age_ms,
-                fetch_max_wait_ms=min(500, settings.request_timeout_ms // 2),
-            )
+        self._consumer = open_consumer(
+            settings,
+            settings.group_id,
+            max_poll_records,
+            group_id=settings.group_id,
+            group_instance_id=settings.instance_id,
+            partition_assignment_strategy=(assignor_of(settings.assignor, self._claims),),
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=min(3_000, settings.session_timeout_ms // 3),
+            max_poll_interval_ms=settings.max_poll_interval_ms,
+            metadata_max_age_ms=metadata_max_age_ms,
+        )
         self._changes = OwnershipChanges(self._consumer)
         self._unowned = UnownedPartitions(self._consumer, settings.group_id, self._topics, metadata_max_age_ms / 1_000)
         self._consumer.subscribe(topics=list(topics), listener=self._changes)

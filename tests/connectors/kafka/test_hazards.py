@@ -1,4 +1,4 @@
-"""What the pinned client and the protocol do wrong, H1 to H12: each is shown on a real broker and stopped by its guard.
+"""What the pinned client and the protocol do wrong, H1 to H12 and H15: each is shown on a real broker and stopped by its guard.
 
 `python -m scripts.verify.guards` takes each guard away and runs its test here, which then has to fail.
 """
@@ -17,12 +17,14 @@ from kafka.errors import KafkaError, UnstableOffsetCommitError
 from kafka.producer import sender
 from kafka.structs import MemberState, OffsetAndMetadata, TopicPartition
 
+from scripts.services import KafkaBroker
 from streamae.batches import Partition
 from streamae.connectors.kafka import KafkaMembership, KafkaSink, KafkaSource
 from streamae.connectors.kafka.sink import TRANSACTION_BACKOFF_MS
 from streamae.connectors.kafka.source import QUIET
 from streamae.connectors.protocols import Span
 from streamae.errors import MembershipError, OutcomeUnknownError, RetryableError
+from tests import kafka_io
 from tests.connectors.kafka.expelled import expelled_while_joining
 from tests.connectors.kafka.interceptor import Api, CutError, Interceptor, error_in, lose, renamed
 from tests.connectors.streams import KafkaStreams, Reader, commit, is_stable, message, settle
@@ -431,3 +433,17 @@ def test_a_proof_is_not_given_before_all_is_noted(kafka_streams: KafkaStreams, t
     assert stable
     assert all(stable)
     assert given == []
+
+
+# H15: a topic that is asked about is created, whatever the client was told.
+
+
+@pytest.mark.slow  # a broker of its own
+def test_a_topic_that_is_missing_is_not_created(topic: str) -> None:
+    """H15: brokers create what is asked about, by default: a name written wrongly would become an empty topic, for good."""
+    with KafkaBroker({"auto.create.topics.enable": "true"}) as broker:
+        streams = KafkaStreams(broker.bootstrap_servers, "group")
+        reader = streams.reader(topic)
+        reader.poll_until(lambda: is_stable(reader.source), "membership")
+        streams.close()
+        assert topic not in kafka_io.topics(broker.bootstrap_servers)
