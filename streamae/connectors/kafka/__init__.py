@@ -9,5 +9,14 @@ Must not know: what the bytes mean, or how partitions are recovered.
 from streamae.connectors.kafka.at_least_once import AtLeastOnceSink
 from streamae.connectors.kafka.sink import KafkaSink, KafkaTransaction
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
+from streamae.connectors.kafka.topic_history import TopicHistory, sample_topic
 
-__all__ = ["AtLeastOnceSink", "KafkaMembership", "KafkaSink", "KafkaSource", "KafkaTransaction"]
+__all__ = [
+    "AtLeastOnceSink",
+    "KafkaMembership",
+    "KafkaSink",
+    "KafkaSource",
+    "KafkaTransaction",
+    "TopicHistory",
+    "sample_topic",
+]
