@@ -18,6 +18,7 @@ from pathlib import Path
 
 from streamae import __version__
 from streamae.commands.invocation import Invocation
+from streamae.commands.past_data import MAX_RECORDS, age_or_time, data_of
 from streamae.errors import ConfigError, ExitCode, StreamaeError
 
 _FLAG = re.compile(r"--(?P<name>\w+\.\w+)(=(?P<value>.*))?", re.DOTALL)
@@ -178,7 +179,22 @@ def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParse
 def _add_data(command: argparse.ArgumentParser) -> None:
     """Let a command take past data."""
     command.add_argument(
-        "data", nargs="+", type=Path, metavar="DATA", help="CSV, CSV.gz or Parquet files, or folders of them"
+        "data",
+        nargs="+",
+        metavar="DATA",
+        help="CSV, CSV.gz or Parquet files, folders of them, or kafka:TOPIC, which is read without a group",
+    )
+    command.add_argument(
+        "--since",
+        type=age_or_time,
+        metavar="AGE",
+        help="of a topic only what was written since: 14d, 6h, 30m, or an ISO 8601 time",
+    )
+    command.add_argument(
+        "--max-records",
+        type=_positive,
+        metavar="N",
+        help=f"of a topic the newest N records of all partitions (default: {MAX_RECORDS:,})",
     )
 
 
@@ -238,6 +254,11 @@ def _parse(argv: Sequence[str]) -> Invocation:
     except ValueError as error:
         parser.error(str(error))
     options = parser.parse_args(arguments)
+    if "since" in options:
+        try:
+            options.data = data_of(options.data, options.since, options.max_records)
+        except ValueError as error:
+            parser.error(str(error))
     if flags and not options.takes_settings:
         parser.error(f"{options.command} takes no settings: --{next(iter(flags))}")
     return Invocation(options, flags)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TextIO
 
 from streamae.commands.invocation import Invocation
+from streamae.commands.topic_records import past_data
+from streamae.connectors.past_records import PastData, is_keyed
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KeyAlerts, look_back
 from streamae.model.bundle import load_bundle
@@ -31,7 +33,7 @@ ALERTS_FILE, KEYS_FILE, REPORT_FILE = "alerts.csv", "keys.csv", "report.html"
 
 def backtest(
     settings: Settings,
-    data: Sequence[Path],
+    data: PastData,
     directory: Path,
     out: Path,
     *,
@@ -42,7 +44,7 @@ def backtest(
 
     Args:
         settings: the input section says how to read the files; window, threshold and episode how to judge.
-        data: CSV or Parquet files, or folders of them.
+        data: files, folders of them, or records of a topic.
         directory: of the bundle.
         out: for results.
         has_labels: hold the alarms against the column `is_anomaly`.
@@ -62,7 +64,7 @@ def backtest(
     series = read_history(
         settings.input, settings.window, settings.features, data, bundle, partial(print, file=sys.stderr)
     )
-    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
+    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=is_keyed(data, settings.input)):
         print(doubt, file=sys.stderr)
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: there is no column is_anomaly in the data")
@@ -103,4 +105,5 @@ def write_keys(path: Path, keys: Sequence[KeyAlerts]) -> None:
 def main(invocation: Invocation) -> int:
     """Do what `streamae backtest` was asked for."""
     settings, of = invocation.load().settings, invocation.options
-    return backtest(settings, of.data, of.bundle, of.out, has_labels=of.labels)
+    data = past_data(of.data, settings.kafka, sys.stderr)
+    return backtest(settings, data, of.bundle, of.out, has_labels=of.labels)

@@ -18,7 +18,9 @@ import numpy as np
 
 from streamae.batches import Series
 from streamae.commands.invocation import Invocation
+from streamae.commands.topic_records import past_data
 from streamae.connectors.learnt_keys import LearntKeys, check_place
+from streamae.connectors.past_records import PastData, is_keyed
 from streamae.engine.engine import Engine
 from streamae.engine.standing import by_state, standings
 from streamae.errors import DataError, ExitCode
@@ -37,7 +39,7 @@ NAMED_KEYS = 3  # in the summary, so that one sees whether they are called as in
 
 def bootstrap(
     settings: Settings,
-    data: Sequence[Path],
+    data: PastData,
     out: Path,
     stream: TextIO | None = None,
     progress: TextIO | None = None,
@@ -47,7 +49,7 @@ def bootstrap(
 
     Args:
         settings: those of the daemon: model, window, threshold; the input section says how to read the files.
-        data: CSV or Parquet files, or folders of them.
+        data: files, folders of them, or records of a topic.
         out: file to write.
         stream: gets one line about the result; standard output by default.
         progress: standard error by default.
@@ -65,7 +67,7 @@ def bootstrap(
         settings.input, settings.window, settings.features, data, bundle, partial(print, file=progress)
     )
     _refuse_future(series, settings.input.max_future_ms, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
-    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=settings.input.key_field is not None):
+    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=is_keyed(data, settings.input)):
         print(doubt, file=progress)
     engine, _ = embedded_engine(series, bundle, settings)
     consume_all(engine, ReplayProgress(progress, sum(map(len, series))))
@@ -111,4 +113,5 @@ def _summary(engine: Engine, learnt: LearntKeys, series: Sequence[Series]) -> st
 
 def main(invocation: Invocation) -> int:
     """Do what `streamae bootstrap` was asked for."""
-    return bootstrap(invocation.load().settings, invocation.options.data, invocation.options.out)
+    settings, of = invocation.load().settings, invocation.options
+    return bootstrap(settings, past_data(of.data, settings.kafka, sys.stderr), of.out)

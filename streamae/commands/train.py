@@ -6,16 +6,18 @@ Must not know how arguments were given, nor end the process.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from streamae.assembly.connectors import required_inputs
 from streamae.commands.invocation import Invocation
-from streamae.connectors.files.series import read_series
+from streamae.commands.topic_records import past_data
+from streamae.connectors.past_records import PastData, is_keyed, read_past
 from streamae.errors import ConfigError, ExitCode
 from streamae.model.bundle import load_bundle
+from streamae.observe import logs
 from streamae.observe.progress import TrainingProgress
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts
@@ -26,7 +28,7 @@ from streamae.training.run import run_training
 
 def train(
     settings: Settings,
-    data: Sequence[Path],
+    data: PastData,
     directory: Path,
     out: TextIO | None = None,
     progress: TextIO | None = None,
@@ -39,7 +41,7 @@ def train(
 
     Args:
         settings: the input section says how to read the files, train, window and model how to train.
-        data: CSV or Parquet files, or folders of them.
+        data: files, folders of them, or records of a topic.
         directory: of the bundle; one that is there is replaced.
         out: gets one line about the result; standard output by default.
         progress: gets warnings and the progress; standard error by default.
@@ -54,7 +56,7 @@ def train(
     """
     of, begin = settings.input, None if start is None else load_bundle(start)
     progress = progress or sys.stderr
-    series = read_series(
+    series = read_past(
         data,
         of,
         settings.features.category_fields,
@@ -62,7 +64,7 @@ def train(
         requires=partial(required_inputs, settings.window),
         sorts=True,
     )
-    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=of.key_field is not None):
+    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=is_keyed(data, settings.input)):
         print(doubt, file=progress)
     options = TrainOptions(settings.train, settings.window, settings.features, settings.model)
     done = run_training(series, options, TrainingProgress(progress), begin, tune=tune)
@@ -80,9 +82,11 @@ def train(
 
 def main(invocation: Invocation) -> int:
     """Do what `streamae train` was asked for."""
+    logs.configure("error", stream=sys.stderr)
     settings, of = invocation.load().settings, invocation.options
     report = _training_report(of.report, of.bundle)
-    return train(settings, of.data, of.bundle, start=of.start, tune=of.tune, report=report)
+    data = past_data(of.data, settings.kafka, sys.stderr)
+    return train(settings, data, of.bundle, start=of.start, tune=of.tune, report=report)
 
 
 def _training_report(asked: Path | None, bundle: Path) -> Callable[[Training], None] | None:

@@ -151,13 +151,14 @@ class JobProgress:
 class ReplayProgress:
     """Shows how many rows of a history are read; listens to `replay.play.consume_all`."""
 
-    def __init__(self, stream: TextIO, rows: int, clock: Clock = time.monotonic) -> None:
-        """Write to `stream`; `rows` are those of the whole."""
-        self._rows, self._display = rows, Display(stream, rows, quiet_s=SHORT_S, clock=clock)
+    def __init__(self, stream: TextIO, rows: int, unit: str = "rows", clock: Clock = time.monotonic) -> None:
+        """Write to `stream`; `rows` are those of the whole, `unit` is what they are called."""
+        self._rows, self._unit = rows, unit
+        self._display = Display(stream, rows, quiet_s=SHORT_S, clock=clock)
 
     def __call__(self, left: int) -> None:
         """Show that `left` rows are unread; call it at the end with 0."""
-        self._display.show(self._rows - left, f"{self._rows - left:,} of {self._rows:,} rows")
+        self._display.show(self._rows - left, f"{self._rows - left:,} of {self._rows:,} {self._unit}")
         if not left:
             self._display.close()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from streamae.assembly.connectors import required_inputs
 from streamae.batches import Series
-from streamae.connectors.files.series import Tell, read_series
+from streamae.connectors.files.series import Tell
+from streamae.connectors.past_records import PastData, read_past
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
 from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
@@ -19,7 +18,7 @@ def read_history(
     of: InputSettings,
     window: WindowSettings,
     features: FeatureSettings,
-    data: Sequence[Path],
+    data: PastData,
     bundle: Bundle,
     tell: Tell | None = None,
 ) -> list[Series]:
@@ -27,7 +26,7 @@ def read_history(
 
     Args:
         of, window, features: how to read the files.
-        data: files, or folders of them.
+        data: files, folders of them, or records of a topic.
         bundle: whose features are wanted.
         tell: hears what is left out.
 
@@ -45,5 +44,5 @@ def read_history(
         if given and len(given) != len(wanted):
             raise ConfigError([f"{name}: {len(given)} names, the bundle has {len(wanted)}"])
     texts = features.category_fields or words
-    found = read_series(data, of, texts, tell, features=numeric, requires=partial(required_inputs, window), sorts=True)
+    found = read_past(data, of, texts, tell, features=numeric, requires=partial(required_inputs, window), sorts=True)
     return [replace(one, categories=words) for one in found]

@@ -89,8 +89,18 @@ class SeriesReader:
         self._batches: list[RecordBatch] = []
         self._rows = 0
 
-    def read(self, source: str, records: Iterable[dict[Partition, Sequence[RawRecord]]]) -> None:
+    def read(
+        self,
+        source: str,
+        records: Iterable[dict[Partition, Sequence[RawRecord]]],
+        place: Callable[[RawRecord], str] = lambda record: f"row {record.offset + 1}",
+    ) -> None:
         """Take all records of a source.
+
+        Args:
+            source: what it is called.
+            records: of it.
+            place: where a record stands, for people.
 
         Raises:
             DataError: none of them can be used, or more than `max_rows` can.
@@ -109,7 +119,8 @@ class SeriesReader:
                 raise DataError(f"{source}: more than {self._max_rows:,} rows: input.max_rows; read less, or raise it")
         self._rows += taken
         if refused:
-            text = _left_out(source, taken + ignored + reasons.total(), reasons, refused[0])
+            first = f"{place(refused[0].raw)}: {refused[0].detail}"
+            text = _left_out(source, taken + ignored + reasons.total(), reasons, first)
             if not taken:
                 raise DataError(text)
             self._tell(text)
@@ -232,13 +243,13 @@ def _reader_of(
             raise DataError(f"{path}: column {absent[0]!r} is missing, but {first} has it: name value_fields")
     for field in texts:
         file.require(field)
-    names = names or _plain(fields)
-    inputs = (*names, *_plain(texts))
+    names = names or plain_names(fields)
+    inputs = (*names, *plain_names(texts))
     settings = settings.model_copy(update={"value_fields": fields})
     return SeriesReader(settings, names, texts, requires(inputs), tell), names
 
 
-def _plain(fields: Sequence[str]) -> tuple[str, ...]:
+def plain_names(fields: Sequence[str]) -> tuple[str, ...]:
     """Return the names of features that are called as their fields."""
     return tuple(field.replace("\\.", ".") for field in fields)
 
@@ -247,11 +258,11 @@ def _chunks(file: FileRecords) -> Iterable[list[RawRecord]]:
     return (file.records(start, CHUNK_RECORDS) for start in range(0, len(file), CHUNK_RECORDS))
 
 
-def _left_out(source: str, total: int, reasons: Counter[Reason], example: Rejected) -> str:
+def _left_out(source: str, total: int, reasons: Counter[Reason], first: str) -> str:
     listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return (
-        f"{source}: {reasons.total():,} of {total:,} records cannot be used and are left out ({listed}); "
-        f"the first, row {example.raw.offset + 1}: {example.detail}"
+        f"{source}: {reasons.total():,} of {total:,} records cannot be used and are left out ({listed});"
+        f" the first, {first}"
     )
 
 
