@@ -65,6 +65,7 @@ class Bundle:
         history: scores of training rows, what threshold rules begin new keys with; None = there is none.
         encoding: how inputs become features; None = the inputs are the features.
         scaled_by: `global`, or `key`: windows are standardised by each key's own running level (`core/key_levels.py`).
+        contract: how its rows were made, as plain JSON; what it says, `settings/contract.py` knows. None = not known.
     """
 
     architecture: Architecture
@@ -80,6 +81,7 @@ class Bundle:
     history: ScoreHistory | None = None
     encoding: Encoding | None = None
     scaled_by: ScaledBy = "global"
+    contract: Mapping[str, Any] | None = None
 
     @property
     def input_scaling(self) -> Scaling:
@@ -97,6 +99,16 @@ class Bundle:
     def inputs(self) -> tuple[str, ...]:
         """Names of what a record holds: numeric fields, then category fields."""
         return self.features if self.encoding is None else self.encoding.inputs
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the numeric fields of a record."""
+        return self.features if self.encoding is None else self.encoding.fields
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Names of the category fields of a record."""
+        return () if self.encoding is None else tuple(known.field for known in self.encoding.categories)
 
     @cached_property
     def version(self) -> str:
@@ -210,7 +222,9 @@ def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
         "weights": {"file": WEIGHTS_FILE, "sha256": hashlib.sha256(weights).hexdigest()},
         "training": {"data_sha256": bundle.digest, "options": dict(bundle.options), "metrics": dict(bundle.metrics)},
         "versions": dict(bundle.versions),
-    } | ({} if bundle.encoding is None else {"encoding": describe_encoding(bundle.encoding)})
+        **({} if bundle.encoding is None else {"encoding": describe_encoding(bundle.encoding)}),
+        **({} if bundle.contract is None else {"contract": dict(bundle.contract)}),
+    }
 
 
 def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> Bundle:
@@ -249,6 +263,7 @@ def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> 
         ScoreHistory(weights[HISTORY_CHANNELS], weights[HISTORY_FORECASTS], lengths) if history_shapes else None,
         read_encoding(fields.section("encoding"), names) if "encoding" in description else None,
         _scaled_by(scaling),
+        fields.section("contract").plain() if fields.has("contract") else None,
     )
 
 

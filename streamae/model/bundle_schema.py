@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamae.errors import BundleError
 
 MAX_NUMBER = 1e300  # room for arithmetic on what was read
+MAX_DEPTH = 6  # of plain content, lists and objects inside each other
 
 
 class Fields:
@@ -91,6 +92,26 @@ class Fields:
             if isinstance(entry, list | dict):
                 raise BundleError(f"{path}.{key} is not a plain value")
         return dict(content)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the object itself: valid text, finite numbers, truth values, nulls, and lists and objects of them."""
+        _check(self._content, self._name, MAX_DEPTH)
+        return dict(self._content)
+
+
+def _check(value: Any, path: str, depth: int) -> None:
+    if depth == 0:
+        raise BundleError(f"{path} is nested too deeply")
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            _check(entry, f"{path}.{_text(name, f'a name in {path}')}", depth - 1)
+    elif isinstance(value, list):
+        for i, entry in enumerate(value):
+            _check(entry, f"{path}[{i}]", depth - 1)
+    elif isinstance(value, str):
+        _text(value, path)
+    elif value is not None and not isinstance(value, bool):
+        _number(value, path)
 
 
 def _object(value: Any, path: str) -> dict[str, Any]:

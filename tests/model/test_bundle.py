@@ -108,6 +108,19 @@ def test_what_is_scaled_by_key_stays_so(tmp_path: Path) -> None:
     )
 
 
+def test_how_rows_were_made_travels_in_the_bundle(tmp_path: Path) -> None:
+    """As plain JSON, part of the version; a bundle without says nothing of it and is written as before."""
+    said = {"source": "kafka", "meaning": {"a": 5, "b": [1.5, "x"], "c": {"y": None}}, "mechanics": {"d": True}}
+    of = replace(bundle(), contract=said)
+    of.save(tmp_path / "bundle")
+    found = load_bundle(tmp_path / "bundle")
+    assert found.contract == said
+    assert found.version == of.version != bundle().version
+    bundle().save(tmp_path / "before")
+    assert "contract" not in json.loads((tmp_path / "before" / DESCRIPTION_FILE).read_text())
+    assert load_bundle(tmp_path / "before").contract is None
+
+
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     number=st.floats(1e-300, 1e299),
@@ -371,6 +384,12 @@ CHANGES: list[tuple[str, Any, str]] = [
     ("training.options", {"kind": {"evil": 1}}, "training.options.kind is not a plain value"),
     ("training.data_sha256", 1, "training.data_sha256 is not text"),
     ("versions", [], "versions is not an object"),
+    ("contract", [], "contract is not an object"),
+    ("contract", None, "contract is not an object"),
+    ("contract", {"a": {"b": [1, "\ud800"]}}, r"contract.a.b\[1\] is not valid text"),
+    ("contract", {"a": {"\ud800": 1}}, "a name in contract.a is not valid text"),
+    ("contract", {"a": 10**400}, "contract.a is not a finite number"),
+    ("contract", {"a": [[[[[[[]]]]]]]}, "nested too deeply"),
     ("weights.sha256", "0" * 64, "checksum"),
     ("weights.sha256", None, "weights.sha256 is not text"),
 ]
