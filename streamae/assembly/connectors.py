@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamae.connectors.codec import Codec
+from streamae.connectors.field_names import map_fields
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.connectors.value_layouts import CategoryValues
 from streamae.errors import ConfigError, DataError
@@ -46,13 +47,38 @@ def build_codec(reading: InputSettings, window: WindowSettings, features: Featur
         ConfigError: the field mapping does not fit the inputs of the bundle.
     """
     vocabularies = bundle.encoding.categories if bundle.encoding else ()
-    numeric = bundle.inputs[: len(bundle.inputs) - len(vocabularies)]
     required = required_inputs(window, bundle.inputs)
+    log = get_logger()
+    numbers, words = mapped_inputs(
+        reading, features, bundle, lambda text: log.warning("fields_taken_in_order", text=text)
+    )
+    reading = reading.model_copy(update={"value_fields": numbers})
     if reading.source == "files" and reading.files:
         from streamae.connectors.files.source import reading_of
 
-        reading = reading_of(reading, numeric)
-    return Codec(reading, numeric, required, CategoryValues(vocabularies, features.category_fields))
+        reading = reading_of(reading)
+    return Codec(reading, bundle.numbers, required, CategoryValues(vocabularies, words))
+
+
+def mapped_inputs(
+    reading: InputSettings, features: FeatureSettings, bundle: Bundle, tell: Callable[[str], object]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the paths of the bundle's numeric and of its category fields, in its order; see `map_fields`.
+
+    Args:
+        reading, features: name the fields.
+        bundle: whose inputs are wanted; one that knows how its rows were made is given no list that fits by order only.
+        tell: hears in words of such a list.
+
+    Raises:
+        ConfigError: the fields do not fit the bundle.
+    """
+    by_position = tell if bundle.contract is None else None
+    words = features.category_fields
+    return (
+        map_fields(bundle.numbers, reading.value_fields, by_position, takes_array=reading.layout == "wide"),
+        map_fields(bundle.words, words, by_position, setting="features.category_fields"),
+    )
 
 
 def build_source(reading: InputSettings, kafka: KafkaSettings, output: OutputSettings) -> Source:

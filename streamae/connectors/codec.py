@@ -45,8 +45,8 @@ class Codec:
 
     Args:
         settings: the field mapping, how cells are spelt, and the bounds of what is taken. `value_fields`: wide: F fields
-            in the features' order or, for F > 1, one field with an array of F numbers; long: the features' names as
-            records spell them, in order; empty = the features' own names.
+            or, for F > 1, one field with an array of F numbers; long: the features' names as records spell them; which
+            is which says `map_fields`, and a list that fits by its order only is taken so; empty = the features' names.
         features: F names of the numeric features, in the bundle's order.
         required: F + C flags: refuse a record in which this is absent or null; otherwise it becomes NaN.
         categories: C category fields, whose codes follow the F values; not for the long layout.

@@ -13,7 +13,15 @@ from streamae.batches import Partition, RawRecord, Series
 from streamae.connectors.cell_table import CellTable
 from streamae.connectors.files.columns import long_names, numeric_fields
 from streamae.connectors.files.record_files import escaped, json_cells
-from streamae.connectors.files.series import Requires, SeriesReader, Tell, plain_names, read_series
+from streamae.connectors.files.series import (
+    Requires,
+    SeriesReader,
+    Tell,
+    feature_names,
+    in_time_order,
+    plain_names,
+    read_series,
+)
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
@@ -60,17 +68,18 @@ def read_past(
     """
     if not isinstance(data, PastRecords):
         return read_series(data, settings, categories, tell, features=features, requires=requires, sorts=sorts)
-    fields = settings.value_fields or tuple(map(escaped, features))
+    fields = settings.value_paths or tuple(map(escaped, features))
     if not fields:
         table = json_cells(data.source, [record.value or b"" for record in data.sample()])
         fields = _fields(table, settings, categories, tell)
-    names = tuple(features) or plain_names(fields)
+    names = tuple(features) or feature_names(settings, fields)
     settings = settings.model_copy(update={"value_fields": fields})
     reader = SeriesReader(settings, names, categories, requires((*names, *plain_names(categories))), tell)
     reader.read(data.source, data.batches, _place)
-    series = reader.series(sorts=sorts)
+    series = reader.series()
     if not series:
         raise DataError(f"{data.source}: has no rows")
+    series = in_time_order(series, tell) if sorts else series
     if tell is not None:
         size = sum(one.values.nbytes + one.event_times_ms.nbytes for one in series)
         rows = sum(map(len, series))

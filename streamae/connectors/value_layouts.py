@@ -16,6 +16,7 @@ import numpy as np
 
 from streamae.batches import Doubles
 from streamae.connectors.cell_values import Fault, NumberRules, read_numbers
+from streamae.connectors.field_names import map_fields
 from streamae.connectors.record_type import Leaf
 from streamae.errors import ConfigError
 from streamae.reasons import Reason
@@ -227,15 +228,13 @@ def value_layout(settings: InputSettings, features: Sequence[str], rules: Number
     """Choose the shape for F features; arguments as in `connectors.codec.Codec`.
 
     Raises:
-        ConfigError: the number of value fields does not fit F.
+        ConfigError: the value fields do not fit the features.
     """
-    layout, fields, width = settings.layout, tuple(settings.value_fields or features), len(features)
-    cells, ignores_others = FeatureCells(features, rules), settings.unknown_features == "ignore"
-    if layout == "long" and len(fields) == width:
+    is_wide, cells = settings.layout == "wide", FeatureCells(features, rules)
+    ignores_others = settings.unknown_features == "ignore"
+    fields = map_fields(features, settings.value_fields, lambda _: None, takes_array=is_wide)
+    if not is_wide:
         return LongValues(settings.name_field, settings.value_field, fields, cells, ignores_unknown=ignores_others)
-    if layout == "wide" and len(fields) == width:
+    if len(fields) == len(features):
         return WideValues(fields, cells, ignores_others=ignores_others)
-    if layout == "wide" and len(fields) == 1:
-        return ArrayValues(fields[0], cells)
-    one_array = ", or one name for an array" if layout == "wide" else ""
-    raise ConfigError([f"input.value_fields: {len(fields)} names for {width} features; give {width}{one_array}"])
+    return ArrayValues(fields[0], cells)

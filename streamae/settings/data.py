@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from streamae.settings.section import Millis, Name, Positive, Section, ZoneName
+from streamae.settings.section import Millis, Name, NameMap, Positive, Section, ZoneName
 
 MissingPolicy = Literal["previous", "hold", "constant", "reject"]
 
@@ -38,9 +38,10 @@ class InputSettings(Section):
     time_unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
         "auto", description="Unit of numeric times; auto goes by size. Text is read as ISO 8601, UTC if no zone."
     )
-    value_fields: tuple[Name, ...] = Field(
+    value_fields: NameMap = Field(
         (),
-        description="Feature fields (dotted paths), in order, or the one array field; unset = the bundle's features.",
+        description='Feature fields (dotted paths), by name of the feature: `{load = "cpu.load1"}`; or a list, whose'
+        " paths, or their last parts, are the names; or the one array field; unset = the bundle's features.",
     )
     date_field: str | None = Field(
         None, description="Field holding the date where `time_field` has only the time of day."
@@ -113,6 +114,11 @@ class InputSettings(Section):
     min_time_ms: int = Field(0, description="Event times before this (ms since the epoch) are bad.")
     max_poll_records: Positive = Field(5_000, description="Most records of one poll.")
     poll_timeout_ms: Millis = Field(50, description="Longest wait of one poll for records.")
+
+    @property
+    def value_paths(self) -> tuple[str, ...]:
+        """The paths of `value_fields`, in the order given."""
+        return tuple(self.value_fields.values()) if isinstance(self.value_fields, dict) else self.value_fields
 
 
 class WindowSettings(Section):

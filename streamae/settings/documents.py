@@ -24,18 +24,18 @@ class SettingRow(NamedTuple):
     source: str
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Write a value as the user would: like TOML, secrets masked, unset as a dash."""
     if value is None:
         return "-"
     if isinstance(value, SecretStr):
         return "********"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_shown(item) for item in value) + "]"
+        return "[" + ", ".join(shown(item) for item in value) + "]"
     if isinstance(value, Section):
-        return _shown({name: part for name, part in value if name in value.model_fields_set})
+        return shown({name: part for name, part in value if name in value.model_fields_set})
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {shown(item)}" for key, item in value.items()) + "}"
     if isinstance(value, datetime):
         return value.isoformat()
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
@@ -46,7 +46,7 @@ def describe(loaded: LoadedSettings) -> list[SettingRow]:
     rows = []
     for name, source in loaded.sources.items():
         section, _, field = name.partition(".")
-        rows.append(SettingRow(name, _shown(getattr(getattr(loaded.settings, section), field)), source))
+        rows.append(SettingRow(name, shown(getattr(getattr(loaded.settings, section), field)), source))
     return rows
 
 
@@ -54,7 +54,7 @@ def settings_table() -> str:
     """Return the Markdown table of docs/settings.md: one line a setting, generated from its description."""
     lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
     for name, field in FIELDS.items():
-        default = _shown(field.get_default(call_default_factory=True))
+        default = shown(field.get_default(call_default_factory=True))
         meaning = field.description or ""
         if choices := _choices(field.annotation):
             meaning += " One of " + ", ".join(f"`{choice}`" for choice in choices) + "."

@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from streamae.errors import ConfigError
 from streamae.fail_points import VARIABLE as FAIL_POINT
-from streamae.settings.tree import FIELDS, SETTING_NAMES, LoadedSettings, Settings
+from streamae.settings.tree import AWAITS_BUNDLE, FIELDS, SETTING_NAMES, LoadedSettings, Settings, with_sources
 
 PREFIX = "STREAMAE_"
 # Kubernetes gives every pod such variables for each Service of its namespace, also for one called `streamae`.
@@ -48,7 +48,7 @@ class _TextSource(EnvSettingsSource):
                 return json.loads(value)
             except ValueError:
                 return value
-        if get_origin(field.annotation) is tuple:
+        if tuple in _kinds(field):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
@@ -61,10 +61,20 @@ class _TextSource(EnvSettingsSource):
 
 def _unset(section: str, name: str) -> Any:
     """Return what empty text stands for: no entries, None, or, where neither exists, itself."""
-    annotation = FIELDS[f"{section}.{name}"].annotation
-    if get_origin(annotation) in {tuple, dict}:
-        return {} if get_origin(annotation) is dict else ()
-    return None if type(None) in get_args(annotation) else ""
+    kinds = _kinds(FIELDS[f"{section}.{name}"])
+    if tuple in kinds:
+        return ()
+    if dict in kinds:
+        return {}
+    return None if type(None) in kinds else ""
+
+
+def _kinds(field: FieldInfo) -> set[Any]:
+    """Return the types a setting may have, without what they hold; for a list or table that is `tuple` or `dict`."""
+    plain = get_origin(field.annotation) in {tuple, dict, Literal}
+    parts = (field.annotation,) if plain else get_args(field.annotation) or (field.annotation,)
+    bare = (get_args(part)[0] if get_origin(part) is Annotated else part for part in parts)
+    return {get_origin(part) or part for part in bare}
 
 
 def _is_secret(field: FieldInfo) -> bool:
@@ -149,10 +159,10 @@ class _Draft:
             else:
                 self.refuse(f"{name}_file", f"is empty: {path}")
 
-    def validate(self) -> Settings | None:
+    def validate(self, context: dict[str, str] | None) -> Settings | None:
         """Return the tree; None after noting everything that is wrong with it."""
         try:
-            return Settings.model_validate(self.values)
+            return Settings.model_validate(self.values, context=context)
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_context=False, include_input=False)
         for problem in wrong:
@@ -164,14 +174,13 @@ class _Draft:
                 below = "".join(f"[{part}]" for part in problem["loc"][2:])
                 self.refuse(name, f"{below} {what}".strip())
         if all(problem["loc"] for problem in wrong):
-            self.validate()  # without the wrong ones: do the others fit together?
+            self.validate(context)  # without the wrong ones: do the others fit together?
         return None
 
     def _note_conflicts(self, lines: Iterable[str]) -> None:
         for line in lines:
             if not any(re.search(rf"\b{re.escape(name)}\b", line) for name in self.refused):
-                name, _, what = line.partition(": ")
-                self.problems.append(f"{name}: {what} ({self.sources[name]})")
+                self.problems += with_sources([line], self.sources)
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
@@ -193,13 +202,16 @@ def _environment(env: Mapping[str, str], draft: _Draft) -> dict[str, tuple[str, 
     return texts
 
 
-def load_settings(config_file: Path | None, env: Mapping[str, str], flags: Mapping[str, str]) -> LoadedSettings:
+def load_settings(
+    config_file: Path | None, env: Mapping[str, str], flags: Mapping[str, str], *, awaits_bundle: bool = False
+) -> LoadedSettings:
     """Merge all sources into one valid tree.
 
     Args:
         config_file: TOML file with one table a section; None = no file.
         env: the process environment; only `STREAMAE_SECTION__FIELD` is looked at.
         flags: by `section.field`, the text given on the command line.
+        awaits_bundle: `with_contract` comes next; until then what a bundle may say need not be there.
 
     Raises:
         ConfigError: with every problem of every source, `section.field: what is wrong (source)`.
@@ -210,7 +222,7 @@ def load_settings(config_file: Path | None, env: Mapping[str, str], flags: Mappi
     draft.add_texts(_environment(env, draft))
     draft.add_texts({name: (text, f"flag:--{name}") for name, text in flags.items()})
     draft.read_secrets()
-    settings = draft.validate()
+    settings = draft.validate(AWAITS_BUNDLE if awaits_bundle else None)
     if settings is None or draft.problems:
         raise ConfigError(draft.problems)
     return LoadedSettings(settings, draft.sources)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
 from streamae.settings.alerts import AlertSettings
@@ -53,6 +53,10 @@ NEWER = {
     "window": frozenset({"hold_ms"}),
 }
 
+# Validation with this context: a bundle is still to say what nobody set, such as the grid that a layout needs.
+AWAITS_BUNDLE = {"awaits": "bundle"}
+LEFT_TO_BUNDLE = "input.layout: long needs window.grid_ms"
+
 
 class Settings(Section):
     """All settings."""
@@ -79,14 +83,14 @@ class Settings(Section):
         checks = [
             (
                 self.input.layout == "long" and window.grid_ms is None,
-                "input.layout: long needs window.grid_ms: the metrics of one time bucket form a row",
+                f"{LEFT_TO_BUNDLE}: the metrics of one time bucket form a row",
             ),
             (
                 self.input.layout == "long" and (bool(categories) or features.since_previous),
-                "features: category_fields and since_previous need input.layout = wide: a record is no row",
+                "features.category_fields: these, and since_previous, need input.layout = wide: a record is no row",
             ),
             (
-                bool(categories & {*self.input.value_fields, *features.log_fields}),
+                bool(categories & {*self.input.value_fields, *self.input.value_paths, *features.log_fields}),
                 "features.category_fields: must not name fields of input.value_fields or features.log_fields",
             ),
             (
@@ -119,8 +123,11 @@ class Settings(Section):
         ]
 
     @model_validator(mode="after")
-    def _fields_fit_together(self) -> Self:
-        if conflicts := self.conflicts():
+    def _fields_fit_together(self, info: ValidationInfo) -> Self:
+        conflicts = self.conflicts()
+        if info.context == AWAITS_BUNDLE:
+            conflicts = [line for line in conflicts if not line.startswith(LEFT_TO_BUNDLE)]
+        if conflicts:
             raise ValueError("\n".join(conflicts))
         return self
 
@@ -144,11 +151,19 @@ class LoadedSettings:
 
     Attributes:
         settings: the tree; secrets given as files are already read into their plain field.
-        sources: by `section.field`: `default`, `file:PATH`, `env:NAME`, `flag:--section.field` or `secret file PATH`.
+        sources: by `section.field`: `default`, `bundle`, `file:PATH`, `env:NAME`, `flag:--section.field` or `secret
+            file PATH`.
+        warnings: what is valid and yet worth a word, one line each.
     """
 
     settings: Settings
     sources: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def with_sources(lines: Iterable[str], sources: Mapping[str, str]) -> list[str]:
+    """Return lines of the form `section.field: what is wrong`, each with the source of its setting."""
+    return [f"{line} ({sources[line.partition(': ')[0]]})" for line in lines]
 
 
 def fingerprint(settings: Settings) -> str:

@@ -124,6 +124,36 @@ def test_tables_are_json() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "fields"),
+    [("a,b", ("a", "b")), ('["a"]', ("a",)), ('{"load": "cpu.load"}', {"load": "cpu.load"}), ("", ())],
+)
+def test_a_list_or_table_is_told_apart(text: str, fields: object) -> None:
+    """A setting that may be either reads as what it looks like; nothing is neither."""
+    for loaded in (load(flags={"input.value_fields": text}), load(env={"STREAMAE_INPUT__VALUE_FIELDS": text})):
+        assert loaded.settings.input.value_fields == fields
+    for wrong, where in (('{"a": 3}', "[table][a]"), ("[1]", "[list][0]")):
+        (problem,) = problems(flags={"input.value_fields": wrong})
+        assert problem.startswith(f"input.value_fields: {where} Input should be a valid string")
+
+
+def test_what_a_bundle_may_say_can_wait_for_it() -> None:
+    """A layout that needs a grid is no error before the bundle is read; everything else is."""
+    flags = {"input.layout": "long"}
+    assert load_settings(None, {}, flags, awaits_bundle=True).settings.input.layout == "long"
+    assert [line.partition(":")[0] for line in problems(flags=flags)] == ["input.layout"]
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, {}, flags | {"input.source": "files"}, awaits_bundle=True)
+    assert [line.partition(":")[0] for line in caught.value.problems] == ["input.files"]
+
+
+def test_a_conflict_of_two_features_names_its_setting() -> None:
+    """What is derived from records in a layout without rows is a line like any other, with its source."""
+    flags = {"input.layout": "long", "window.grid_ms": "5", "features.since_previous": "true"}
+    (problem,) = problems(flags=flags)
+    assert problem.startswith("features.category_fields: these, and since_previous, need input.layout = wide")
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [("window.grid_ms", None), ("kafka.instance_id", None), ("input.files", ()), ("window.missing_overrides", {})],
 )

@@ -240,6 +240,8 @@ def test_decision_fields_exist() -> None:
             "input.layout",
         ),
         ({"input": {"value_fields": ["a"]}, "features": {"category_fields": ["a"]}}, "features.category_fields"),
+        ({"input": {"value_fields": {"x": "a"}}, "features": {"category_fields": ["a"]}}, "features.category_fields"),
+        ({"input": {"value_fields": {"a": "x"}}, "features": {"category_fields": ["a"]}}, "features.category_fields"),
         ({"features": {"log_fields": ["a"], "category_fields": ["a"]}}, "features.category_fields"),
         ({"features": {"time_features": ["month"]}}, "time_features"),
         ({"features": {"hash_buckets": 0}}, "hash_buckets"),

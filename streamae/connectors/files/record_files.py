@@ -172,7 +172,11 @@ def with_paths(settings: InputSettings, names: Sequence[str]) -> InputSettings:
     changed: dict[str, Any] = {name: path(field) for name in _FIELDS if (field := getattr(settings, name)) is not None}
     fields = settings.value_fields
     if settings.layout == "wide":
-        changed["value_fields"] = tuple(map(path, fields))
+        changed["value_fields"] = (
+            {name: path(field) for name, field in fields.items()}
+            if isinstance(fields, dict)
+            else tuple(map(path, fields))
+        )
     changed["only"] = {path(field): texts for field, texts in settings.only.items()}
     return settings.model_copy(update=changed)
 

@@ -228,7 +228,7 @@ def _reader_of(
     texts = tuple(file.path_of(field) for field in categories)
     if settings.label_field is None and LABEL_FIELD in file.names:
         settings = settings.model_copy(update={"label_field": LABEL_FIELD})
-    fields = tuple(settings.value_fields) or tuple(map(file.path_of, names))
+    fields = settings.value_paths or tuple(map(file.path_of, names))
     if settings.layout == "wide" and not fields:
         fields = numeric_fields(file.file.cells(), settings, texts, tell)
         if len(file) and not fields:
@@ -243,10 +243,15 @@ def _reader_of(
             raise DataError(f"{path}: column {absent[0]!r} is missing, but {first} has it: name value_fields")
     for field in texts:
         file.require(field)
-    names = names or plain_names(fields)
+    names = names or feature_names(settings, fields)
     inputs = (*names, *plain_names(texts))
     settings = settings.model_copy(update={"value_fields": fields})
     return SeriesReader(settings, names, texts, requires(inputs), tell), names
+
+
+def feature_names(settings: InputSettings, fields: Sequence[str]) -> tuple[str, ...]:
+    """Return what features are called: as the settings name them, else as their fields."""
+    return tuple(settings.value_fields) if isinstance(settings.value_fields, dict) else plain_names(fields)
 
 
 def plain_names(fields: Sequence[str]) -> tuple[str, ...]:

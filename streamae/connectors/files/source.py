@@ -22,18 +22,12 @@ from streamae.settings.data import InputSettings
 TOPIC = "files"
 
 
-def reading_of(settings: InputSettings, features: Sequence[str]) -> InputSettings:
+def reading_of(settings: InputSettings) -> InputSettings:
     """Return how the records of `settings.files` are to be read: what is unset there as the first file of a kind says.
-
-    Args:
-        settings: of the input.
-        features: names of the numeric features: fields, where no `value_fields` are named.
 
     Raises:
         DataError: there is no file, or one cannot be read.
     """
-    if settings.layout == "wide" and not settings.value_fields:
-        settings = settings.model_copy(update={"value_fields": tuple(features)})
     kinds = {kind_of(path): path for _, path in reversed(find_files(settings.files))}
     for path in kinds.values():
         settings = open_file(path, settings).settings

@@ -248,7 +248,11 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
 
 BAD = "2024-01-01,1\nyesterday,2\n"
 REFUSED = [
-    ("time,x\ntrue,1\n", {}, r"a\.csv: 1 of 1 records .*1 bad_time.*row 1: `time` is text of another form than ISO 8601"),
+    (
+        "time,x\ntrue,1\n",
+        {},
+        r"a\.csv: 1 of 1 records .*1 bad_time.*row 1: `time` is text of another form than ISO 8601",
+    ),
     ("time,x\n99999999999999999999999,1\n", {}, r"a\.csv: 1 of 1 records .*row 1: `time` is neither"),
     ("x,t\n1,up\n", {"value_fields": ("t",)}, r"a\.csv: 1 of 1 records .*wrong_type.*`t` holds text that is no number"),
     ("x\n1\n", {"key_field": "key"}, r"a\.csv: there is no column 'key'; there are x"),
