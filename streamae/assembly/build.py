@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from streamae.assembly import connectors
 from streamae.assembly.devices import build_runner
@@ -207,10 +208,12 @@ def engine_options(settings: Settings) -> EngineOptions:
 def state_fingerprint(settings: Settings, bundle: Bundle, layout: str) -> str:
     """Digest of all that stored key state depends on: its layout, the model, and how rows and windows are made.
 
-    Threshold and episode settings are left out on purpose: changing them must not make keys learn again.
+    Threshold and episode settings are left out on purpose: changing them must not make keys learn again. So is how
+    records are written (paths, marks of numbers, formats of times): files that a bootstrap has read may say the same in
+    other letters. What came later enters only where it is used, so that state of before stays valid.
     """
     window = settings.window
-    facts = [
+    facts: list[Any] = [
         layout,
         bundle.version,
         window.stride,
@@ -219,6 +222,8 @@ def state_fingerprint(settings: Settings, bundle: Bundle, layout: str) -> str:
         window.missing,
         sorted(window.missing_overrides.items()),
         window.missing_constant,
-        *([] if window.hold_ms is None else [window.hold_ms]),  # unset, it means what was so before
     ]
+    newer = {"hold_ms": window.hold_ms, "missing_values": sorted(settings.input.missing_values)}
+    if used := {name: value for name, value in newer.items() if value}:
+        facts.append(used)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

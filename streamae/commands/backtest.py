@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from streamae.commands.invocation import Invocation
-from streamae.commands.topic_records import past_data
+from streamae.commands.topic_records import kind_of_data, past_data
 from streamae.connectors.past_records import PastData, is_keyed
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KeyAlerts, look_back
@@ -104,6 +104,6 @@ def write_keys(path: Path, keys: Sequence[KeyAlerts]) -> None:
 
 def main(invocation: Invocation) -> int:
     """Do what `streamae backtest` was asked for."""
-    settings, of = invocation.load().settings, invocation.options
-    data = past_data(of.data, settings.kafka, sys.stderr)
-    return backtest(settings, data, of.bundle, of.out, has_labels=of.labels)
+    of = invocation.options
+    settings = invocation.load_with(invocation.bundle(of.bundle), kind_of_data(of.data)).settings
+    return backtest(settings, past_data(of.data, settings.kafka, sys.stderr), of.bundle, of.out, has_labels=of.labels)

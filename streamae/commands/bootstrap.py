@@ -18,7 +18,7 @@ import numpy as np
 
 from streamae.batches import Series
 from streamae.commands.invocation import Invocation
-from streamae.commands.topic_records import past_data
+from streamae.commands.topic_records import kind_of_data, past_data
 from streamae.connectors.learnt_keys import LearntKeys, check_place
 from streamae.connectors.past_records import PastData, is_keyed
 from streamae.engine.engine import Engine
@@ -113,5 +113,6 @@ def _summary(engine: Engine, learnt: LearntKeys, series: Sequence[Series]) -> st
 
 def main(invocation: Invocation) -> int:
     """Do what `streamae bootstrap` was asked for."""
-    settings, of = invocation.load().settings, invocation.options
+    of = invocation.options
+    settings = invocation.load_with(invocation.bundle(), kind_of_data(of.data)).settings
     return bootstrap(settings, past_data(of.data, settings.kafka, sys.stderr), of.out)

@@ -7,7 +7,7 @@ import json
 from streamae.commands.invocation import Invocation
 from streamae.errors import ExitCode
 from streamae.settings.documents import describe
-from streamae.settings.tree import settings_schema
+from streamae.settings.tree import LoadedSettings, settings_schema
 
 
 def main(invocation: Invocation) -> int:
@@ -15,8 +15,14 @@ def main(invocation: Invocation) -> int:
     if invocation.options.schema:
         print(json.dumps(settings_schema(), indent=2))
         return ExitCode.OK
-    rows = describe(invocation.load())
+    rows = describe(_load(invocation))
     names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
     for row in rows:
         print(f"{row.name:{names}}  {row.value:{values}}  {row.source}")
     return ExitCode.OK
+
+
+def _load(invocation: Invocation) -> LoadedSettings:
+    """Read the settings, with what the bundle of `run` says if it is there."""
+    is_there = invocation.load(awaits_bundle=True).settings.model.bundle.exists()
+    return invocation.load_with(invocation.bundle()) if is_there else invocation.load()

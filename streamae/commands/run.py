@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import partial
 
 from streamae.assembly.build import Parts, build_engine
 from streamae.assembly.tuning import build_tuning
 from streamae.commands.invocation import Invocation
 from streamae.daemon.reload import Changes
 from streamae.daemon.service import serve
-from streamae.model.bundle import load_bundle
 
 
 def main(invocation: Invocation) -> int:
@@ -17,13 +16,14 @@ def main(invocation: Invocation) -> int:
 
     Raises:
         ConfigError: the settings cannot be served.
+        BundleError: the bundle cannot be used.
         FatalError: the health port cannot be listened on.
     """
-    loaded = invocation.load()
-    settings = loaded.settings
-    bundle = cache(lambda: load_bundle(settings.model.bundle))  # read when the engine is built, kept for later settings
+    bundle = invocation.bundle()
+    read = partial(invocation.load_with, bundle)
+    loaded = read()
     return serve(
         loaded,
-        lambda listener: build_engine(settings, listener, Parts(bundle=bundle())),
-        Changes(invocation.load, lambda changed: build_tuning(changed, bundle())),
+        lambda listener: build_engine(loaded.settings, listener, Parts(bundle=bundle)),
+        Changes(read, lambda changed: build_tuning(changed, bundle)),
     )

@@ -76,6 +76,6 @@ def describe(found: Mapping[str, Any]) -> str:
 def main(invocation: Invocation) -> int:
     """Do what `streamae status` was asked for."""
     options = invocation.options
-    found = ask(options.url or url_of(invocation.load().settings.service))
+    found = ask(options.url or url_of(invocation.load(awaits_bundle=True).settings.service))
     print(json.dumps(found, indent=2) if options.json else describe(found))
     return ExitCode.OK

@@ -14,6 +14,7 @@ from streamae.connectors.past_records import PastData, PastRecords
 from streamae.observe.progress import ReplayProgress
 from streamae.reports.text import moment
 from streamae.settings.connections import KafkaSettings
+from streamae.settings.contract import Source, source_of
 
 MIB = 1_048_576
 SAMPLE_RECORDS = 1_000
@@ -28,6 +29,11 @@ def past_data(of: Sequence[Path] | TopicRange, settings: KafkaSettings, progress
         return list(chain.from_iterable(sample_topic(of.topic, settings, SAMPLE_RECORDS).values()))
 
     return PastRecords(f"topic {of.topic}", sample, read_records(of, settings, progress))
+
+
+def kind_of_data(of: PastData | TopicRange) -> Source:
+    """Return the kind of records that past data are."""
+    return "kafka" if isinstance(of, TopicRange | PastRecords) else source_of(of)
 
 
 def read_records(

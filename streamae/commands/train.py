@@ -5,6 +5,7 @@ Must not know how arguments were given, nor end the process.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,12 +14,13 @@ from typing import TextIO
 
 from streamae.assembly.connectors import required_inputs
 from streamae.commands.invocation import Invocation
-from streamae.commands.topic_records import past_data
+from streamae.commands.topic_records import kind_of_data, past_data
 from streamae.connectors.past_records import PastData, is_keyed, read_past
 from streamae.errors import ConfigError, ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.observe import logs
 from streamae.observe.progress import TrainingProgress
+from streamae.settings.contract import contract_of, learnt_reading
 from streamae.settings.tree import Settings
 from streamae.training.data_doubts import order_doubts
 from streamae.training.options import TrainOptions
@@ -54,7 +56,7 @@ def train(
         ConfigError: the settings do not fit together or ask for a device that is not there.
         BundleError: the bundle cannot be written, or the one to start from not be read.
     """
-    of, begin = settings.input, None if start is None else load_bundle(start)
+    of, begin = learnt_reading(settings.input), None if start is None else load_bundle(start)
     progress = progress or sys.stderr
     series = read_past(
         data,
@@ -68,7 +70,8 @@ def train(
         print(doubt, file=progress)
     options = TrainOptions(settings.train, settings.window, settings.features, settings.model)
     done = run_training(series, options, TrainingProgress(progress), begin, tune=tune)
-    bundle = done.bundle
+    contract = contract_of(of, settings.window, settings.features, kind_of_data(data))
+    bundle = dataclasses.replace(done.bundle, contract=contract.plain())
     bundle.save(directory)
     rows, features = sum(map(len, series)), len(bundle.features)
     print(
@@ -76,7 +79,7 @@ def train(
         file=out or sys.stdout,
     )
     if report is not None:
-        report(done)
+        report(dataclasses.replace(done, bundle=bundle))
     return ExitCode.OK
 
 

@@ -28,7 +28,7 @@ class Changes:
     """Where changed settings come from.
 
     Attributes:
-        read: reads all sources anew; raises ConfigError with every problem.
+        read: reads all sources anew, as they hold with the running bundle; raises ConfigError with every problem.
         tune: makes of settings what an engine judges by; raises ConfigError where they do not fit its bundle.
     """
 
@@ -93,7 +93,8 @@ class Reload:
     def _read(self) -> None:
         """Accept settings that are valid and fit the bundle; the log level counts at once, perhaps to see why the rest must wait."""
         try:
-            settings = self._changes.read().settings
+            loaded = self._changes.read()
+            settings = loaded.settings
             self._refuse_other_family(settings)
         except ConfigError as error:
             self._refuse(error)
@@ -101,6 +102,8 @@ class Reload:
                 self._notifier.reloaded()
             return
         self._accepted = settings
+        for warning in loaded.warnings:
+            self._log.warning("settings_doubt", text=warning)
         if settings.service.log_level != self.running.service.log_level:
             logs.set_level(settings.service.log_level)
 

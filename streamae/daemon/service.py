@@ -365,6 +365,8 @@ def serve(
     health.start()
     changed = {name: source for name, source in loaded.sources.items() if source != "default"}
     logs.get_logger().info("starting", http_port=health.port, pid=os.getpid(), settings=changed)
+    for warning in loaded.warnings:
+        logs.get_logger().warning("settings_doubt", text=warning)
     try:
         return service.run()
     finally:

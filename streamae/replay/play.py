@@ -133,6 +133,7 @@ def _embedded(settings: Settings, keys: int, features: int) -> Settings:
         max_record_bytes=max(settings.input.max_record_bytes, 64 * features + 4_096),
         max_key_bytes=4_096,
         min_time_ms=min(settings.input.min_time_ms, 0),
+        missing_values=settings.input.missing_values,  # nothing is left of them here, but key state depends on them
     )
     return settings.model_copy(
         update={
