@@ -66,6 +66,7 @@ class Desk:
         logs.configure("info", "json", self.log)
         self.running = settings()
         self.written: Settings | ConfigError = self.running
+        self.warnings: tuple[str, ...] = ()
         self.readings = 0
         self.telemetry, self.supervisor, self.engine = Telemetry(), Supervisor(), Engine()
         self.supervisor.ready()
@@ -77,7 +78,7 @@ class Desk:
         self.readings += 1
         if isinstance(self.written, ConfigError):
             raise self.written
-        return LoadedSettings(self.written, {})
+        return LoadedSettings(self.written, {}, self.warnings)
 
     def hang_up(self, written: Settings | ConfigError) -> None:
         """Write settings, ask, and take one turn."""
@@ -136,6 +137,14 @@ def test_invalid_settings_change_nothing(desk: Desk) -> None:
     desk.hang_up(settings(threshold={"k": 5}))
     assert desk.reload.running.threshold.k == 5
     assert desk.outcomes() == [1, 1, 1]
+
+
+def test_what_differs_from_the_bundle_is_told_again(desk: Desk) -> None:
+    """A stride that the model was not trained with is a line in the log of the daemon too."""
+    desk.warnings = ("window.stride: 2, but the bundle was trained with 1 (file:a)",)
+    desk.hang_up(desk.running)
+    (line,) = desk.lines("settings_doubt")
+    assert (line["level"], line["text"]) == ("warning", *desk.warnings)
 
 
 def test_a_rule_of_another_family_is_refused(desk: Desk) -> None:

@@ -174,6 +174,14 @@ def test_chosen_features_keep_their_order(tmp_path: Path) -> None:
     assert (found.features, found.values[0].tolist()) == (("mem", "cpu"), [0.5, 1.0])
 
 
+def test_columns_may_be_named_by_feature(tmp_path: Path) -> None:
+    """A table of names gives the features of training their own names, whatever the columns are called."""
+    found = one(write_csv(tmp_path / "a.csv"), value_fields={"memory": "mem", "load": "cpu"})
+    assert found.features == ("memory", "load")
+    swapped = one(tmp_path / "a.csv", value_fields=("mem", "cpu"))
+    np.testing.assert_array_equal(found.values, swapped.values)
+
+
 def test_features_are_the_numeric_columns(tmp_path: Path) -> None:
     """Text, truth values, key, time and label are none; an empty column is, because other files may fill it."""
     text = "time,key,n,f,text,flag,empty,is_anomaly\n1,a,1,1.5,up,true,,0\n"
