@@ -24,5 +24,8 @@ def main(invocation: Invocation) -> int:
 
 def _load(invocation: Invocation) -> LoadedSettings:
     """Read the settings, with what the bundle of `run` says if it is there."""
-    is_there = invocation.load(awaits_bundle=True).settings.model.bundle.exists()
+    from streamae.model.bundle import DESCRIPTION_FILE
+
+    directory = invocation.load(awaits_bundle=True).settings.model.bundle
+    is_there = (directory / DESCRIPTION_FILE).exists()
     return invocation.load_with(invocation.bundle()) if is_there else invocation.load()

@@ -66,9 +66,10 @@ def test_config_shows_the_bundle_as_the_source(bundle: Path, capsys: pytest.Capt
 
 
 def test_config_without_a_bundle_shows_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Before the first training there is nothing else to show."""
-    assert main(["config", "--model.bundle", str(tmp_path / "none")]) == ExitCode.OK
-    assert rows(capsys)["window.grid_ms"] == ("-", "default")
+    """Before the first training there is nothing else to show, also where its folder waits for it."""
+    for place in (tmp_path / "none", tmp_path):
+        assert main(["config", "--model.bundle", str(place)]) == ExitCode.OK
+        assert rows(capsys)["window.grid_ms"] == ("-", "default")
 
 
 @pytest.mark.parametrize("command", ["run", "config", "bootstrap", "backtest"])
