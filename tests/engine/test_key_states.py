@@ -26,10 +26,12 @@ class Bench(Listener):
         self.given_up: list[int] = []
         self.split = 0
         self.parts = (Columns(capacity, {"a": Field("<i8", (), 7)}), Columns(capacity, {"b": Field("<f4", (3,))}))
+        self.passing = Columns(capacity, {"seen": Field("<i4", (), -1)})
         self.states = KeyStates(
             KeyTable(capacity, idle_ms),
             self.parts,
             self.store,
+            passing=(self.passing,),
         )
         self.states.attach(self)
 
@@ -82,6 +84,19 @@ def test_a_new_key_starts_with_initial_state() -> None:
     (again,) = bench.admit(b"two")
     assert again == slot
     assert bench.parts[0]["a"][again] == 7
+
+
+def test_what_is_known_only_in_memory_goes_with_the_key() -> None:
+    """It is neither stored nor left to the next key of the slot, nor does it outlive the partition."""
+    bench = Bench(capacity=1)
+    (slot,) = bench.admit(b"one")
+    bench.passing["seen"][slot] = 5
+    assert bench.states.pack(np.array([slot], dtype=np.int32))[0][1] == b"\7" + bytes(19)
+    assert bench.admit(b"two", time_ms=1_000) == [slot]
+    assert bench.passing["seen"][slot] == -1
+    bench.passing["seen"][slot] = 6
+    bench.states.release(P0)
+    assert bench.passing["seen"][slot] == -1
 
 
 def test_stored_state_is_loaded_at_first_sight() -> None:
