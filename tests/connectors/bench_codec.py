@@ -72,3 +72,16 @@ def test_decoding_beats_the_obvious_way(shape: str) -> None:
     size = len(records[0].value or b"")
     print(f"\n{shape}, {size} B: {rates['codec']:.0f} k records/s, obvious {rates['obvious']:.0f}, {ratio:.1f}x")  # noqa: T201
     assert ratio >= GOAL
+
+
+def test_the_price_of_bad_values() -> None:
+    """Print how fast records are decoded where each has one bad field, beside what they cost without."""
+    good = make_records("fields")
+    bad = [Record((one.value or b"").replace(b'"f3":', b'"f3":"n.d.","was":'), offset=one.offset) for one in good]
+    subject = codec(FEATURES, key_field="key", time_field="ts", value_fields=FEATURES, bad_value="missing")
+    assert sum(subject.decode({PARTITION: bad})[0].bad_values.values()) == COUNT
+    best = best_seconds(
+        {"good": lambda: subject.decode({PARTITION: good}), "bad": lambda: subject.decode({PARTITION: bad})}
+    )
+    rates = {name: COUNT / seconds / 1e3 for name, seconds in best.items()}
+    print(f"\none bad field a record: {rates['bad']:.0f} k records/s, none: {rates['good']:.0f}")  # noqa: T201
