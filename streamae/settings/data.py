@@ -93,7 +93,7 @@ class InputSettings(Section):
         " counted.",
     )
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        None, description="Between the columns of CSV; unset = what the file shows."
+        None, description="Between the columns of CSV, a blank for any number of blanks; unset = what the file shows."
     )
     text_encoding: Name | None = Field(
         None, description="Of CSV and JSON lines: `utf-8`, `cp1252`; unset = what the file shows."

@@ -19,6 +19,7 @@ SAMPLE_ROWS = 500  # rows whose cells are looked at
 FITS = 0.5  # quality from which on a delimiter may be the right one
 FEW = 0.05  # share of rows up to which content behind the named columns is a remark
 _VALUE = re.compile(r"[-+\u2212]?[.,]?\d[-+\d.,:/'%TZeE \u00a0\u202f]*", re.ASCII)  # a number or a time, not a name
+_WITH_COMMAS = re.compile(r"[-+\u2212]?(\d{1,3}(,\d{3})+(\.\d*)?|[\d.' \u00a0\u202f]*,\d+([eE][-+]?\d+)?)", re.ASCII)
 _NUMBER_AS_NAME = re.compile(r"\d+", re.ASCII)
 
 
@@ -40,9 +41,12 @@ class Cut:
 
     def __init__(self, lines: Sequence[str], delimiter: str, start: int, *, is_start_known: bool) -> None:
         self.delimiter, self._is_start_known = delimiter, is_start_known
-        self.skips_blanks = any(f'{delimiter} "' in line for line in lines)
-        rows = read_rows(lines[start:], delimiter, skips_blanks=self.skips_blanks, first_line=start + 1)
-        self.rows = [row for row in rows if _stripped(row)]
+        self.rows = _rows(lines, delimiter, start, skips_blanks=False)
+        self.skips_blanks = 2 * sum(any(cell.startswith(' "') for cell in row.cells) for row in self.rows) > len(
+            self.rows
+        )
+        if self.skips_blanks:
+            self.rows = _rows(lines, delimiter, start, skips_blanks=True)
         sizes = Counter(len(row.cells) for row in self.rows)
         self.width = max(sizes, key=lambda size: (size * sizes[size], size), default=1)
         self._body = [row for row in self.rows if len(row.cells) == self.width]
@@ -52,15 +56,15 @@ class Cut:
         """The row of names; None where there is none."""
         if self._is_start_known:
             return next(iter(self.rows), None)
-        found = []
+        found: list[CsvRow] = []  # the last lines without a gap that may be names
         for row in self.rows:
             if self._holds_names(row):
-                found.append(row)
-                if not row.cells[0].startswith("#"):
-                    return row
+                found = [*found, row] if found and row.line == found[-1].last + 1 else [row]
+                if not self.has_values and not row.cells[0].startswith("#"):
+                    break
             elif self._holds_values(row):
                 break
-        return found[-1] if found else None
+        return next((row for row in found if not row.cells[0].startswith("#")), found[-1] if found else None)
 
     @cached_property
     def units(self) -> list[CsvRow]:
@@ -89,7 +93,7 @@ class Cut:
         rows = [row for row in self.rows if self.header is None or row.line >= self.header.line]
         others = set(DELIMITERS) - {self.delimiter}
         cells = [cell for row in self._body[:SAMPLE_ROWS] for cell in row.cells]
-        clean = sum(others.isdisjoint(cell) or _is_value(cell) for cell in cells)
+        clean = sum(others.isdisjoint(cell) or _WITH_COMMAS.fullmatch(cell.strip(BLANKS)) is not None for cell in cells)
         return len(self._body) / len(rows) * clean / len(cells) if rows else 0.0
 
     @property
@@ -130,7 +134,8 @@ class Cut:
 
     def _holds_names(self, row: CsvRow) -> bool:
         names = _stripped(row)
-        if not self._used <= len(names) <= self.width or 3 * sum(map(bool, names)) < 2 * len(names):
+        named = names[1:]  # the first may be an index
+        if not self._used <= len(names) <= self.width or 2 * sum(map(bool, named)) < len(named):
             return False
         if not self.has_values:
             return not any(map(_is_value, names))
@@ -140,7 +145,8 @@ class Cut:
 
     def _holds_values(self, row: CsvRow) -> bool:
         pairs = zip(row.cells, self._is_value_column, strict=False)
-        return len(row.cells) == self.width and any(wanted and _is_value(cell) for cell, wanted in pairs)
+        values = sum(wanted and _is_value(cell) for cell, wanted in pairs)
+        return len(row.cells) == self.width and values > len(self._words(row))
 
     def _words(self, row: CsvRow) -> list[str]:
         """Return the cells that hold words where all others hold values."""
@@ -149,6 +155,11 @@ class Cut:
 
     def _below(self, row: CsvRow | None) -> Iterator[CsvRow]:
         return (other for other in self.rows if row is not None and other.line > row.line)
+
+
+def _rows(lines: Sequence[str], delimiter: str, start: int, *, skips_blanks: bool) -> list[CsvRow]:
+    rows = read_rows(lines[start:], delimiter, skips_blanks=skips_blanks, first_line=start + 1)
+    return [row for row in rows if _stripped(row)]
 
 
 def _stripped(row: CsvRow) -> list[str]:

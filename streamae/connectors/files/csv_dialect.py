@@ -17,6 +17,7 @@ from streamae.connectors.files.text_files import HEAD_BYTES, decoded, encoding_o
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
+SAMPLE_LINES = 1_000  # lines that are looked at
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # written by and for Excel
 _OBJECT = re.compile(r'(\[\s*)?\{\s*["}]')
 _LAST_RESORT = "\x1f"  # a delimiter for one column whose text has all others
@@ -98,7 +99,7 @@ def sniff(head: bytes, settings: InputSettings, *, is_whole: bool) -> Dialect:
 
 
 def _lines(text: str, *, is_whole: bool) -> list[str]:
-    """Return the whole lines of the head with their ends."""
+    """Return the first whole lines of the head with their ends."""
     if not text.strip(BLANKS):
         raise DataError("is empty")
     if _OBJECT.match(text.lstrip(BLANKS)):
@@ -106,7 +107,7 @@ def _lines(text: str, *, is_whole: bool) -> list[str]:
     lines = list(io.StringIO(text, newline=""))
     if not is_whole and len(lines) == 1:
         raise DataError(f"has no end of line in its first {HEAD_BYTES} bytes")
-    return lines if is_whole else lines[:-1]
+    return (lines if is_whole else lines[:-1])[:SAMPLE_LINES]
 
 
 def _best_cut(lines: Sequence[str], settings: InputSettings) -> Cut:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+LONGEST_CELL = csv.field_size_limit()  # characters; longer ones are faults
+
 
 class CsvRow(NamedTuple):
     """One row as it is written.
@@ -54,8 +56,8 @@ def read_rows(
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error as error:
-            fault = str(error)
+        except csv.Error:
+            fault = f"a cell is longer than {LONGEST_CELL} characters"
         if not cells and fault is None:
             continue
         line, last = source.next_line - len(source.row), source.next_line - 1

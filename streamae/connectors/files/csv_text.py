@@ -6,6 +6,7 @@ Must not know: what a column means, or which rows are used.
 from __future__ import annotations
 
 import codecs
+import gzip
 import io
 import re
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from streamae.connectors.files.csv_dialect import Dialect, sniff
-from streamae.connectors.files.csv_rows import fault_of_width, read_rows
+from streamae.connectors.files.csv_rows import LONGEST_CELL, fault_of_width, read_rows
 from streamae.connectors.files.text_files import FALLBACK, opened, read_head
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
@@ -88,13 +89,13 @@ def read_csv_text(path: Path, dialect: Dialect, limit: int | None = None) -> Csv
 
 def _read_at_once(path: Path, dialect: Dialect, limit: int | None) -> CsvText | None:
     """Return the rows; None where a cell or a row with a fault has several lines, or a byte is no text."""
-    if dialect.skips_blanks or dialect.delimiter == " ":
+    if dialect.skips_blanks or dialect.delimiter == " " or not dialect.delimiter.isascii():
         return None
     ragged: list[csv.InvalidRow] = []
 
     def note(row: csv.InvalidRow) -> str:
         ragged.append(row)
-        return "error" if _LINE_END.search(row.text) else "skip"
+        return "error" if _LINE_END.search(row.text) or len(row.text) > LONGEST_CELL else "skip"
 
     columns = [str(i) for i in range(dialect.width)]
     encoding = "utf8" if dialect.encoding in {"utf-8", "utf-8-sig"} else dialect.encoding
@@ -103,10 +104,15 @@ def _read_at_once(path: Path, dialect: Dialect, limit: int | None) -> CsvText | 
     convert = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
     batches, count = [], 0
     try:
-        with opened(path) as file, csv.open_csv(pa.PythonFile(file, "r"), read, parse, convert) as reader:
+        with (
+            opened(path) as file,
+            csv.open_csv(
+                pa.PythonFile(_Utf8(file) if encoding == "utf8" else file, mode="r"), read, parse, convert
+            ) as reader,
+        ):
             for batch in reader:
-                if any(map(_has_line_ends, batch.columns)):
-                    return None  # maybe a quote that is never closed
+                if any(map(_is_odd, batch.columns)):
+                    return None
                 batches.append(batch)
                 count += len(batch)
                 if limit is not None and count >= limit:
@@ -134,12 +140,14 @@ def _located(path: Path, dialect: Dialect, ragged: list[csv.InvalidRow]) -> list
     return bad_rows
 
 
-def _has_line_ends(texts: Any) -> bool:
-    characters = texts.buffers()[2]
+def _is_odd(texts: Any) -> bool:
+    """Tell whether a cell has several lines, as below a quote that is never closed, or is longer than any is meant."""
+    _, ends, characters = texts.buffers()
     if characters is None:
         return False
     codes = np.frombuffer(characters, np.uint8)
-    return bool((codes == 10).any() or (codes == 13).any())
+    longest = np.diff(np.frombuffer(ends, np.int32)).max(initial=0)
+    return bool((codes == 10).any() or (codes == 13).any() or longest > LONGEST_CELL)
 
 
 def _read_row_by_row(path: Path, dialect: Dialect, limit: int | None) -> CsvText:
@@ -175,12 +183,29 @@ def _good_rows(path: Path, dialect: Dialect, bad_rows: list[BadRow]) -> Iterator
 
 
 def _is_utf8(path: Path) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with opened(path) as file:
-            while block := file.read(1 << 20):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
+            checked = _Utf8(file)
+            while checked.read(1 << 20):
+                pass
     except UnicodeDecodeError:
         return False
     return True
+
+
+class _Utf8:
+    """A file that raises `UnicodeDecodeError` at bytes that are not UTF-8, before anybody has seen them."""
+
+    closed = False
+
+    def __init__(self, file: io.BufferedReader | gzip.GzipFile) -> None:
+        self._file, self._decoder = file, codecs.getincrementaldecoder("utf-8")()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, empty at the end."""
+        block = self._file.read(size)
+        self._decoder.decode(block, final=not block)
+        return block
+
+    def close(self) -> None:
+        """Leave the file to who opened it."""

@@ -15,6 +15,7 @@ MOSTLY = 0.5  # share of a column's cells from which on it counts as one of numb
 NEARLY_ALL = 0.9
 _PAIRS = ((".", None), (",", None), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
 _PLAIN = re.compile(r"[-+]?\d+", re.ASCII)
+_ADDRESS = re.compile(r"(\d{1,3}\.){3}\d{1,3}", re.ASCII)  # of a host, else a number with points between thousands
 _ONE_GROUP = {mark: re.compile(rf"[-+]?[1-9]\d{{0,2}}\{mark}\d{{3}}", re.ASCII) for mark in ".,"}
 
 
@@ -52,8 +53,9 @@ def find_marks(
         thousands: the same of the mark between thousands.
         has_comma_cut: commas separate the columns.
     """
-    cells = {name: [text for cell in column if (text := cell.strip())] for name, column in columns.items()}
-    cells = {name: [text for text in column if text.lower() not in MISSING_WORDS] for name, column in cells.items()}
+    cells = {
+        name: [text for cell in column if _may_be_number(text := cell.strip())] for name, column in columns.items()
+    }
     shown = set("".join("".join(column) for column in cells.values()).replace("\u00a0", " ").replace("\u202f", " "))
     pairs = [
         (d, t)
@@ -78,6 +80,10 @@ def find_marks(
         doubts.append(_doubt_of(*example, ".", is_decimal=True, setting="input.thousands_mark"))
     doubts += _odd_columns(shares, best, cells)
     return Marks(*best, tuple(doubts))
+
+
+def _may_be_number(text: str) -> bool:
+    return text.lower() not in MISSING_WORDS and not _ADDRESS.fullmatch(text)
 
 
 def _share(cells: Sequence[str], pair: tuple[str, str | None]) -> float:

@@ -74,8 +74,8 @@ def read_head(path: Path) -> tuple[bytes, bool]:
 def encoding_of(head: bytes, wanted: str | None, *, is_whole: bool) -> str:
     """Return the encoding of a text, as Python names it.
 
-    It is `wanted`, else that of a byte order mark, else UTF-16 where every other byte is zero, else UTF-8 if the head
-    is that, else `FALLBACK`.
+    It is `wanted`, else that of a byte order mark, else UTF-16 where every other byte is zero, else UTF-8 if what is
+    not ASCII is mostly that, else `FALLBACK`.
 
     Args:
         head: the beginning of a file.
@@ -96,13 +96,11 @@ def encoding_of(head: bytes, wanted: str | None, *, is_whole: bool) -> str:
     encoding = next((encoding for mark, encoding in _BOMS if head.startswith(mark)), None) or _without_mark(head)
     if encoding is not None:
         return encoding
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head, is_whole)
-    except UnicodeDecodeError:
-        _refuse_binary(head)
-        return FALLBACK
     _refuse_binary(head.replace(b"\0", b""))  # loggers that lose power leave blocks of zeros in text
-    return "utf-8"
+    if head.isascii():
+        return "utf-8"
+    others = [character for character in decoded(head, "utf-8", is_whole=is_whole) if character > "\x7f"]
+    return "utf-8" if 2 * others.count("\ufffd") <= len(others) else FALLBACK  # a few bytes may be damaged
 
 
 def decoded(head: bytes, encoding: str, *, is_whole: bool) -> str:
@@ -112,7 +110,7 @@ def decoded(head: bytes, encoding: str, *, is_whole: bool) -> str:
         DataError: no encoding has that name, or it cannot be used.
     """
     try:
-        b" ".decode(encoding)
+        " ".encode(encoding)  # else a codec from bytes to bytes
         return codecs.getincrementaldecoder(encoding)("replace").decode(head, is_whole)
     except (LookupError, UnicodeError) as error:
         raise DataError(f"cannot be read with input.text_encoding = {encoding!r}: {error}") from error
