@@ -13,7 +13,7 @@ TIMED = TIMEFORMAT='CPU time: %U s, and %S s in the kernel; %R s have passed'; t
 COMMIT_PATH = streamae/engine/*,streamae/connectors/redis_*,streamae/connectors/kafka/*
 unexport PYTHONDONTWRITEBYTECODE # without byte code every process rewrites the assertions of all tests anew
 
-.PHONY: help setup system demo test test-fast test-gpu crash-sweep services lint fmt type check cov bench reach guards model-check torture torture-quick constraints clean
+.PHONY: help setup system demo test test-fast test-gpu crash-sweep fuzz-nightly services lint fmt type check cov bench reach guards model-check torture torture-quick constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-gpu: $(READY) ## what needs an NVIDIA GPU
 
 crash-sweep: $(READY) ## let an engine die at every line of a run, about 10 minutes
 	@$(TIMED) $(PYTEST) --every-line
+
+fuzz-nightly: $(READY) ## ten thousand CSV files of every kind, and as many damaged ones, about 5 minutes
+	@$(TIMED) $(PYTEST) --damaged-files 10000 tests/connectors/files/test_csv_fuzz.py
 
 services: $(READY) system ## start a local Kafka and Redis until Ctrl-C
 	$(PY) -m scripts.services

@@ -31,10 +31,12 @@ settings.load_profile("same-everywhere")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of crash sweeps."""
+    """Add the options of crash sweeps and of damaged files."""
     group = parser.getgroup("crash sweeps")
     group.addoption(sweeps.OPTION_ALL, action="store_true", help="run them alone, over every line instead of a sample")
     group.addoption(sweeps.OPTION_SEED, type=int, default=0, help="of the sample of lines (default 0)")
+    group = parser.getgroup("damaged files")
+    group.addoption("--damaged-files", type=int, default=500, help="how many the readers are tried on (default 500)")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
