@@ -20,6 +20,8 @@ from streamae.connectors.files.csv_text import CsvText, _read_row_by_row, csv_di
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
+pytestmark = pytest.mark.slow  # a quarter of a minute together
+
 PARTS = 20
 ENCODINGS = ("utf-8", "utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le", "utf-32")
 PREAMBLES = ("", "", "", "sep={mark}\n", "# made by a logger\n# °C\n", "Report of plant 7\n\n", "Station{mark}\n\n")
