@@ -41,8 +41,8 @@ test-gpu: $(READY) ## what needs an NVIDIA GPU
 crash-sweep: $(READY) ## let an engine die at every line of a run, about 10 minutes
 	@$(TIMED) $(PYTEST) --every-line
 
-fuzz-nightly: $(READY) ## ten thousand CSV files of every kind, and as many damaged ones, about 5 minutes
-	@$(TIMED) $(PYTEST) --damaged-files 10000 tests/connectors/files/test_csv_fuzz.py
+fuzz-nightly: $(READY) ## ten thousand damaged files of every kind, and as many whole ones of CSV, about 10 minutes
+	@$(TIMED) $(PYTEST) --damaged-files 10000 tests/connectors/files/test_damaged_files.py
 
 services: $(READY) system ## start a local Kafka and Redis until Ctrl-C
 	$(PY) -m scripts.services

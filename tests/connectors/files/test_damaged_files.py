@@ -1,4 +1,4 @@
-"""CSV files of every kind, whole and damaged: read to the last row, or refused in words, never a traceback.
+"""Files of every kind, whole and damaged: read to the last row, or refused in words, never a traceback.
 
 `pytest --damaged-files 10000` reads so many; `make fuzz-nightly` does.
 """
@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
+import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from streamae.connectors.files.csv_text import CsvText, _read_row_by_row, csv_dialect, read_csv_text
-from streamae.errors import DataError
+from streamae.connectors.files.paths import SUFFIXES
+from streamae.connectors.files.series import read_series
+from streamae.errors import ConfigError, DataError
 from streamae.settings.data import InputSettings
 
 pytestmark = pytest.mark.slow  # a quarter of a minute together
@@ -74,7 +80,12 @@ def _cut_off(draw: random.Random, file: Written) -> bytes:
 
 
 def _flipped(draw: random.Random, file: Written) -> bytes:
-    content = bytearray(file.content)
+    return flipped(draw, file.content)
+
+
+def flipped(draw: random.Random, whole: bytes) -> bytes:
+    """Return the bytes with some of them changed."""
+    content = bytearray(whole)
     for _ in range(draw.randint(1, 20)):
         content[draw.randrange(len(content))] = draw.randrange(256)
     return bytes(content)
@@ -185,3 +196,31 @@ def test_a_damaged_file_is_read_or_refused_in_words(tmp_path: Path, draws: list[
         content = draw.choice(DAMAGES)(draw, file)
         with suppress(DataError):
             read(tmp_path / "a.csv", content, some_settings(draw))
+
+
+def as_json_lines(file: Written) -> Written:
+    """Return the same rows as JSON lines."""
+    lines = (json.dumps(dict(zip(file.names, cells, strict=True))) for cells in file.rows)
+    return replace(file, text="".join(f"{line}\n" for line in lines))
+
+
+def as_parquet(draw: random.Random, file: Written) -> bytes:
+    """Return the same rows as Parquet, damaged."""
+    columns = dict(zip(file.names, map(list, zip(*file.rows, strict=True)), strict=True))
+    written = io.BytesIO()
+    parquet.write_table(pa.table(columns), written)
+    content = written.getvalue()
+    return flipped(draw, content) if draw.random() < 0.7 else content[: draw.randrange(len(content))]
+
+
+@pytest.mark.parametrize("draws", range(PARTS), indirect=True)
+def test_damaged_data_become_series_or_are_refused_in_words(tmp_path: Path, draws: list[random.Random]) -> None:
+    """Whatever a file is and however it is called, the way to series raises what a command can show."""
+    for number, draw in enumerate(draws):
+        file, damage = write(draw), draw.choice(DAMAGES)
+        contents = [damage(draw, file), damage(draw, as_json_lines(file)), as_parquet(draw, file)]
+        path = tmp_path / f"{number}{draw.choice(SUFFIXES)}"
+        path.write_bytes(contents[draw.choice([0, 1, 2])])
+        settings = InputSettings(row_ms=1_000, bad_value="missing", numbers="text", **some_settings(draw))
+        with suppress(DataError, ConfigError):
+            read_series([path], settings)
