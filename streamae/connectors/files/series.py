@@ -205,6 +205,8 @@ def read_series(
     names: tuple[str, ...] = tuple(features)
     for index, (file_name, path) in enumerate(files):
         file = FileRecords(Partition("files", index), file_name, path, settings)
+        if not len(file):
+            continue
         reader, names = _reader_of(file, names, files[0][1], categories, requires, tell)
         reader.read(str(path), ({Partition("files", index): chunk} for chunk in _chunks(file)))
         for one in reader.series():
@@ -231,12 +233,12 @@ def _reader_of(
     fields = settings.value_paths or tuple(map(file.path_of, names))
     if settings.layout == "wide" and not fields:
         fields = numeric_fields(file.file.cells(), settings, texts, tell)
-        if len(file) and not fields:
+        if not fields:
             raise DataError(f"{path}: no numeric column for values; there are {', '.join(file.names)}")
     elif settings.layout == "long" and not fields:
         fields = long_names(file.file.cells(), settings)
     if settings.layout == "wide":
-        absent = [field for field in fields if len(file) and not is_there(field, file.names)]
+        absent = [field for field in fields if not is_there(field, file.names)]
         if absent and path == first:
             file.require(absent[0])
         if absent:

@@ -373,3 +373,12 @@ def test_one_metric_a_row_is_read_by_name(tmp_path: Path) -> None:
     (found,) = read_series([path], of)
     assert found.features == ("hum", "temp")
     np.testing.assert_array_equal(found.values, np.array([[40, NAN], [NAN, 20], [NAN, NAN]], np.float32))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.ndjson.gz"])
+def test_a_file_of_blank_lines_has_no_rows(tmp_path: Path, name: str) -> None:
+    """It has no fields either; beside others it is left out."""
+    path = write_csv(tmp_path / name, "\n \n")
+    with pytest.raises(DataError, match="has no rows"):
+        read_series([path], InputSettings(row_ms=1_000))
+    assert one(path, write_csv(tmp_path / "b.csv", "x\n1\n2\n"), row_ms=1_000).features == ("x",)
