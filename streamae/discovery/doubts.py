@@ -1,0 +1,234 @@
+"""What a person should be asked about the data, each with the setting that answers it.
+
+A doubt that is as good as certain is already taken into the proposed settings and says so; others wait there as
+comments. Nothing here is said of what is merely unusual. Must not know: how doubts are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streamae.discovery.columns import Kind
+from streamae.discovery.features import Feature, Roles
+from streamae.discovery.figures import Figures
+from streamae.discovery.wording import number
+
+STEPS = 100  # pairs of rows below which nothing is said of how a feature moves
+RECURS = 3  # times that an exact value must occur to be a sentinel
+FAR = 1.0  # distance of a well-known sentinel, in ranges of all other values
+VERY_FAR = 3.0  # of any other value
+MOST_SENTINELS = 0.4  # share of rows beyond which a value is the usual one
+SENTINELS = frozenset(
+    sign * value
+    for sign in (1.0, -1.0)
+    for value in (99.0, 999.0, 9999.0, 99999.0, 999999.0, 99.9, 999.9, 9999.9, 99.99, 999.99, 32767.0, 2147483647.0)
+) | {-200.0, -100.0, -1.0, -32768.0, -2147483648.0, 65535.0, 4294967295.0, 1e20, -1e20, 6553.5, -127.0, 85.0}
+UNSURE = frozenset({-1.0, 0.0, 85.0, -100.0, 99.0})  # may as well be measured
+SELDOM = 0.1  # share of rows below which a feature is told so seldom that it must be held
+MOST_TURNS = (2, 3, 4)  # keys whose rows may take turns
+TURNING = 4.0  # how much smaller the steps of one of them are than those from one to the next
+NAMED = 5  # features in one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something to ask a person.
+
+    Attributes:
+        field: what it is about; empty = the source as a whole.
+        text: a sentence.
+        setting: the name of the setting that answers it.
+        answer: a value of it that would say yes; None = only a person knows it.
+        is_taken: whether that is already in the proposed settings.
+    """
+
+    field: str
+    text: str
+    setting: str
+    answer: Any = None
+    is_taken: bool = False
+
+
+def label_doubts(roles: Roles) -> list[Doubt]:
+    """Return a doubt for each field that looks like a label."""
+    return [
+        Doubt(
+            field,
+            f"{why}; it is no feature" + (", but tells known anomalies" if field == roles.label else ""),
+            "input.label_field",
+            field,
+            is_taken=field == roles.label,
+        )
+        for field, why in roles.labels.items()
+    ]
+
+
+def counter_doubts(features: Sequence[Feature]) -> list[Doubt]:
+    """Return one doubt that names the features that only grow, but for resets."""
+    found = [feature for feature in features if _is_counter(feature.figures)]
+    if not found:
+        return []
+    resets = sum(feature.figures.resets for feature in found)
+    again = f" ({resets} resets)" if resets else ""
+    text = f"never {_fall(found)} but to start again{again}: taken as {_counters(found)}, whose growth a second counts"
+    names = tuple(feature.name for feature in found)
+    return [Doubt(named(names), text, "features.rate_fields", names, is_taken=True)]
+
+
+def sentinel_doubts(features: Sequence[Feature]) -> list[Doubt]:
+    """Return a doubt for each exact value that recurs far outside all others."""
+    found: dict[float, list[Feature]] = {}
+    for feature in features:
+        for value in sentinels_of(feature.figures):
+            found.setdefault(value, []).append(feature)
+    doubts = []
+    for value, of_value in found.items():
+        times = sum(_count(feature.figures, value) for feature in of_value)
+        elsewhere = [feature for feature in features if feature not in of_value and _count(feature.figures, value)]
+        is_known = value in SENTINELS - UNSURE
+        is_taken = is_known and not elsewhere
+        text = f"{number(value)} recurs {times:,} times, far outside all other values: "
+        text += "taken as missing" if is_taken else "does it mean missing?"
+        if elsewhere:
+            text += f" It is an ordinary value of {named([feature.name for feature in elsewhere])}."
+        names = [feature.name for feature in of_value]
+        doubts.append(Doubt(named(names), text, "input.missing_values", (number(value),), is_taken=is_taken))
+    return doubts
+
+
+def sentinels_of(figures: Figures) -> list[float]:
+    """Return the values at either end that recur far outside all others."""
+    values, counts = figures.values, figures.counts
+    if len(values) < 10:
+        return []
+    found = []
+    for end, inner in ((0, values[1:]), (-1, values[:-1])):
+        value, times = float(values[end]), int(counts[end])
+        width, near = float(inner[-1] - inner[0]), float(inner[0] if end == 0 else inner[-1])
+        far = FAR if value in SENTINELS - UNSURE else VERY_FAR
+        is_far = 0 < width < math.inf and abs(near - value) > far * width
+        is_common = value in SENTINELS or value == 0 or times > counts[values != value].max()
+        if RECURS <= times <= MOST_SENTINELS * figures.count and is_far and is_common:
+            found.append(value)
+    return found
+
+
+def spelling_doubts(features: Sequence[Feature], *, is_text: bool) -> list[Doubt]:
+    """Return doubts about cells of numbers that are text, or none."""
+    doubts = []
+    for feature in features:
+        if feature.odd:
+            total = len(feature.numbers)
+            text = (
+                f"{feature.odd:,} of {total:,} cells are no number, such as {feature.example!r}: they count as missing"
+            )
+            doubts.append(Doubt(feature.name, text, "input.missing_values", (feature.example,)))
+    texts = [feature.name for feature in features if feature.kind is Kind.TEXT_NUMBER]
+    if texts and not is_text:
+        text = "numbers are written as text: read as numbers"
+        doubts.append(Doubt(named(texts), text, "input.numbers", "text", is_taken=True))
+    return doubts
+
+
+def hold_doubts(features: Sequence[Feature], shares: Mapping[str, float]) -> list[Doubt]:
+    """Return one doubt that names the features that are only told when they change.
+
+    Args:
+        features: those of the data.
+        shares: by feature, in what share of the rows of its keys it is there.
+    """
+    if max(shares.values(), default=0.0) < 0.5:
+        return []
+    found = [
+        feature for feature in features if shares[feature.name] < (0.5 if _tells_changes(feature.figures) else SELDOM)
+    ]
+    if not found:
+        return []
+    names = [feature.name for feature in found]
+    text = "told only when it changes" if len(found) == 1 else "told only when they change"
+    answer = dict.fromkeys(names, "hold")
+    return [Doubt(named(names), f"{text}: the last value is held", "window.missing_overrides", answer, is_taken=True)]
+
+
+def twin_doubts(features: Sequence[Feature]) -> list[Doubt]:
+    """Return a doubt for each set of features that are equal in every row."""
+    groups: dict[bytes, list[str]] = {}
+    for feature in features:
+        figures = feature.figures
+        if figures.distinct > 2:
+            groups.setdefault(np.ascontiguousarray(feature.numbers).tobytes(), []).append(feature.name)
+    keep = [feature.name for feature in features]
+    doubts = []
+    for first, *others in (names for names in groups.values() if len(names) > 1):
+        kept = tuple(name for name in keep if name not in others)
+        text = f"the same as {first} in every row: it counts twice unless left out"
+        doubts.append(Doubt(named(others), text, "input.value_fields", kept))
+    return doubts
+
+
+def interleaved_doubts(features: Sequence[Feature]) -> list[Doubt]:
+    """Return a doubt where the rows take turns between several levels, as those of several keys do."""
+    moving = [feature for feature in features if feature.figures.distinct > 10 and feature.figures.steps >= STEPS]
+    turns = [_turns(feature) for feature in moving]
+    turn = max(set(turns), key=turns.count, default=0)
+    if not turn or 2 * turns.count(turn) <= len(turns):
+        return []
+    text = f"every {turn}th row goes on where that one was: rows of {turn} keys that no field tells apart?"
+    return [Doubt("", text.replace("2th", "second").replace("3th", "third"), "input.key_field")]
+
+
+def _turns(feature: Feature) -> int:
+    """Return how many levels the rows take turns between, 0 = they do not."""
+    numbers = feature.numbers[: 20 * STEPS]
+
+    def move(rows: int) -> float:
+        steps = np.abs(numbers[rows:] - numbers[:-rows])
+        steps = steps[~np.isnan(steps)]
+        return float(np.median(steps)) if len(steps) else math.inf
+
+    near = move(1)
+    return next((rows for rows in MOST_TURNS if near > 0 and move(rows) * TURNING <= near), 0)
+
+
+def named(names: Sequence[str]) -> str:
+    """Return names for a sentence, the first ones where there are many.
+
+    Example:
+        >>> named(["a", "b"]), named([str(i) for i in range(7)])
+        ('a, b', '0, 1, 2, 3, 4 and 2 more')
+    """
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _is_counter(figures: Figures) -> bool:
+    return (
+        figures.steps >= STEPS
+        and figures.distinct >= 20
+        and figures.low >= 0
+        and figures.rises >= 0.2 * figures.steps
+        and figures.falls == figures.resets <= 0.005 * figures.steps + 1
+        and figures.high > 0
+    )
+
+
+def _tells_changes(figures: Figures) -> bool:
+    return figures.rises + figures.falls >= 0.8 * figures.steps
+
+
+def _count(figures: Figures, value: float) -> int:
+    place = int(np.searchsorted(figures.values, value))
+    return int(figures.counts[place]) if place < figures.distinct and figures.values[place] == value else 0
+
+
+def _fall(found: Sequence[Feature]) -> str:
+    return "falls" if len(found) == 1 else "fall"
+
+
+def _counters(found: Sequence[Feature]) -> str:
+    return "a counter" if len(found) == 1 else "counters"

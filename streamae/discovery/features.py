@@ -1,0 +1,173 @@
+"""Which fields are features, with their figures; and what is left out, each with the reason.
+
+Must not know: how the time was found, doubts, or settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.batches import Doubles, Ints
+from streamae.discovery.columns import Column, Kind
+from streamae.discovery.figures import Figures, figures_of
+from streamae.discovery.keys import Metrics
+from streamae.discovery.names import LABEL, RECORD, hints_at, is_id
+from streamae.discovery.times import counts_up
+
+RARE = 0.03  # share of ones up to which 0 and 1 are more of a verdict than a measurement
+MOST_RARE = 2  # columns of this kind; more are channels of commands or states
+MOST_CLASSES = 10
+FEW_WORDS = 50  # different texts up to which they may be categories
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A field that is no feature, and why."""
+
+    field: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feature:
+    """A feature and its rows.
+
+    Attributes:
+        name: of the feature: the field's path, or the metric's name.
+        kind: of the cells.
+        numbers: (n,) float64 its rows in the order of key and time, NaN = missing.
+        keys: (n,) int64 key of each.
+        times_ms: (n,) int64.
+        figures: of them.
+        odd: cells that are no number.
+        example: one of these.
+    """
+
+    name: str
+    kind: Kind
+    numbers: Doubles
+    keys: Ints
+    times_ms: Ints
+    figures: Figures
+    odd: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What fields are besides features.
+
+    Attributes:
+        label: field of known anomalies, None = none.
+        labels: fields that look like one, with why, the chosen one too.
+        record_id: field with a record's own id, None = none.
+        left_out: fields that are no features, and why.
+    """
+
+    label: str | None
+    labels: dict[str, str]
+    record_id: str | None
+    left_out: tuple[LeftOut, ...]
+
+
+def find_roles(columns: Mapping[str, Column], taken: Collection[str], files: Ints) -> Roles:
+    """Return what the fields are that are neither time nor key nor feature.
+
+    Args:
+        columns: all columns by name.
+        taken: fields that are time, key or part of the long layout.
+        files: (N,) int64 number of the file of each row.
+    """
+    free = {name: column for name, column in columns.items() if name not in taken}
+    labels = _labels(free)
+    named = [name for name in labels if hints_at(name, LABEL)]
+    record_id = next((name for name, column in free.items() if _is_record_id(column)), None)
+    left_out = []
+    for name, column in free.items():
+        why = labels.get(name) or ("the record's own id" if name == record_id else _why_not(column, files))
+        if why:
+            left_out.append(LeftOut(name, why))
+    return Roles(named[0] if named else None, labels, record_id, tuple(left_out))
+
+
+def features_of(columns: Sequence[Column], order: Ints, keys: Ints, times_ms: Ints) -> list[Feature]:
+    """Return columns as features.
+
+    Args:
+        columns: of numbers.
+        order: (N,) int64 indices that sort rows by key and time.
+        keys, times_ms: (N,) int64 of each row, in the order of the source.
+    """
+    sorted_keys, sorted_times = keys[order], times_ms[order]
+    return [
+        _feature(column.name, column, column.numbers[order], sorted_keys, sorted_times, column.odd)
+        for column in columns
+    ]
+
+
+def metrics_of(
+    metrics: Metrics, columns: Mapping[str, Column], order: Ints, keys: Ints, times_ms: Ints
+) -> list[Feature]:
+    """Return the metrics of the long layout as features; see `features_of`."""
+    name, value = columns[metrics.name_field], columns[metrics.value_field]
+    codes = name.codes[order]
+    by_name = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[by_name], np.arange(name.distinct + 1))
+    features = []
+    for code, word in enumerate(name.places):
+        rows = order[by_name[bounds[code] : bounds[code + 1]]]
+        features.append(_feature(str(word), value, value.numbers[rows], keys[rows], times_ms[rows], 0))
+    return features
+
+
+def _feature(name: str, column: Column, numbers: Doubles, keys: Ints, times_ms: Ints, odd: int) -> Feature:
+    return Feature(name, column.kind, numbers, keys, times_ms, figures_of(numbers, keys), odd, column.example)
+
+
+def _labels(free: Mapping[str, Column]) -> dict[str, str]:
+    """Return the fields that look like labels, with why: those whose names say so, else those that are nearly all 0."""
+    named, rare = {}, {}
+    for name, column in free.items():
+        if not column.is_numeric or not column.is_whole or column.odd:
+            continue
+        there = column.numbers[column.is_there]
+        if there.min() < 0 or there.max() > MOST_CLASSES:
+            continue
+        ones = float((there != 0).mean())
+        if hints_at(name, LABEL) and ones < 0.5:
+            named[name] = (
+                f"looks like a label: its name, and {np.count_nonzero(there):,} of {len(there):,} rows are not 0"
+            )
+        elif there.max() == 1 and 0 < ones <= RARE:
+            rare[name] = f"looks like a label: 0 but for {np.count_nonzero(there):,} of {len(there):,} rows"
+    return named or (rare if len(rare) <= MOST_RARE else {})
+
+
+def _is_record_id(column: Column) -> bool:
+    """Tell whether a column names each record."""
+    if column.kind not in {Kind.TEXT, Kind.NUMBER, Kind.TEXT_NUMBER} or not hints_at(column.name, RECORD):
+        return False
+    if column.is_numeric and not column.is_whole:
+        return False
+    return len(column.cells) > 1 and not column.missing and column.distinct == len(column.cells)
+
+
+def _why_not(column: Column, files: Ints) -> str | None:
+    """Return why a column is no feature, None where it may be one."""
+    if column.kind is Kind.EMPTY or (column.is_numeric and not column.is_there.any()):
+        return "no value in any row"
+    if column.kind is Kind.NESTED:
+        return "a list or an object, not a number"
+    if column.kind is Kind.TEXT:
+        if column.distinct == 1:
+            return f"the same text in every row: {column.example!r}"
+        hint = f", {column.distinct} different: features.category_fields" if column.distinct <= FEW_WORDS else ""
+        return f"text such as {column.example!r}{hint}"
+    if counts_up(column, files):
+        return "grows by one from row to row"
+    if is_id(column.name) and column.is_whole:
+        return "an id by its name, not a measurement"
+    return None

@@ -1,0 +1,179 @@
+"""Which field tells the keys apart, and whether a record holds one metric or all of them.
+
+What makes times increase within it is a key; names break ties. Must not know: features, or settings beyond the names
+of fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.batches import Ints
+from streamae.discovery.columns import Column, Kind
+from streamae.discovery.names import METRIC, VALUE, hints_at, is_id, key_rank, names_only_keys
+
+UNIQUE = 0.99  # share of rows that are alone with their key and time
+ROWS_A_KEY = 2  # on average, below which a field names records, not keys
+MOST_METRICS = 1_000
+MOST_KINDS = 20
+MISSING = 0.005  # share of rows that may lack their key
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Key:
+    """What tells keys apart.
+
+    Attributes:
+        field: path of the field; None = each file, or the Kafka key, is one.
+        codes: (N,) int64 number of the key of each row, -1 = the row has none.
+        count: how many keys there are.
+        why: in a few words.
+        unique: share of rows that are alone with their key and time.
+    """
+
+    field: str | None
+    codes: Ints
+    count: int
+    why: str
+    unique: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metrics:
+    """The long layout: one metric a record.
+
+    Attributes:
+        name_field: path of the field with its name.
+        value_field: path of the field with its value.
+        others: fields that also look like its value.
+    """
+
+    name_field: str
+    value_field: str
+    others: tuple[str, ...]
+
+
+def unique_share(times_ms: Ints, *groups: Ints) -> float:
+    """Return the share of rows whose time is not that of an earlier row of the same group.
+
+    Example:
+        >>> times, keys = np.array([1, 1, 2, 2]), np.array([0, 1, 0, 1])
+        >>> unique_share(times, keys), unique_share(times)
+        (1.0, 0.5)
+    """
+    if not len(times_ms):
+        return 1.0
+    order = np.lexsort((times_ms, *groups))
+    columns = [values[order] for values in (times_ms, *groups)]
+    same = np.logical_and.reduce([column[1:] == column[:-1] for column in columns])
+    return 1.0 - float(np.count_nonzero(same)) / len(times_ms)
+
+
+def find_key(
+    columns: Mapping[str, Column], taken: Collection[str], files: Ints, times_ms: Ints | None, *metrics: Ints
+) -> Key:
+    """Return what tells the keys apart.
+
+    Args:
+        columns: all columns by name.
+        taken: fields that are something else: the time, the metric's name.
+        files: (N,) int64 number of the file of each row, which is the key where nothing else is.
+        times_ms: (N,) int64; None = there are none.
+        metrics: (N,) int64 number of the metric of each row, in the long layout.
+    """
+    times = np.arange(len(files), dtype=np.int64) if times_ms is None else times_ms
+    alone = unique_share(times, files, *metrics)
+    candidates = []
+    for name, column in columns.items():
+        rank = key_rank(name)
+        if name in taken or not _may_be_key(column):
+            continue
+        share = unique_share(times, column.codes, files, *metrics)
+        is_sure = rank is not None and (column.kind is Kind.TEXT or is_id(name))
+        if not is_sure and (alone >= UNIQUE or share < UNIQUE or column.distinct < 2 or kinds_of(column, columns)):
+            continue  # without a name that says so, only where it is needed
+        rows = len(files) / column.distinct
+        candidates.append(((share < UNIQUE, rank is None, rows < 20, rank or 0, -column.distinct), name, share))
+    if not candidates:
+        return Key(None, files, len(np.unique(files)), "", alone)
+    _, name, share = min(candidates)
+    column = columns[name]
+    why = "times repeat without it" if alone < UNIQUE <= share else "by its name"
+    return Key(name, column.codes, column.distinct, why, share)
+
+
+def key_of(column: Column, times_ms: Ints | None, *metrics: Ints) -> Key:
+    """Return a key field that was named."""
+    share = 1.0 if times_ms is None else unique_share(times_ms, column.codes, *metrics)
+    return Key(column.name, column.codes, column.distinct, "", share)
+
+
+def kinds_of(column: Column, columns: Mapping[str, Column]) -> dict[str, tuple[str, ...]]:
+    """Return, by text of a column, the numbers its records have, where that differs from text to text; else nothing.
+
+    Args:
+        column: that may tell kinds of records, such as the name of a measurement.
+        columns: all columns by name.
+    """
+    if column.kind is not Kind.TEXT or not 2 <= column.distinct <= MOST_KINDS:
+        return {}
+    rows = np.bincount(column.codes + 1, minlength=column.distinct + 1)[1:]
+    numeric = [other for other in columns.values() if other.is_numeric and other.missing]
+    there = {
+        other.name: np.bincount(column.codes[other.is_there] + 1, minlength=column.distinct + 1)[1:] > 0.5 * rows
+        for other in numeric
+    }
+    has = {str(word): tuple(name for name in there if there[name][code]) for word, code in column.places.items()}
+    return has if len(set(has.values())) > 1 else {}
+
+
+def find_metrics(columns: Mapping[str, Column], taken: Collection[str]) -> Metrics | None:
+    """Return name and value field of the long layout, None where records hold all their metrics.
+
+    Args:
+        columns: all columns by name.
+        taken: fields that are something else: the time.
+    """
+    numeric = [name for name, column in columns.items() if column.is_numeric and name not in taken and _varies(column)]
+    values = [name for name in numeric if hints_at(name, VALUE)]
+    if not values or any(name not in values and not is_id(name) for name in numeric):
+        return None
+    names = [
+        name
+        for name, column in columns.items()
+        if column.kind is Kind.TEXT
+        and name not in taken
+        and hints_at(name, METRIC)
+        and 2 <= column.distinct <= min(MOST_METRICS, len(column.cells) // 5)
+        and column.missing <= MISSING * len(column.cells)
+    ]
+    if not names:
+        return None
+    name = min(names, key=lambda name: (name.count("."), key_rank(name) is not None))
+    of_name = columns[name]
+    value = max(values, key=lambda value: (_covered(of_name, columns[value]), value.lower() == "value"))
+    return Metrics(name, value, tuple(other for other in values if other != value))
+
+
+def _varies(column: Column) -> bool:
+    return bool(column.is_there.any()) and bool(np.nanmin(column.numbers) < np.nanmax(column.numbers))
+
+
+def _covered(name: Column, value: Column) -> tuple[int, int]:
+    """Return for how many metrics most values are there, and how many values in all."""
+    all_rows = np.bincount(name.codes + 1, minlength=name.distinct + 1)[1:]
+    there = np.bincount(name.codes[value.is_there] + 1, minlength=name.distinct + 1)[1:]
+    return int(np.count_nonzero(there > 0.5 * all_rows)), int(there.sum())
+
+
+def _may_be_key(column: Column) -> bool:
+    """Tell whether a column could name keys, whatever its times say."""
+    rows = len(column.cells)
+    if column.kind not in {Kind.TEXT, Kind.NUMBER, Kind.TEXT_NUMBER} or column.missing > MISSING * rows:
+        return False
+    if column.is_numeric and (not names_only_keys(column.name) or not column.is_whole or column.odd):
+        return False
+    return bool(column.distinct) and rows >= ROWS_A_KEY * column.distinct

@@ -1,0 +1,319 @@
+"""From what sources hold to a proposed reading: settings with the reason of each, doubts, refusals.
+
+What the user set stays as it is and is marked so. Must not know: files, Kafka, or how a proposal is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from streamae.batches import Ints
+from streamae.connectors.cell_table import CellTable
+from streamae.connectors.cell_values import NumberRules
+from streamae.connectors.event_times import plausible_range
+from streamae.discovery import doubts as ask
+from streamae.discovery.doubts import Doubt
+from streamae.discovery.keys import UNIQUE, kinds_of, unique_share
+from streamae.discovery.rhythm import NEAT_MS, Rhythm
+from streamae.discovery.scene import Scene, Wish, look
+from streamae.discovery.wording import instant, span
+
+MERGED = 0.7  # share of rows alone with key and time, below which a grid merges the others
+GAP_STEPS = 10  # usual steps without a row after which a window starts anew
+AHEAD_MS = 3_600_000  # how far a record's time may be past the Kafka timestamp, in proposed settings
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The value of a setting.
+
+    Attributes:
+        value: as it stands in a settings file.
+        why: in a few words.
+        is_given: the user said so.
+    """
+
+    value: Any
+    why: str
+    is_given: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """How data would be read.
+
+    Attributes:
+        scene: what was found.
+        settings: by name, what the settings should say.
+        doubts: what a person should be asked.
+        refusals: why it cannot be learnt from as it is, each with what to do.
+    """
+
+    scene: Scene
+    settings: dict[str, Decision]
+    doubts: tuple[Doubt, ...]
+    refusals: tuple[str, ...]
+
+    def with_more(self, settings: Mapping[str, Decision], doubts: Sequence[Doubt]) -> Proposal:
+        """Return it with settings and doubts that its cells do not show."""
+        return replace(self, settings={**self.settings, **settings}, doubts=(*doubts, *self.doubts))
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return the proposed values of one section of the settings by field: `input`, `window` or `features`."""
+        return {
+            setting.partition(".")[2]: decision.value
+            for setting, decision in self.settings.items()
+            if setting.startswith(f"{name}.")
+        }
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is decided so far; one a call of `propose`."""
+
+    wish: Wish
+    settings: dict[str, Decision] = field(default_factory=dict)
+    doubts: list[Doubt] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+    def decide(self, name: str, value: Any, why: str) -> None:
+        """Take a value, unless the user gave one."""
+        is_given = name in self.wish.given
+        if is_given:
+            section, _, of = name.partition(".")
+            value, why = getattr(getattr(self.wish, section), of), "as you said"
+        self.settings[name] = Decision(value, why, is_given)
+
+    def ask(self, doubts: Sequence[Doubt], why: str = "") -> None:
+        """Keep the doubts that the user has not answered already; take what is as good as certain."""
+        for doubt in doubts:
+            if doubt.setting in self.wish.given:
+                continue
+            self.doubts.append(doubt)
+            if doubt.is_taken and doubt.answer is not None:
+                known = self.settings[doubt.setting].value if doubt.setting in self.settings else None
+                self.settings[doubt.setting] = Decision(_with(known, doubt.answer), why or doubt.text)
+
+
+def propose(
+    tables: Sequence[CellTable],
+    wish: Wish,
+    now_ms: int,
+    rules: NumberRules | None = None,
+    stamps_ms: Ints | None = None,
+) -> Proposal:
+    """Return how data would be read; see `scene.look` for arguments and errors."""
+    scene = look(tables, wish, now_ms, rules, stamps_ms)
+    draft = _Draft(wish)
+    _decide_layout(draft, scene)
+    _decide_time(draft, scene, now_ms)
+    _decide_key(draft, scene)
+    _decide_values(draft, scene)
+    _decide_rows(draft, scene)
+    _decide_bounds(draft, scene)
+    for name in sorted(wish.given - draft.settings.keys()):
+        if name.startswith(("input.", "window.", "features.")):
+            draft.decide(name, None, "")
+    return Proposal(scene, draft.settings, tuple(draft.doubts), tuple(draft.refusals))
+
+
+def _with(known: Any, more: Any) -> Any:
+    """Return two answers to one setting as one: names after names, tables together."""
+    if isinstance(known, dict):
+        return known | more
+    return (*known, *(one for one in more if one not in known)) if isinstance(known, tuple) else more
+
+
+def _decide_layout(draft: _Draft, scene: Scene) -> None:
+    metrics = scene.metrics
+    if metrics is None:
+        draft.decide("input.layout", "wide", "a record holds all features")
+        return
+    draft.decide("input.layout", "long", "a record holds one metric")
+    draft.decide("input.name_field", metrics.name_field, f"{len(scene.columns[metrics.name_field].places)} metrics")
+    draft.decide("input.value_field", metrics.value_field, "the metric's value")
+    draft.decide("input.unknown_features", "ignore", "other metrics may come with them")
+
+
+def _decide_time(draft: _Draft, scene: Scene, now_ms: int) -> None:
+    time, given = scene.time, draft.wish.given
+    if draft.wish.input.row_ms is not None and (time is None or time.counts_rows):
+        draft.decide("input.row_ms", None, "")
+        return
+    if time is None:
+        if scene.times_ms is None:
+            draft.refusals.append(
+                "no field holds a time: name it with --input.time_field, or say with --input.row_ms how many"
+                " milliseconds lie between two rows"
+            )
+        return
+    draft.decide("input.time_field", time.field, "holds times in order" if time.looks is None else time.looks)
+    if time.date_field is not None:
+        draft.decide("input.date_field", time.date_field, f"the date of {time.field}")
+    if time.unit is not None:
+        draft.decide("input.time_unit", time.unit, "the unit in which the times are plausible")
+    if time.format is not None:
+        draft.decide("input.time_format", time.format, "how the times are written")
+    if time.has_zone is False and not time.is_relative:
+        draft.decide("input.time_zone", "UTC", "the times name no zone: say where their clock stands, if not in UTC")
+    if time.others:
+        text = f"{time.format} and {time.others[0]} both read every time: the first gives the more regular rows"
+        draft.ask([Doubt(time.field, text, "input.time_format", time.others[0])])
+    if scene.rhythm is not None and scene.rhythm.falls_back_hour and time.has_zone is False:
+        text = "the clock falls back by one hour: local time with summer time, of a zone such as Europe/Rome?"
+        draft.ask([Doubt(time.field, text, "input.time_zone")])
+    if time.counts_rows:
+        draft.refusals.append(
+            f"{time.field} counts the rows and no field holds a time: say with --input.row_ms how many milliseconds"
+            " lie between two rows, or with --input.time_origin when the first one was"
+        )
+    elif time.is_relative:
+        what = "seconds" if time.unit == "s" else time.unit or "the time of day"
+        draft.refusals.append(
+            f"{time.field} holds {what} without saying from when on: give --input.time_origin, such as"
+            " 2025-03-03T00:00:00Z"
+        )
+    elif not given & {"input.min_time_ms", "input.time_unit"}:
+        _refuse_implausible(draft, scene, now_ms)
+
+
+def _refuse_implausible(draft: _Draft, scene: Scene, now_ms: int) -> None:
+    """Refuse times of which most are too old or lie ahead; a few are only mentioned."""
+    time, rhythm = scene.time, scene.rhythm
+    if time is None or rhythm is None:
+        return
+    if time.looks is not None:
+        draft.refusals.append(f"{time.field}: {time.looks}")
+        return
+    earliest, latest = plausible_range(now_ms)
+    if rhythm.first_ms < earliest or rhythm.last_ms > latest:
+        draft.refusals.append(
+            f"{time.field}: times from {instant(rhythm.first_ms)} to {instant(rhythm.last_ms)} are implausible: say how"
+            " to read them with --input.time_format or --input.time_unit, or allow them with --input.min_time_ms"
+        )
+    elif strange := int(np.count_nonzero(~scene.is_usable)):
+        text = f"{strange:,} of {scene.rows:,} rows have no time, or one that is implausible: they are refused"
+        draft.ask([Doubt(time.field, text, "input.time_format")])
+
+
+def _decide_key(draft: _Draft, scene: Scene) -> None:
+    key = scene.key
+    if key.field is not None:
+        keys = "1 key" if key.count == 1 else f"{key.count:,} keys"
+        draft.decide("input.key_field", key.field, f"{keys}, {key.why}".rstrip(", "))
+    elif scene.times_ms is not None and key.unique < MERGED and not _merges(scene):
+        share = 1 / max(key.unique, 1e-9)
+        text = f"each time stands in about {share:.3g} rows: several keys that no field tells apart?"
+        draft.ask([Doubt("", text, "input.key_field")])
+    if key.field is not None and key.count > 0.5 * scene.rows:
+        text = "nearly every record has a key of its own: nothing can be learnt of any"
+        draft.ask([Doubt(key.field, text, "input.key_field")])
+
+
+def _decide_values(draft: _Draft, scene: Scene) -> None:
+    features, roles, of = scene.features, scene.roles, draft.wish.input
+    if not features:
+        draft.refusals.append("no field holds numbers to learn from: name them with --input.value_fields")
+    for one in features:
+        if not one.figures.count:
+            draft.refusals.append(f"{one.name} holds no numbers: leave it out of --input.value_fields")
+    draft.decide("input.value_fields", tuple(feature.name for feature in features), "the features")
+    draft.ask(ask.label_doubts(roles))
+    if of.label_field is not None:
+        draft.decide("input.label_field", of.label_field, "")
+    if roles.record_id is not None:
+        draft.decide("input.id_field", roles.record_id, "a record's own id")
+    draft.ask(ask.spelling_doubts(features, is_text=scene.is_text))
+    draft.ask(ask.sentinel_doubts(features))
+    draft.ask(ask.counter_doubts(features))
+    draft.ask(ask.twin_doubts(features))
+    if scene.key.field is None and scene.key.unique >= MERGED and scene.metrics is None:
+        draft.ask(ask.interleaved_doubts(features))
+    draft.decide("input.bad_value", "missing", "one bad field need not cost its record")
+
+
+def _decide_rows(draft: _Draft, scene: Scene) -> None:
+    """Decide about the grid, and which features are held."""
+    rhythm, times = scene.rhythm, scene.times_ms
+    if rhythm is None or times is None:
+        return
+    step = rhythm.step_ms or 1_000
+    is_merged = scene.metrics is not None or (scene.key.unique < MERGED and _merges(scene))
+    if is_merged:
+        why = "a row takes all metrics of its time" if scene.metrics is not None else "several records make one row"
+        draft.decide("window.grid_ms", step, f"{why}; their usual step is {span(step)}")
+        draft.ask(_kind_doubts(scene))
+    elif scene.key.unique < UNIQUE and scene.key.field is not None:
+        share = 1 - scene.key.unique
+        text = f"{share:.1%} of the rows have the key and time of another one"
+        draft.ask([Doubt(scene.key.field, text, "window.duplicate")])
+    draft.ask(ask.hold_doubts(scene.features, _presence(scene, step if is_merged else None)))
+
+
+def _decide_bounds(draft: _Draft, scene: Scene) -> None:
+    """Decide when a window starts anew, and which times are taken."""
+    rhythm = scene.rhythm
+    if rhythm is None:
+        return
+    if rhythm.step_ms is not None:
+        gap = _gap(rhythm)
+        draft.decide("window.max_gap_ms", gap, f"after {span(gap)} without a row a window starts anew")
+    if not draft.refusals and draft.wish.input.row_ms is None:
+        year = datetime.fromtimestamp(rhythm.first_ms / 1_000, UTC).year - 1
+        earliest = int(datetime(max(year, 1970), 1, 1, tzinfo=UTC).timestamp() * 1_000)
+        draft.decide("input.min_time_ms", earliest, f"{instant(earliest)[:10]}: older times are refused")
+        draft.decide("input.max_future_ms", AHEAD_MS, "times further ahead of Kafka's are refused")
+
+
+def _gap(rhythm: Rhythm) -> int:
+    """Return the longest step across which a window goes on: some usual ones, and more where rows come irregularly."""
+    step = rhythm.step_ms or 1_000
+    gap = GAP_STEPS * step if rhythm.is_regular else max(GAP_STEPS * step, 2 * (rhythm.long_step_ms or step))
+    return next((neat for neat in NEAT_MS if gap <= neat <= 1.5 * gap), gap)
+
+
+def _merges(scene: Scene) -> bool:
+    """Tell whether rows of one key and time complete each other: no feature has two values there."""
+    return bool(scene.features) and all(
+        unique_share(one.times_ms[there], one.keys[there]) >= UNIQUE
+        for one in scene.features
+        for there in [~np.isnan(one.numbers)]
+    )
+
+
+def _presence(scene: Scene, step_ms: int | None) -> dict[str, float]:
+    """Return, by feature, in what share of its keys' rows it is there; rows are records, or those of a grid."""
+    if scene.times_ms is None or step_ms is None:
+        return {one.name: one.figures.count / (one.figures.count + one.figures.missing) for one in scene.features}
+    usable = scene.is_usable
+    first, width = int(scene.times_ms[usable].min()), int(np.ptp(scene.times_ms[usable])) // step_ms + 2
+
+    def rows_of(keys: Ints, times_ms: Ints) -> Ints:
+        return np.unique(keys * width + (times_ms - first) // step_ms) // width
+
+    every = np.bincount(rows_of(scene.key.codes[usable], scene.times_ms[usable]))
+    shares = {}
+    for one in scene.features:
+        there = ~np.isnan(one.numbers)
+        own = rows_of(one.keys[there], one.times_ms[there])
+        shares[one.name] = len(own) / max(1, int(every[np.unique(own)].sum()))
+    return shares
+
+
+def _kind_doubts(scene: Scene) -> list[Doubt]:
+    """Return a doubt where a field of text tells which features a record has."""
+    if scene.metrics is not None:
+        return []
+    for left in scene.left_out:
+        column = scene.columns.get(left.field)
+        has = {} if column is None else kinds_of(column, scene.columns)
+        if has:
+            kinds = "; ".join(f"{word} has {ask.named(names) or 'none'}" for word, names in has.items())
+            text = f"records of several kinds, {kinds}: those of one time are merged into one row"
+            return [Doubt(left.field, text, "input.only", {left.field: next(iter(has))})]
+    return []

@@ -1,0 +1,134 @@
+"""The rhythm of the rows: usual step, gaps, order, and whether several rows share one time.
+
+Must not know: fields, or settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from streamae.batches import Ints
+
+NEAT_MS = (
+    *(1, 2, 5, 10, 20, 25, 40, 50, 100, 200, 250, 500),
+    *(1_000 * seconds for seconds in (1, 2, 3, 5, 6, 10, 12, 15, 20, 30)),
+    *(60_000 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)),
+    *(3_600_000 * hours for hours in (1, 2, 3, 4, 6, 8, 12, 24, 168)),
+)
+GAP_STEPS = 5  # a step this many times the usual one is a gap
+HOUR_MS = 3_600_000
+SUNDAY = 6
+ENDS_OF_SUMMER = (3, 4, 9, 10, 11)  # on both halves of the Earth
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """When rows come.
+
+    Attributes:
+        first_ms, last_ms: earliest and latest time, milliseconds since the epoch.
+        step_ms: usual step between two rows of a key; None = no key has two times.
+        is_regular: whether most steps are the usual one.
+        long_step_ms: step that one in a hundred exceeds; None likewise.
+        gaps: steps of `GAP_STEPS` usual ones or more.
+        longest_gap_ms: the longest step.
+        late: rows that are older than an earlier row of their key, in the order of the source.
+        is_newest_first: whether the source has its newest rows first.
+        falls_back_hour: whether the clock jumps back by one hour, as local time does at the end of summer.
+    """
+
+    first_ms: int
+    last_ms: int
+    step_ms: int | None
+    is_regular: bool
+    long_step_ms: int | None
+    gaps: int
+    longest_gap_ms: int
+    late: int
+    is_newest_first: bool
+    falls_back_hour: bool
+
+
+def rhythm_of(times_ms: Ints, keys: Ints, files: Ints, groups: Ints | None = None) -> Rhythm:
+    """Return when rows come.
+
+    Args:
+        times_ms: (N,) int64 in the order of the source, N at least 1.
+        keys: (N,) int64 key of each.
+        files: (N,) int64 number of the file of each row.
+        groups: (N,) int64 what has a step of its own, such as a metric of a key; None = a key.
+
+    Example:
+        >>> times = np.array([0, 10, 20, 90]) * 1000
+        >>> found = rhythm_of(times, np.zeros(4, np.int64), np.zeros(4, np.int64))
+        >>> found.step_ms, found.gaps, found.longest_gap_ms
+        (10000, 1, 70000)
+    """
+    by_key = np.argsort(keys, kind="stable")
+    own, of_key, of_file = times_ms[by_key], keys[by_key], files[by_key]
+    goes_on = (of_key[1:] == of_key[:-1]) & (of_file[1:] == of_file[:-1])
+    in_source = np.diff(own)[goes_on]
+    is_newest_first = bool(len(in_source)) and float((in_source < 0).mean()) > 0.5
+    steps = _steps(times_ms, keys)
+    step = usual_step(steps if groups is None else _steps(times_ms, groups))
+    near = 0 if step is None else int(np.count_nonzero(np.abs(steps - step) <= 0.1 * step))
+    gaps = 0 if step is None else int(np.count_nonzero(steps >= GAP_STEPS * step))
+    return Rhythm(
+        int(times_ms.min()),
+        int(times_ms.max()),
+        step,
+        bool(len(steps)) and near > 0.5 * len(steps),
+        int(np.quantile(steps, 0.99, method="lower")) if len(steps) else None,
+        gaps,
+        int(steps.max()) if len(steps) else 0,
+        0 if is_newest_first else _late(own, of_key),
+        is_newest_first,
+        _falls_back(own[1:][goes_on], in_source, step),
+    )
+
+
+def usual_step(steps: Ints) -> int | None:
+    """Return the median of (n,) positive steps, made neat where a neat one is near; None where there is no step."""
+    if not len(steps):
+        return None
+    middle = int(np.median(steps))
+    nearest = min(NEAT_MS, key=lambda neat: abs(neat - middle))
+    return nearest if abs(nearest - middle) <= 0.05 * middle else max(1, middle)
+
+
+def _steps(times_ms: Ints, groups: Ints) -> Ints:
+    """Return the steps between different times of one group."""
+    order = np.lexsort((times_ms, groups))
+    steps = np.diff(times_ms[order])[groups[order][1:] == groups[order][:-1]]
+    forward: Ints = steps[steps > 0]
+    return forward
+
+
+def _falls_back(times_ms: Ints, steps: Ints, step: int | None) -> bool:
+    """Tell whether the only steps back are those of one hour on a Sunday at the end of a summer.
+
+    Args:
+        times_ms: (n,) int64 time at the end of each step, as if in UTC.
+        steps: (n,) int64 in the order of the source.
+        step: the usual one.
+    """
+    back = steps < 0
+    if step is None or step >= HOUR_MS or not 0 < back.sum() <= 0.01 * len(steps):
+        return False
+    is_hour = bool((np.abs(steps[back] + HOUR_MS - step) <= 0.1 * step).all())
+    days = [_EPOCH + timedelta(milliseconds=moment) for moment in times_ms[back].tolist()]
+    return is_hour and all(day.weekday() == SUNDAY and day.month in ENDS_OF_SUMMER for day in days)
+
+
+def _late(times_ms: Ints, keys: Ints) -> int:
+    """Return how many rows are older than an earlier one of their key; rows are in the order of keys."""
+    starts = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
+    late = 0
+    for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
+        of_key = times_ms[start:end]
+        late += int(np.count_nonzero(of_key < np.maximum.accumulate(of_key)))
+    return late

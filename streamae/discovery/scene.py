@@ -1,0 +1,250 @@
+"""What sources hold: time, layout, key, labels, features and the rhythm of rows, found one after the other.
+
+What the user named is taken as it is. Must not know: which settings follow from it, or how it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamae.batches import Flags, Ints
+from streamae.connectors.cell_table import CellTable
+from streamae.connectors.cell_values import NumberRules
+from streamae.connectors.event_times import UNREADABLE, plausible_range
+from streamae.discovery.columns import Column, read_columns
+from streamae.discovery.features import Feature, LeftOut, Roles, features_of, find_roles, metrics_of
+from streamae.discovery.keys import Key, Metrics, find_key, find_metrics, key_of
+from streamae.discovery.names import TIME, hints_at
+from streamae.discovery.rhythm import Rhythm, rhythm_of
+from streamae.discovery.times import NEARLY_ALL, Time, find_times
+from streamae.errors import DataError
+from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user set, and what counts where nothing is.
+
+    Attributes:
+        input, window, features: sections of the settings.
+        given: names (`input.time_field`) of what was set: it is not decided again.
+    """
+
+    input: InputSettings
+    window: WindowSettings
+    features: FeatureSettings
+    given: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What was found.
+
+    Attributes:
+        sources: names of what was looked at.
+        rows: how many records.
+        columns: all fields by name.
+        is_text: all cells are text.
+        time: the event time; None = no field holds one.
+        times_ms: (N,) int64 event times, in the order of the source; None = there are none.
+        is_usable: (N,) bool, rows with a time that can be used.
+        metrics: of the long layout; None = wide.
+        key: what tells keys apart.
+        roles: labels, ids, and what else is no feature.
+        features: in order.
+        left_out: what is no feature, and why.
+        rhythm: when rows come; None where there are no times.
+    """
+
+    sources: tuple[str, ...]
+    rows: int
+    columns: Mapping[str, Column]
+    is_text: bool
+    time: Time | None
+    times_ms: Ints | None
+    is_usable: Flags
+    metrics: Metrics | None
+    key: Key
+    roles: Roles
+    features: tuple[Feature, ...]
+    left_out: tuple[LeftOut, ...]
+    rhythm: Rhythm | None
+
+
+def look(
+    tables: Sequence[CellTable],
+    wish: Wish,
+    now_ms: int,
+    rules: NumberRules | None = None,
+    stamps_ms: Ints | None = None,
+) -> Scene:
+    """Return what sources hold.
+
+    Args:
+        tables: one a source, with the cells of all or of a sample of its rows, in order.
+        wish: what the user set.
+        now_ms: wall clock, milliseconds since the epoch: times long after it are implausible.
+        rules: how numbers are spelt in these sources; None = as the settings say.
+        stamps_ms: (N,) int64 Kafka timestamps: the event time where no field holds one.
+
+    Raises:
+        DataError: there are no rows, or none has a field that the user named.
+    """
+    tables = [_only(table, wish.input.only) for table in tables]
+    sources, rows = tuple(table.source for table in tables), sum(table.count for table in tables)
+    if not rows:
+        raise DataError(f"{', '.join(sources)}: no rows to look at")
+    files = np.repeat(np.arange(len(tables)), [table.count for table in tables]).astype(np.int64)
+    columns = read_columns(tables, rules or NumberRules.of(wish.input))
+    _check_names(columns, wish.input)
+    time, others = find_times(columns, files, wish.input, now_ms)
+    times, usable = _times(time, wish.input, files, stamps_ms, now_ms)
+    taken = set() if time is None else {name for name in (time.field, time.date_field) if name is not None}
+    others = [one for one in others if one.field not in taken and (one.unit is None or hints_at(one.field, TIME))]
+    taken |= {one.field for one in others}
+    metrics = _metrics(columns, taken, wish)
+    taken |= set() if metrics is None else {metrics.name_field, metrics.value_field, *metrics.others}
+    key = _key(columns, taken, files, times, metrics, wish)
+    taken |= set() if key.field is None else {key.field}
+    roles = _roles(columns, taken, files, wish)
+    stamps = np.arange(rows, dtype=np.int64) if times is None else times
+    order = np.lexsort((stamps, key.codes))
+    order = order[usable[order]]
+    if metrics is not None:
+        found = metrics_of(metrics, columns, order, key.codes, stamps)
+    else:
+        found = features_of(_numeric(columns, taken, roles, wish), order, key.codes, stamps)
+    features, left_out = _chosen(found, columns, taken, roles, metrics, wish)
+    rhythm = None
+    if times is not None and usable.any():
+        groups = None if metrics is None else _groups(key.codes, columns[metrics.name_field].codes)[usable]
+        rhythm = rhythm_of(times[usable], key.codes[usable], files[usable], groups)
+    left_out = [*(LeftOut(one.field, "another time") for one in others), *left_out]
+    is_text = all(table.is_text for table in tables)
+    return Scene(
+        sources, rows, columns, is_text, time, times, usable, metrics, key, roles, features, tuple(left_out), rhythm
+    )
+
+
+def _only(table: CellTable, only: Mapping[str, str | tuple[str, ...]]) -> CellTable:
+    """Return the rows that `input.only` keeps."""
+    if not only:
+        return table
+    keep = list(range(table.count))
+    for name, words in only.items():
+        allowed = {words} if isinstance(words, str) else set(words)
+        of_name = table.cells.get(name, [None] * table.count)
+        keep = [row for row in keep if str(of_name[row]) in allowed]
+    cells = {name: [of[row] for row in keep] for name, of in table.cells.items()}
+    return CellTable(table.source, len(keep), cells, table.is_text)
+
+
+def _named(wish: Wish) -> set[str]:
+    """Return the fields that the user gave another part to than that of the key."""
+    of = wish.input
+    fields = (of.time_field, of.date_field, of.label_field, of.id_field, *of.value_fields)
+    return {name for name in (*fields, *wish.features.category_fields) if name is not None}
+
+
+def _check_names(columns: Mapping[str, Column], of: InputSettings) -> None:
+    named = [
+        ("input.time_field", of.time_field),
+        ("input.date_field", of.date_field),
+        ("input.key_field", of.key_field),
+    ]
+    named += [("input.label_field", of.label_field), ("input.id_field", of.id_field)]
+    if of.layout == "long":
+        named += [("input.name_field", of.name_field), ("input.value_field", of.value_field)]
+    else:
+        named += [("input.value_fields", name) for name in of.value_fields]
+    for setting, name in named:
+        if name is not None and name not in columns:
+            raise DataError(f"{setting}: no field {name!r}; there are {', '.join(columns)}")
+
+
+def _times(
+    time: Time | None, of: InputSettings, files: Ints, stamps_ms: Ints | None, now_ms: int
+) -> tuple[Ints | None, Flags]:
+    """Return the event times, and which of them can be used."""
+    everything = np.ones(len(files), np.bool_)
+    if of.row_ms is not None and (time is None or time.counts_rows):
+        starts = np.searchsorted(files, files)
+        return (np.arange(len(files), dtype=np.int64) - starts) * of.row_ms, everything
+    if time is None:
+        return stamps_ms, everything
+    readable = time.times_ms != UNREADABLE
+    earliest, latest = plausible_range(now_ms)
+    plausible = readable & (time.times_ms >= earliest) & (time.times_ms <= latest)
+    return time.times_ms, plausible if plausible.sum() >= NEARLY_ALL * readable.sum() else readable
+
+
+def _metrics(columns: Mapping[str, Column], taken: Collection[str], wish: Wish) -> Metrics | None:
+    of = wish.input
+    if of.layout == "long":
+        return Metrics(of.name_field, of.value_field, ())
+    return None if "input.layout" in wish.given or of.value_fields else find_metrics(columns, {*taken, *_named(wish)})
+
+
+def _key(
+    columns: Mapping[str, Column],
+    taken: Collection[str],
+    files: Ints,
+    times_ms: Ints | None,
+    metrics: Metrics | None,
+    wish: Wish,
+) -> Key:
+    codes = () if metrics is None else (columns[metrics.name_field].codes,)
+    if wish.input.key_field is not None:
+        return key_of(columns[wish.input.key_field], times_ms, *codes)
+    return find_key(columns, {*taken, *_named(wish)}, files, times_ms, *codes)
+
+
+def _roles(columns: Mapping[str, Column], taken: Collection[str], files: Ints, wish: Wish) -> Roles:
+    """Return what is no feature, with what the user said of it."""
+    of, words = wish.input, wish.features.category_fields
+    named = {of.label_field: "the label, as you said", of.id_field: "the record's id, as you said"}
+    named |= dict.fromkeys(words, "a category, as you said")
+    found = find_roles(columns, {*taken, *of.value_fields, *(name for name in named if name is not None)}, files)
+    given = [LeftOut(name, why) for name, why in named.items() if name is not None]
+    labels = {} if of.label_field is not None else found.labels
+    label = of.label_field or found.label
+    return Roles(label, labels, of.id_field or found.record_id, (*given, *found.left_out))
+
+
+def _numeric(columns: Mapping[str, Column], taken: Collection[str], roles: Roles, wish: Wish) -> list[Column]:
+    if wish.input.value_fields:
+        return [columns[name] for name in wish.input.value_fields]
+    gone = {*taken, *(left.field for left in roles.left_out)}
+    return [column for name, column in columns.items() if name not in gone and column.is_numeric]
+
+
+def _chosen(
+    features: Sequence[Feature],
+    columns: Mapping[str, Column],
+    taken: Collection[str],
+    roles: Roles,
+    metrics: Metrics | None,
+    wish: Wish,
+) -> tuple[tuple[Feature, ...], list[LeftOut]]:
+    """Return the features that stay, and everything else that none of the parts has."""
+    left_out = list(roles.left_out)
+    asked = wish.input.value_fields
+    if metrics is not None:
+        left_out += [LeftOut(name, "another value of the metric") for name in metrics.others]
+        left_out += [LeftOut(one.name, "no number in any record") for one in features if not one.figures.count]
+        features = [one for one in features if one.figures.count]
+        if asked:
+            left_out += [LeftOut(one.name, "not in input.value_fields") for one in features if one.name not in asked]
+            features = [one for one in features if one.name in asked]
+    why = "no part of the long layout" if metrics is not None else "not in input.value_fields"
+    known = {*taken, *(left.field for left in left_out), *(one.name for one in features if metrics is None)}
+    left_out += [LeftOut(name, why) for name in columns if name not in known]
+    return tuple(features), left_out
+
+
+def _groups(keys: Ints, metrics: Ints) -> Ints:
+    """Return what goes on by itself: a metric of a key."""
+    return keys * (int(metrics.max(initial=0)) + 2) + metrics + 1

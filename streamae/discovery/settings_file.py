@@ -1,0 +1,90 @@
+"""A proposal as a settings file: what was decided, each with its reason, and doubts as lines to switch on.
+
+Must not know: how anything was found.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any
+
+from streamae.discovery.proposal import Decision, Proposal
+
+SECTIONS = ("input", "window", "features")
+LONGEST = 110  # characters of a line with a value and its reason
+
+
+def settings_text(proposal: Proposal, others: Mapping[str, Any], source: str) -> str:
+    """Return the text of a settings file (TOML).
+
+    Args:
+        proposal: what was decided.
+        others: what the user set in other sections, by name; without secrets.
+        source: what was looked at, for the first line.
+    """
+    decisions = dict(proposal.settings)
+    decisions |= {name: Decision(value, "as you said", is_given=True) for name, value in others.items()}
+    lines = [
+        f"# How {_plain(source)} is read, as `streamae inspect` proposes it. `streamae config` shows all settings."
+    ]
+    sections = dict.fromkeys([*SECTIONS, *(name.partition(".")[0] for name in decisions)])
+    for section in sections:
+        of_section = [line for name, decision in decisions.items() for line in _setting(section, name, decision)]
+        waiting = [
+            line
+            for doubt in proposal.doubts
+            if not doubt.is_taken and doubt.setting.partition(".")[0] == section
+            for line in _waiting(doubt.field, doubt.text, doubt.setting, doubt.answer)
+        ]
+        if of_section or waiting:
+            lines += ["", f"[{section}]", *of_section, *waiting]
+    return "\n".join(lines) + "\n"
+
+
+def toml(value: Any) -> str:
+    """Return a value as TOML writes it.
+
+    Example:
+        >>> print(toml((1, "a")), toml({"b c": True}), toml(0.5))
+        [1, "a"] {"b c" = true} 0.5
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | PurePath):
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{toml(str(name))} = {toml(of)}" for name, of in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)
+    return str(value)
+
+
+def _setting(section: str, name: str, decision: Decision) -> list[str]:
+    """Return the lines of one setting, if it belongs to the section."""
+    of, _, field = name.partition(".")
+    if of != section or decision.value is None:
+        return []
+    line, why = f"{field} = {toml(decision.value)}", _plain(decision.why)
+    if not why:
+        return [line]
+    return [f"{line}  # {why}"] if len(line) + len(why) < LONGEST else [f"# {why}", line]
+
+
+def _waiting(field: str, text: str, setting: str, answer: Any) -> list[str]:
+    """Return a doubt as comments, the last one the setting that would say yes."""
+    name = setting.partition(".")[2]
+    value = "..." if answer is None else toml(answer)
+    return [f"# {_plain(f'{field}: {text}' if field else text)}", f"# {name} = {value}"]
+
+
+def _plain(text: str) -> str:
+    """Return a text that stays on its line of comment."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,0 +1,210 @@
+"""What is asked about, where it must be and where it must not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamae.connectors.cell_values import NumberRules
+from tests.discovery.tables import asked, left_out, names, noise, proposed, settings_of, table, times
+
+ROWS = 400
+RNG = np.random.default_rng(7)
+FEW_ONES = [int(row in {50, 51, 300}) for row in range(ROWS)]
+
+
+def _asked(cells: list[Any], name: str = "x", **given: Any) -> dict[str, str]:
+    return asked(proposed(table(time=times(ROWS), other=noise(ROWS, 5.0, seed=9), **{name: cells}), **given))
+
+
+@pytest.mark.parametrize("name", ["Class", "anomaly", "is_fraud", "isFraud", "label", "changepoint", "target"])
+def test_labels_are_told_by_name_and_not_learnt(name: str) -> None:
+    """A label that is learnt is the guilty feature of each alert."""
+    proposal = proposed(table(**{"time": times(ROWS), "a": noise(ROWS), name: FEW_ONES}))
+    assert names(proposal) == ["a"]
+    assert settings_of(proposal)["input.label_field"] == name
+    assert asked(proposal) == {"input.label_field": name}
+
+
+def test_zeros_with_few_ones_are_asked_about_and_not_learnt() -> None:
+    """Most likely a verdict; whoever knows better names the features."""
+    proposal = proposed(table(time=times(ROWS), a=noise(ROWS), x=FEW_ONES))
+    assert names(proposal) == ["a"]
+    assert asked(proposal) == {"input.label_field": "x"}
+    assert "input.label_field" not in settings_of(proposal)
+    assert names(proposed(table(time=times(ROWS), a=noise(ROWS), x=FEW_ONES), value_fields=("a", "x"))) == ["a", "x"]
+
+
+def test_channels_of_commands_are_no_labels() -> None:
+    """Zeros and ones that switch often, or several that are nearly always 0, are what the machine was told."""
+    often = (RNG.random(ROWS) < 0.3).astype(int).tolist()
+    rare = {f"cmd_{number}": np.roll(FEW_ONES, number).tolist() for number in range(5)}
+    assert names(proposed(table(time=times(ROWS), telemetry=noise(ROWS), valve=often))) == ["telemetry", "valve"]
+    assert len(names(proposed(table(time=times(ROWS), telemetry=noise(ROWS), **rare)))) == 6
+
+
+def test_beside_a_label_rare_ones_are_a_feature() -> None:
+    """Where one field is called a label, another need not look like one."""
+    proposal = proposed(table(time=times(ROWS), errors=np.roll(FEW_ONES, 9).tolist(), is_anomaly=FEW_ONES))
+    assert names(proposal) == ["errors"]
+
+
+def test_a_target_that_is_measured_is_a_feature() -> None:
+    """The target temperature of a boiler is a number like others."""
+    assert names(proposed(table(time=times(ROWS), target_temperature=noise(ROWS, 60.0)))) == ["target_temperature"]
+
+
+def test_counters_are_learnt_as_rates() -> None:
+    """What only grows leaves the range that was learnt at once."""
+    counter = np.cumsum(RNG.integers(900, 1_100, ROWS))
+    counter[250:] -= counter[250]  # a restart
+    proposal = proposed(table(time=times(ROWS), bytes_total=counter.tolist(), temp=noise(ROWS)))
+    assert asked(proposal) == {"features.rate_fields": "bytes_total"}
+    assert settings_of(proposal)["features.rate_fields"] == ("bytes_total",)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        np.linspace(20, 30, ROWS) + RNG.normal(0, 0.2, ROWS),  # a slow trend
+        np.arange(ROWS) % 50,  # a saw
+        np.repeat(np.arange(8), ROWS // 8),  # a set point that was raised
+        np.full(ROWS, 5.0),
+    ],
+)
+def test_what_only_looks_like_a_counter_is_none(cells: Any) -> None:
+    """The rate of a temperature is noise."""
+    assert "features.rate_fields" not in _asked(cells.round(3).tolist())
+
+
+def test_counters_of_each_key_are_looked_at_by_themselves() -> None:
+    """Two counters interleaved go up and down all the time."""
+    both = np.ravel([np.arange(ROWS) * 7, 10_000 + np.arange(ROWS) * 9], "F").tolist()
+    stamps = [stamp for stamp in times(ROWS) for _ in range(2)]
+    proposal = proposed(table(time=stamps, host=["a", "b"] * ROWS, total=both, load=noise(2 * ROWS)))
+    assert settings_of(proposal)["features.rate_fields"] == ("total",)
+
+
+@pytest.mark.parametrize("value", [-200, -999, 9999, -9999.0, 65535])
+def test_well_known_sentinels_mean_missing(value: float) -> None:
+    """Learnt as a value, -200 makes the scale fifty-fold."""
+    cells = [value if row % 50 == 3 else cell for row, cell in enumerate(noise(ROWS))]
+    proposal = proposed(table(time=times(ROWS), co=cells))
+    (doubt,) = proposal.doubts
+    assert (doubt.field, doubt.setting, doubt.is_taken) == ("co", "input.missing_values", True)
+    assert settings_of(proposal)["input.missing_values"] == (f"{value:.10g}",)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1234.5])
+def test_other_values_far_outside_are_asked_about(value: float) -> None:
+    """It may be an outage, or a measurement: only a person knows."""
+    cells = [value if row % 50 == 3 else cell for row, cell in enumerate(noise(ROWS, 600.0, 2.0))]
+    proposal = proposed(table(time=times(ROWS), co=cells))
+    assert asked(proposal) == {"input.missing_values": "co"}
+    assert "input.missing_values" not in settings_of(proposal)
+
+
+def test_a_sentinel_that_is_ordinary_elsewhere_is_only_asked_about() -> None:
+    """`missing_values` holds for all fields: -200 may be measured in another one."""
+    cells = [-200 if row % 50 == 3 else cell for row, cell in enumerate(noise(ROWS))]
+    cold = [round(cell) for cell in noise(ROWS, -200.0, 2.0)]
+    proposal = proposed(table(time=times(ROWS), co=cells, cold=cold))
+    assert asked(proposal) == {"input.missing_values": "co"}
+    assert "input.missing_values" not in settings_of(proposal)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [0.0 if row % 40 else round(900 + row / 7, 1) for row in range(ROWS)],  # 0 most of the time, with bursts
+        [100.0 if row % 9 == 0 else round(80 + cell, 2) for row, cell in enumerate(noise(ROWS))],  # the end of a scale
+        [500.0 if row == 7 else cell for row, cell in enumerate(noise(ROWS))],  # once
+        FEW_ONES[:200] + [1 - one for one in FEW_ONES[200:]],
+        noise(ROWS, 2.412e9, 6.0),
+    ],
+)
+def test_what_is_merely_unusual_is_no_sentinel(cells: list[float]) -> None:
+    """A doubt about every spike is a doubt that nobody reads."""
+    assert _asked(cells) == {}
+
+
+def test_a_large_offset_with_little_movement_is_no_doubt() -> None:
+    """2,412,000,000 +- 6 is learnt as it is, and shown with the digits that were measured."""
+    proposal = proposed(table(time=times(ROWS), hertz=np.round(noise(ROWS, 2.412e9, 6.0)).tolist()))
+    assert proposal.doubts == ()
+    assert names(proposal) == ["hertz"]
+
+
+def test_numbers_in_text_are_read() -> None:
+    """Outside CSV text is no number unless the settings say so."""
+    cells = {"time": times(ROWS), "value": [f"{cell}" for cell in noise(ROWS)], "other": noise(ROWS, seed=2)}
+    proposal = proposed(table(is_text=False, **cells))
+    assert settings_of(proposal)["input.numbers"] == "text"
+    assert names(proposal) == ["value", "other"]
+    assert "input.numbers" not in settings_of(proposed(table(**cells)))
+
+
+def test_quoted_numbers_with_a_decimal_comma_are_read() -> None:
+    """ "20,73" is a number where the file writes numbers so."""
+    cells = table(time=times(ROWS), temp=[str(cell).replace(".", ",") for cell in noise(ROWS)])
+    assert names(proposed(cells, rules=NumberRules(True, ","))) == ["temp"]
+    assert names(proposed(cells)) == []
+
+
+def test_words_among_numbers_are_told() -> None:
+    """One bad cell must not cost the column, nor be unheard of."""
+    cells = ["ERR" if row % 100 == 5 else cell for row, cell in enumerate(noise(ROWS))]
+    proposal = proposed(table(time=times(ROWS), temp=cells))
+    assert names(proposal) == ["temp"]
+    (doubt,) = proposal.doubts
+    assert (doubt.setting, doubt.answer, doubt.is_taken) == ("input.missing_values", ("ERR",), False)
+
+
+def test_metrics_that_speak_on_change_are_held() -> None:
+    """Filled in as missing, a valve that moves once an hour starves its key."""
+    rows = [(stamp, "temp", value) for stamp, value in zip(times(ROWS), noise(ROWS), strict=True)]
+    rows += [(times(ROWS)[row], "valve", row // 100 % 2) for row in range(0, ROWS, 100)]
+    rows.sort()
+    cells = dict(zip(("time", "name", "value"), zip(*rows, strict=True), strict=True))
+    proposal = proposed(table(key=["tank"] * len(rows), **cells))
+    assert settings_of(proposal)["window.missing_overrides"] == {"valve": "hold"}
+    assert settings_of(proposal)["window.grid_ms"] == 60_000
+
+
+def test_what_is_often_missing_is_not_held() -> None:
+    """A sensor that drops out now and then does not speak on change."""
+    cells = [None if row % 3 == 0 else cell for row, cell in enumerate(noise(ROWS))]
+    assert _asked(cells) == {}
+
+
+def test_twins_are_told() -> None:
+    """The same channel twice counts twice."""
+    same = noise(ROWS)
+    proposal = proposed(table(time=times(ROWS), a=same, b=same, c=noise(ROWS, seed=4)))
+    (doubt,) = proposal.doubts
+    assert (doubt.field, doubt.answer) == ("b", ("a", "c"))
+
+
+def test_an_answered_doubt_is_not_asked_again() -> None:
+    """Whoever has said which field is the label need not be asked about labels."""
+    assert _asked(FEW_ONES, "Class", label_field="Class") == {}
+    assert _asked([-200 if row % 50 == 3 else 20.5 for row in range(ROWS)], missing_values=("-200",)) == {}
+
+
+def test_all_that_is_no_feature_has_a_reason() -> None:
+    """Nothing is left out in silence."""
+    cells = table(
+        time=times(ROWS),
+        a=noise(ROWS),
+        empty=[""] * ROWS,
+        model=["X1"] * ROWS,
+        note=[f"note {row}" for row in range(ROWS)],
+        row=list(range(ROWS)),
+        order_nr=[row // 2 * 3 for row in range(ROWS)],
+    )
+    proposal = proposed(cells)
+    assert names(proposal) == ["a"]
+    assert set(left_out(proposal)) == {"empty", "model", "note", "row", "order_nr"}
+    assert all(left_out(proposal).values())

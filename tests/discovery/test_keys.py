@@ -1,0 +1,137 @@
+"""Which field is the key, and whether a record holds one metric or all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.discovery.tables import asked, left_out, names, noise, proposed, settings_of, table, times
+
+ROWS = 200
+
+
+def _interleaved(keys: int) -> list[str]:
+    """Return times that every key has."""
+    return [stamp for stamp in times(ROWS) for _ in range(keys)]
+
+
+def test_a_field_that_makes_times_increase_is_the_key_whatever_its_name() -> None:
+    """Two devices in one series are learnt as one that jumps."""
+    cells = table(time=_interleaved(3), what=["a", "b", "c"] * ROWS, state=["on", "off"] * 300, temp=noise(3 * ROWS))
+    proposal = proposed(cells)
+    assert settings_of(proposal)["input.key_field"] == "what"
+    assert proposal.scene.key.count == 3
+    assert "state" in left_out(proposal)
+
+
+@pytest.mark.parametrize("name", ["device", "hostName", "tags.host", "sensor_id", "card"])
+def test_a_name_is_enough_where_times_do_not_repeat(name: str) -> None:
+    """Devices that report at different seconds are two keys all the same."""
+    proposal = proposed(table(**{"time": times(ROWS), name: ["x", "y"] * 100, "temp": noise(ROWS)}))
+    assert settings_of(proposal)["input.key_field"] == name
+
+
+def test_text_without_need_or_name_is_no_key() -> None:
+    """A state splits one device into two."""
+    proposal = proposed(table(time=times(ROWS), state=["on", "off"] * 100, temp=noise(ROWS)))
+    assert "input.key_field" not in settings_of(proposal)
+    assert "features.category_fields" in left_out(proposal)["state"]
+
+
+def test_numbers_are_keys_only_where_they_are_ids() -> None:
+    """`meter_id` 17 is a key, the speed of a pump in whole numbers is none."""
+    cells = {"time": _interleaved(2), "meter_id": [17, 18] * ROWS, "pump_speed": [900, 950] * ROWS}
+    proposal = proposed(table(**cells, kwh=noise(2 * ROWS)))
+    assert settings_of(proposal)["input.key_field"] == "meter_id"
+    assert names(proposal) == ["pump_speed", "kwh"]
+    assert names(proposed(table(time=times(ROWS), engine=[0, 1] * 100))) == ["engine"]
+
+
+def test_one_record_each_is_no_key() -> None:
+    """A transaction's id names records: as a key nothing could be learnt of any."""
+    ids = [f"t{row}" for row in range(ROWS)]
+    proposal = proposed(table(time=times(ROWS), transaction_id=ids, card=["a", "b"] * 100, amount=noise(ROWS)))
+    found = settings_of(proposal)
+    assert (found["input.key_field"], found["input.id_field"]) == ("card", "transaction_id")
+    assert names(proposal) == ["amount"]
+
+
+def test_a_key_with_holes_is_no_key() -> None:
+    """Records without their key are refused."""
+    cells = table(time=times(ROWS), cpu=["total", None] * 100, host=["a", "b"] * 100, temp=noise(ROWS))
+    assert settings_of(proposed(cells))["input.key_field"] == "host"
+
+
+def test_devices_without_a_key_are_noticed() -> None:
+    """Each time stands in two rows and no field tells them apart: somebody has to say it."""
+    proposal = proposed(table(time=_interleaved(2), temp=noise(2 * ROWS)))
+    assert "input.key_field" in asked(proposal)
+    assert "input.key_field" not in asked(proposed(table(time=times(ROWS), temp=noise(ROWS))))
+
+
+def test_rows_that_take_turns_between_levels_are_noticed() -> None:
+    """Two devices at different seconds, with no field that names them."""
+    turns = np.tile([20.0, 30.0], ROWS // 2) + np.cumsum(np.array(noise(ROWS, 0.0, 0.05)))
+    assert "input.key_field" in asked(proposed(table(time=times(ROWS), temp=turns.round(4).tolist())))
+
+
+def test_a_named_key_is_taken() -> None:
+    """What the user says wins."""
+    cells = table(time=_interleaved(2), device=["x", "y"] * ROWS, site=["s", "t"] * ROWS, temp=noise(2 * ROWS))
+    proposal = proposed(cells, key_field="site")
+    assert settings_of(proposal)["input.key_field"] == "site"
+    assert proposal.settings["input.key_field"].is_given
+
+
+@pytest.mark.parametrize(("name", "value"), [("name", "value"), ("parameter", "value_hrf"), ("metric", "reading")])
+def test_one_metric_a_record_is_the_long_layout(name: str, value: str) -> None:
+    """Read as wide, all metrics are one feature."""
+    numbers = np.ravel([noise(ROWS, 40.0), noise(ROWS, 20.0, seed=2)], "F").tolist()
+    cells = {"time": _interleaved(2), "node_id": ["n1"] * 2 * ROWS, name: ["humidity", "temp"] * ROWS, value: numbers}
+    proposal = proposed(table(**cells))
+    found = settings_of(proposal)
+    assert (found["input.layout"], found["input.name_field"], found["input.value_field"]) == ("long", name, value)
+    assert (found["input.key_field"], found["window.grid_ms"]) == ("node_id", 60_000)
+    assert names(proposal) == ["humidity", "temp"]
+
+
+def test_of_two_values_the_one_that_is_there_is_taken() -> None:
+    """Raw values that are missing for a metric are no values of it."""
+    numbers = np.ravel([noise(ROWS, 40.0), noise(ROWS, 20.0, seed=2)], "F").tolist()
+    cells = {"time": _interleaved(2), "parameter": ["humidity", "temp"] * ROWS, "value_hrf": numbers}
+    proposal = proposed(table(**cells, value_raw=["NA", "800"] * ROWS))
+    assert settings_of(proposal)["input.value_field"] == "value_hrf"
+    assert "value_raw" in left_out(proposal)
+
+
+@pytest.mark.parametrize("other", ["sensor", "type"])
+def test_one_number_beside_text_is_not_always_a_metric(other: str) -> None:
+    """A sensor's name is a key, and a transaction's type says nothing of its amount's meaning."""
+    value = "value" if other == "sensor" else "amount"
+    cells = {"time": times(ROWS), other: ["a", "b"] * 100, value: noise(ROWS)}
+    assert settings_of(proposed(table(**cells)))["input.layout"] == "wide"
+
+
+def test_records_that_complete_each_other_share_a_row_of_a_grid() -> None:
+    """Measurements of one host at one time, each with fields of its own."""
+    cells = {
+        "fields.usage": [cell for number in noise(ROWS) for cell in (number, None)],
+        "fields.used": [cell for number in noise(ROWS, 40.0) for cell in (None, number)],
+        "name": ["cpu", "mem"] * ROWS,
+        "tags.host": ["a"] * 2 * ROWS,
+        "timestamp": _interleaved(2),
+    }
+    proposal = proposed(table(is_text=False, **cells))
+    found = settings_of(proposal)
+    assert (found["input.key_field"], found["window.grid_ms"]) == ("tags.host", 60_000)
+    assert [doubt.answer for doubt in proposal.doubts] == [{"name": "cpu"}]
+    assert settings_of(proposed(table(is_text=False, **cells), only={"name": "cpu"})).get("window.grid_ms") is None
+
+
+def test_several_files_without_a_key_are_a_key_each() -> None:
+    """The file's name tells them apart, as it does in training."""
+    files = [table(source=name, time=times(ROWS), temp=noise(ROWS)) for name in ("a.csv", "b.csv")]
+    scene = proposed(*files).scene
+    assert (scene.key.field, scene.key.count, scene.rows) == (None, 2, 2 * ROWS)
+    assert scene.rhythm is not None
+    assert scene.rhythm.late == 0

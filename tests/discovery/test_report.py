@@ -1,0 +1,144 @@
+"""What people and programs read of a proposal."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamae.discovery.proposal import Proposal
+from streamae.discovery.report import as_json, report_lines
+from streamae.discovery.settings_file import settings_text, toml
+from streamae.settings.sources import load_settings
+from tests.discovery.tables import noise, proposed, settings_of, table, times
+
+ROWS = 200
+
+
+def _text(proposal: Proposal) -> str:
+    return "\n".join(report_lines(proposal, ["utf-8  delimiter ;"], ["200 rows"]))
+
+
+def _example() -> Proposal:
+    """Return a proposal with a bit of everything."""
+    return proposed(
+        table(
+            **{
+                "time": times(ROWS, form="%Y-%m-%d %H:%M:%S"),
+                "device": ["a", "b"] * 100,
+                'note "x"': [f"n{row}" for row in range(ROWS)],
+                "co": [
+                    -200 if row % 40 == 3 else 50.1 if row == 4 else cell for row, cell in enumerate(noise(ROWS, 50.0))
+                ],
+                "state": [row % 3 for row in range(ROWS)],
+                "fault": [int(row == 9) for row in range(ROWS)],
+            }
+        )
+    )
+
+
+def test_each_part_has_its_line() -> None:
+    """Whoever looks once must see what was taken for time, key and features, what was not, and what is doubtful."""
+    text = _text(_example())
+    for part in ("text", "layout", "time", "key", "features", "left out", "doubts", "read so"):
+        assert f"\n  {part:<10}" in text
+    assert "device: 2 keys, about 100 rows each" in text
+    assert "no zone named: UTC" in text
+    assert "usually 2 min apart" in text
+    assert "set: input.missing_values" in text
+    assert "answer: input.label_field" in text
+
+
+def test_values_are_shown_as_they_were_measured() -> None:
+    """50.1 is 50.1, and a sentinel is not part of the range."""
+    cells = table(
+        time=times(ROWS), temp=[50.1, *noise(ROWS - 1, 45.0)], co=[-200 if row % 40 else 1 for row in range(ROWS)]
+    )
+    text = _text(proposed(cells))
+    assert " to 50.1" in text
+    cells = table(time=times(ROWS), co=[-200 if row % 40 == 3 else cell for row, cell in enumerate(noise(ROWS))])
+    assert ", and -200" in _text(proposed(cells))
+
+
+def test_small_movement_on_a_large_offset_is_said_in_its_own_digits() -> None:
+    """The digits that move are the last ones."""
+    text = _text(proposed(table(time=times(ROWS), hertz=[round(one) for one in noise(ROWS, 2.412e9, 6.0)])))
+    assert "moves little" in text
+    assert "24119999" in text or "24120000" in text
+
+
+def test_many_features_do_not_scroll_away_what_matters() -> None:
+    """A thousand lines of features hide the doubts."""
+    cells = {f"c{number}": noise(ROWS, seed=number) for number in range(100)}
+    lines = report_lines(proposed(table(time=times(ROWS), **cells)))
+    assert len(lines) < 60
+    assert any("60 more" in line for line in lines)
+
+
+def test_programs_get_stable_names() -> None:
+    """A program that reads them must go on working; it is valid JSON whatever the data."""
+    found = json.loads(json.dumps(as_json(_example(), [], {"rows": 1}), allow_nan=False))
+    assert set(found) == {
+        *("sources", "rows", "spelling", "layout", "time", "rhythm", "key", "features", "left_out", "doubts"),
+        *("refusals", "settings", "read"),
+    }
+    assert found["key"] == {"field": "device", "keys": 2, "why": "by its name"}
+    assert found["settings"]["input.time_field"] == {"value": "time", "why": "holds times in order", "is_given": False}
+    assert {"field", "text", "setting", "answer", "is_taken"} == set(found["doubts"][0])
+    assert json.dumps(as_json(proposed(table(a=[""] * 3, b=[1, 2, 3]))), allow_nan=False)
+
+
+def test_a_settings_file_says_exactly_what_was_decided(tmp_path: Path) -> None:
+    """What was shown is what `train` and `run` then do."""
+    proposal = _example()
+    path = tmp_path / "streamae.toml"
+    path.write_text(settings_text(proposal, {"kafka.instance_id": "me"}, "data.csv"), encoding="utf-8")
+    loaded = load_settings(path, {}, {})
+    for name, value in settings_of(proposal).items():
+        section, _, field = name.partition(".")
+        assert getattr(getattr(loaded.settings, section), field) == value
+    written = {name for name, source in loaded.sources.items() if source != "default"}
+    assert written == {*settings_of(proposal), "kafka.instance_id"}
+
+
+def test_open_doubts_wait_as_comments() -> None:
+    """A person switches them on; a machine must not."""
+    text = settings_text(_example(), {}, "data.csv")
+    assert '# label_field = "fault"' in text
+    assert '\nmissing_values = ["-200"]' in text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ('say "x"\\', '"say \\"x\\"\\\\"'),
+        (True, "true"),
+        (("a", "b"), '["a", "b"]'),
+        ({"a.b": "hold"}, '{"a.b" = "hold"}'),
+        (datetime(2025, 3, 3, tzinfo=UTC), "2025-03-03T00:00:00+00:00"),
+        (Path("x"), '"x"'),
+        (0.25, "0.25"),
+    ],
+)
+def test_values_are_written_as_toml(value: Any, written: str) -> None:
+    """A name with a quote in it must not break the file."""
+    assert toml(value) == written
+
+
+def test_a_name_with_line_breaks_stays_in_its_comment(tmp_path: Path) -> None:
+    """A comment that ends early becomes a setting."""
+    cells = {"time": times(ROWS), "a\nlayout = 1": noise(ROWS), "fault\n[x]": [int(row == 3) for row in range(ROWS)]}
+    path = tmp_path / "streamae.toml"
+    path.write_text(settings_text(proposed(table(**cells)), {}, "a\nb"), encoding="utf-8")
+    assert load_settings(path, {}, {}).settings.input.value_fields == ("a\nlayout = 1",)
+
+
+def test_what_was_given_is_marked() -> None:
+    """The file says which lines are the user's own."""
+    given = proposed(table(t=times(ROWS), a=noise(ROWS)), time_field="t", settings={"window.max_gap_ms": 7})
+    text = settings_text(given, {}, "x")
+    assert 'time_field = "t"  # as you said' in text
+    assert "window]\nmax_gap_ms = 7  # as you said" in text
