@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"streamae {__version__}", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_inspection(commands)
     _add_learning(commands)
     _add_running(commands)
     _add_evaluations(commands)
@@ -82,6 +83,25 @@ def _add_learning(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar="FILE",
         help="file to write; give it to `run` as state.bootstrap_file, with the same model.bundle",
     )
+
+
+def _add_inspection(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command that looks at data before anything is learnt."""
+    inspect = _command(
+        commands,
+        "inspect",
+        "look at data: how it would be read, what is doubtful, and settings that say so",
+        "inspect data.csv --write streamae.toml",
+    )
+    inspect.add_argument(
+        "data",
+        nargs="+",
+        metavar="SOURCE",
+        help="files, folders of them, - for JSON lines on standard input, or kafka:TOPIC, which is read without a group",
+    )
+    inspect.add_argument("--write", type=Path, metavar="FILE", help="settings file to write, with the reasons")
+    inspect.add_argument("--force", action="store_true", help="replace a settings file that is there")
+    inspect.add_argument("--json", action="store_true", help="print what was found as JSON")
 
 
 def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -254,9 +274,9 @@ def _parse(argv: Sequence[str]) -> Invocation:
     except ValueError as error:
         parser.error(str(error))
     options = parser.parse_args(arguments)
-    if "since" in options:
+    if "data" in options:
         try:
-            options.data = data_of(options.data, options.since, options.max_records)
+            options.data = data_of(options.data, getattr(options, "since", None), getattr(options, "max_records", None))
         except ValueError as error:
             parser.error(str(error))
     if flags and not options.takes_settings:

@@ -23,8 +23,8 @@ from streamae.settings.tree import SETTING_NAMES
 from tests.engines import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("train", "bootstrap", "run", "status", "demo", "evaluate", "backtest", "config", "schema")
-WITH_SETTINGS = ("train", "bootstrap", "run", "status", "evaluate", "backtest", "config")
+COMMANDS = ("inspect", "train", "bootstrap", "run", "status", "demo", "evaluate", "backtest", "config", "schema")
+WITH_SETTINGS = ("inspect", "train", "bootstrap", "run", "status", "evaluate", "backtest", "config")
 HEAVY = ("torch", "numpy", "pydantic", "kafka", "redis", "structlog", "prometheus_client", "pyarrow", "msgspec")
 
 

@@ -1,0 +1,149 @@
+"""`streamae inspect`: how foreign data would be read, and a settings file that says so.
+
+Nothing is written but that file; a topic is read without a group. Must not know how anything is found out.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import SecretStr
+
+from streamae.commands.invocation import Invocation
+from streamae.commands.past_data import TOPIC, TopicRange
+from streamae.discovery.proposal import Decision, Proposal, propose
+from streamae.discovery.report import as_json, report_lines
+from streamae.discovery.scene import Wish
+from streamae.discovery.settings_file import settings_text
+from streamae.discovery.sources import (
+    Source,
+    Trial,
+    file_sources,
+    rules_of,
+    spelling,
+    spelling_doubts,
+    spelling_settings,
+    text_source,
+    topic_source,
+    try_reading,
+)
+from streamae.errors import DataError, ExitCode
+from streamae.settings.tree import LoadedSettings
+
+STDIN = [Path("-")]
+SAMPLE_RECORDS = 10_000  # of a topic
+DECIDED = ("input", "window", "features")  # sections that are proposed
+
+
+def inspect(
+    loaded: LoadedSettings,
+    data: Sequence[Path] | TopicRange,
+    *,
+    write: Path | None = None,
+    replaces: bool = False,
+    as_data: bool = False,
+    out: TextIO | None = None,
+    progress: TextIO | None = None,
+) -> ExitCode:
+    """Look at sources, and say how they would be read.
+
+    Args:
+        loaded: what the user set wins over what is found.
+        data: files, folders, `-` for JSON lines on standard input, or a topic.
+        write: settings file to write; nothing is written where the data cannot be learnt from.
+        replaces: a file that is there is replaced.
+        as_data: print JSON for programs.
+        out: gets the report; standard output by default.
+        progress: gets what is being done; standard error by default.
+
+    Raises:
+        DataError: a source cannot be read or learnt from, or the file is there already; says what helps.
+        ConfigError, RetryableError: the cluster cannot be reached.
+    """
+    out, progress = out or sys.stdout, progress or sys.stderr
+    if write is not None and write.exists() and not replaces:
+        raise DataError(f"{write}: is there already: --force replaces it")
+    sources = _sources(loaded, data, progress)
+    proposal = _proposal(loaded, sources)
+    if isinstance(data, TopicRange):
+        topics = Decision((data.topic,), "the topic that was looked at")
+        proposal = proposal.with_more({"input.topics": topics}, [])
+    trial = Trial(0, 0, ())
+    if not proposal.refusals:
+        trial = try_reading(sources, proposal, loaded.settings.features.category_fields)
+    if as_data:
+        found = {"records": trial.records, "rows": trial.rows, "said": list(trial.said)}
+        print(json.dumps(as_json(proposal, spelling(sources), found), ensure_ascii=False, indent=2), file=out)
+    else:
+        proof = () if proposal.refusals else _proof(trial)
+        print("\n".join(report_lines(proposal, spelling(sources), proof)), file=out)
+    if proposal.refusals:
+        raise DataError("; ".join(proposal.refusals))
+    if write is not None:
+        write.write_text(settings_text(proposal, _others(loaded), _typed(data)), encoding="utf-8")
+        print(_next_steps(data, write), file=progress if as_data else out)
+    return ExitCode.OK
+
+
+def main(invocation: Invocation) -> int:
+    """Do what `streamae inspect` was asked for."""
+    of = invocation.options
+    return inspect(invocation.load(), of.data, write=of.write, replaces=of.force, as_data=of.json)
+
+
+def _sources(loaded: LoadedSettings, data: Sequence[Path] | TopicRange, progress: TextIO) -> list[Source]:
+    settings = loaded.settings.input
+    if isinstance(data, TopicRange):
+        from streamae.connectors.kafka.topic_history import sample_topic
+
+        print(f"reading the newest {SAMPLE_RECORDS:,} records of topic {data.topic}", file=progress, flush=True)
+        return [topic_source(data.topic, sample_topic(data.topic, loaded.settings.kafka, SAMPLE_RECORDS), settings)]
+    if list(data) == STDIN:
+        return [text_source(sys.stdin.buffer.read(), settings)]
+    return file_sources(data, settings, lambda text: print(text, file=progress, flush=True))
+
+
+def _proposal(loaded: LoadedSettings, sources: Sequence[Source]) -> Proposal:
+    of = loaded.settings
+    given = frozenset(name for name, source in loaded.sources.items() if source not in {"default", "bundle"})
+    wish = Wish(of.input, of.window, of.features, given)
+    tables, now_ms = [source.table for source in sources], time.time_ns() // 1_000_000
+    proposal = propose(tables, wish, now_ms, rules_of(sources), sources[0].stamps_ms)
+    found = {name: decision for name, decision in spelling_settings(sources).items() if name not in given}
+    return proposal.with_more(found, [doubt for doubt in spelling_doubts(sources) if doubt.setting not in given])
+
+
+def _proof(trial: Trial) -> list[str]:
+    return [f"{trial.rows:,} rows of the first {trial.records:,} records", *trial.said]
+
+
+def _others(loaded: LoadedSettings) -> dict[str, Any]:
+    """Return what the user set in sections that are not proposed, without secrets."""
+    found = {}
+    for name, source in loaded.sources.items():
+        section, _, field = name.partition(".")
+        value = getattr(getattr(loaded.settings, section), field)
+        if source != "default" and section not in DECIDED and not isinstance(value, SecretStr):
+            found[name] = value
+    return found
+
+
+def _typed(data: Sequence[Path] | TopicRange) -> str:
+    """Return what was looked at, as it is typed."""
+    return f"{TOPIC}{data.topic}" if isinstance(data, TopicRange) else shlex.join(map(str, data))
+
+
+def _next_steps(data: Sequence[Path] | TopicRange, path: Path) -> str:
+    what = "DATA" if not isinstance(data, TopicRange) and list(data) == STDIN else _typed(data)
+    config = shlex.quote(str(path))
+    return (
+        f"{path}: written. Next:\n"
+        f"  streamae train {what} --bundle bundle --config {config}\n"
+        f"  streamae run --config {config}"
+    )
