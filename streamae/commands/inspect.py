@@ -8,36 +8,22 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import SecretStr
 
+from streamae.commands.first_look import STDIN, proposal_of, sources_of
 from streamae.commands.invocation import Invocation
 from streamae.commands.past_data import TOPIC, TopicRange
-from streamae.discovery.proposal import Decision, Proposal, propose
+from streamae.discovery.proposal import Decision
 from streamae.discovery.report import as_json, report_lines
-from streamae.discovery.scene import Wish
 from streamae.discovery.settings_file import settings_text
-from streamae.discovery.sources import (
-    Source,
-    Trial,
-    file_sources,
-    rules_of,
-    spelling,
-    spelling_doubts,
-    spelling_settings,
-    text_source,
-    topic_source,
-    try_reading,
-)
+from streamae.discovery.sources import Trial, spelling, try_reading
 from streamae.errors import DataError, ExitCode
 from streamae.settings.tree import LoadedSettings
 
-STDIN = [Path("-")]
-SAMPLE_RECORDS = 10_000  # of a topic
 DECIDED = ("input", "window", "features")  # sections that are proposed
 
 
@@ -69,8 +55,8 @@ def inspect(
     out, progress = out or sys.stdout, progress or sys.stderr
     if write is not None and write.exists() and not replaces:
         raise DataError(f"{write}: is there already: --force replaces it")
-    sources = _sources(loaded, data, progress)
-    proposal = _proposal(loaded, sources)
+    sources = sources_of(loaded.settings, data, progress)
+    proposal = proposal_of(loaded, sources)
     if isinstance(data, TopicRange):
         topics = Decision((data.topic,), "the topic that was looked at")
         proposal = proposal.with_more({"input.topics": topics}, [])
@@ -95,28 +81,6 @@ def main(invocation: Invocation) -> int:
     """Do what `streamae inspect` was asked for."""
     of = invocation.options
     return inspect(invocation.load(), of.data, write=of.write, replaces=of.force, as_data=of.json)
-
-
-def _sources(loaded: LoadedSettings, data: Sequence[Path] | TopicRange, progress: TextIO) -> list[Source]:
-    settings = loaded.settings.input
-    if isinstance(data, TopicRange):
-        from streamae.connectors.kafka.topic_history import sample_topic
-
-        print(f"reading the newest {SAMPLE_RECORDS:,} records of topic {data.topic}", file=progress, flush=True)
-        return [topic_source(data.topic, sample_topic(data.topic, loaded.settings.kafka, SAMPLE_RECORDS), settings)]
-    if list(data) == STDIN:
-        return [text_source(sys.stdin.buffer.read(), settings)]
-    return file_sources(data, settings, lambda text: print(text, file=progress, flush=True))
-
-
-def _proposal(loaded: LoadedSettings, sources: Sequence[Source]) -> Proposal:
-    of = loaded.settings
-    given = frozenset(name for name, source in loaded.sources.items() if source not in {"default", "bundle"})
-    wish = Wish(of.input, of.window, of.features, given)
-    tables, now_ms = [source.table for source in sources], time.time_ns() // 1_000_000
-    proposal = propose(tables, wish, now_ms, rules_of(sources), sources[0].stamps_ms)
-    found = {name: decision for name, decision in spelling_settings(sources).items() if name not in given}
-    return proposal.with_more(found, [doubt for doubt in spelling_doubts(sources) if doubt.setting not in given])
 
 
 def _proof(trial: Trial) -> list[str]:

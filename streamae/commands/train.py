@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from streamae.assembly.connectors import required_inputs
+from streamae.commands.first_look import learnt_settings
 from streamae.commands.invocation import Invocation
 from streamae.commands.topic_records import kind_of_data, past_data
 from streamae.connectors.past_records import PastData, is_keyed, read_past
@@ -86,8 +87,9 @@ def train(
 def main(invocation: Invocation) -> int:
     """Do what `streamae train` was asked for."""
     logs.configure("error", stream=sys.stderr)
-    settings, of = invocation.load().settings, invocation.options
+    of = invocation.options
     report = _training_report(of.report, of.bundle)
+    settings = learnt_settings(invocation.load(), of.data, sys.stderr).settings
     data = past_data(of.data, settings.kafka, sys.stderr)
     return train(settings, data, of.bundle, start=of.start, tune=of.tune, report=report)
 

@@ -58,8 +58,8 @@ class CsvFile:
     """A file of separated text, see `RecordFile`; rows with another number of cells come last."""
 
     def __init__(self, path: Path, settings: InputSettings) -> None:
-        self.path, self.dialect = path, csv_dialect(path, settings)
-        text = read_csv_text(path, self.dialect)
+        text = read_csv_text(path, csv_dialect(path, settings))
+        self.path, self.dialect = path, text.dialect
         self._table, self._bad = text.table, [f"line {row.line}: {row.what}".encode() for row in text.bad_rows]
         if len(self) > settings.max_rows:
             raise DataError(f"{path}: {len(self):,} rows, input.max_rows is {settings.max_rows:,}")
