@@ -23,6 +23,11 @@ from tests.waiting import wait_until
 START_MS = 1_700_000_000_000
 
 
+def create(servers: str, topic: str, partitions: int) -> None:
+    """Create a topic that keeps records however old their timestamps are."""
+    kafka_io.create_topics(servers, topic, partitions=partitions, configs={"retention.ms": "-1"})
+
+
 def produce(
     servers: str,
     topic: str,
@@ -90,7 +95,7 @@ def test_the_newest_records_of_all_partitions_are_read_and_no_trace_is_left(
 ) -> None:
     """Training beside a running daemon must not take partitions from it, nor move what it has committed."""
     servers = kafka_streams.servers
-    kafka_streams.create_topic(topic, 3)
+    create(kafka_streams.servers, topic, 3)
     produce(servers, topic, 40)
     produce(servers, topic, 20, partition=2)
     before, heard = kafka_io.groups(servers), list[int]()
@@ -116,7 +121,7 @@ def test_the_newest_records_of_all_partitions_are_read_and_no_trace_is_left(
 def test_aborted_transactions_are_left_out_and_end_nothing(kafka_streams: KafkaStreams, topic: str) -> None:
     """Offsets without a record, amid the topic and at its end, neither stop the reading nor bring what never was."""
     servers = kafka_streams.servers
-    kafka_streams.create_topic(topic, 1)
+    create(kafka_streams.servers, topic, 1)
     for first, is_aborted in ((0, False), (10, True), (20, False), (30, True)):
         produce(servers, topic, 10, first=first, is_aborted=is_aborted)
     assert read(kafka_streams.settings, topic) == {0: [*range(10), *range(20, 30)]}
@@ -128,7 +133,7 @@ def test_aborted_transactions_are_left_out_and_end_nothing(kafka_streams: KafkaS
 @pytest.mark.integration
 def test_a_sample_goes_back_until_it_has_enough(kafka_streams: KafkaStreams, topic: str) -> None:
     """A first look at a topic whose newest transactions were aborted would find nothing."""
-    kafka_streams.create_topic(topic, 2)
+    create(kafka_streams.servers, topic, 2)
     for first, is_aborted in ((0, False), (10, True), (40, True)):
         produce(kafka_streams.servers, topic, 30 if is_aborted else 10, first=first, is_aborted=is_aborted)
     assert sampled(kafka_streams.settings, topic, 4) == {0: [6, 7, 8, 9]}
@@ -138,7 +143,7 @@ def test_a_sample_goes_back_until_it_has_enough(kafka_streams: KafkaStreams, top
 @pytest.mark.integration
 def test_reading_ends_where_the_topic_ended(kafka_streams: KafkaStreams, topic: str) -> None:
     """A topic that is written faster than it is read would never be over, and an open transaction never decided."""
-    kafka_streams.create_topic(topic, 1)
+    create(kafka_streams.servers, topic, 1)
     produce(kafka_streams.servers, topic, 10)
     with (
         TopicHistory(topic, kafka_streams.settings) as history,
@@ -157,7 +162,7 @@ def test_reading_ends_where_the_topic_ended(kafka_streams: KafkaStreams, topic: 
 @pytest.mark.integration
 def test_since_is_the_time_the_records_were_written(kafka_streams: KafkaStreams, topic: str) -> None:
     """The last fortnight means the last fortnight, in every partition; and who asks for the future is told."""
-    kafka_streams.create_topic(topic, 2)
+    create(kafka_streams.servers, topic, 2)
     produce(kafka_streams.servers, topic, 20)
     produce(kafka_streams.servers, topic, 5, partition=1)
     settings, second = kafka_streams.settings, 1_000
@@ -173,7 +178,7 @@ def test_since_is_the_time_the_records_were_written(kafka_streams: KafkaStreams,
 @pytest.mark.integration
 def test_a_topic_without_records_is_named(kafka_streams: KafkaStreams, topic: str) -> None:
     """Also when nothing was ever committed to it."""
-    kafka_streams.create_topic(topic, 2)
+    create(kafka_streams.servers, topic, 2)
     with pytest.raises(DataError, match=f"topic {topic} holds no record$"):
         read(kafka_streams.settings, topic)
     produce(kafka_streams.servers, topic, 5, is_aborted=True)
@@ -187,7 +192,7 @@ def test_a_topic_that_is_missing_is_answered_with_those_that_are_near(
     kafka_streams: KafkaStreams, topic: str, name: str
 ) -> None:
     """A name written wrongly is the commonest cause."""
-    kafka_streams.create_topic(topic, 1)
+    create(kafka_streams.servers, topic, 1)
     missing = name.format(topic)
     with pytest.raises(DataError, match=f"there is no topic {missing} at .* may not see it; there (is|are) .*{topic}"):
         TopicHistory(missing, kafka_streams.settings)
@@ -197,7 +202,7 @@ def test_a_topic_that_is_missing_is_answered_with_those_that_are_near(
 @pytest.mark.integration
 def test_records_deleted_while_others_are_read_are_passed_over(kafka_streams: KafkaStreams, topic: str) -> None:
     """Old records of a large topic reach their age while they wait for their turn."""
-    kafka_streams.create_topic(topic, 2)
+    create(kafka_streams.servers, topic, 2)
     for partition in (0, 1):
         produce(kafka_streams.servers, topic, 20, partition=partition)
     with TopicHistory(topic, kafka_streams.settings) as history:
@@ -246,7 +251,7 @@ def test_a_broker_that_falls_silent_is_not_waited_for_without_end(
 ) -> None:
     """It may die amid a long reading, or right after it was reached."""
     topic, servers = fresh_name("topic"), fragile_kafka.bootstrap_servers
-    kafka_io.create_topics(servers, topic, partitions=2)
+    create(servers, topic, 2)
     for partition in (0, 1):
         produce(servers, topic, 20, partition=partition)
     settings = KafkaSettings(bootstrap_servers=servers, request_timeout_ms=2_000)
@@ -266,7 +271,7 @@ def test_a_broker_that_falls_silent_is_not_waited_for_without_end(
 def test_a_topic_that_may_not_be_read_is_named(secured_kafka: SecuredBroker, fresh_name: Callable[[str], str]) -> None:
     """Rights to see a topic are not those to read it; the user and password are the daemon's."""
     topic, settings = fresh_name("topic"), secured_kafka.settings(fresh_name("group"))
-    kafka_io.create_topics(secured_kafka.bootstrap_servers, topic)
+    create(secured_kafka.bootstrap_servers, topic, 1)
     produce(secured_kafka.bootstrap_servers, topic, 5)
     with pytest.raises(DataError, match=f"there is no topic {topic} at .*, or our user may not see it"):
         TopicHistory(topic, settings)
