@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from pydantic import ValidationError
-
 from streamae.commands.past_data import TopicRange
 from streamae.discovery.proposal import Proposal, propose
 from streamae.discovery.report import report_lines
@@ -72,11 +70,7 @@ def with_found(loaded: LoadedSettings, proposal: Proposal) -> LoadedSettings:
             if value is not None and loaded.sources[f"{section}.{name}"] == "default"
         }
         sources |= dict.fromkeys((f"{section}.{name}" for name in found), "data")
-        given = {name: getattr(one, name) for name in one.model_fields_set}
-        try:
-            sections[section] = type(one).model_validate(given | found)
-        except ValidationError as error:
-            raise ConfigError([f"{section}: what was found in the data: {error}"]) from error
+        sections[section] = one.taking(found)
     settings = settings.model_copy(update=sections)
     if conflicts := settings.conflicts():
         raise ConfigError(conflicts)

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from pydantic import SecretStr
-
 from streamae.commands.first_look import STDIN, proposal_of, sources_of
 from streamae.commands.invocation import Invocation
 from streamae.commands.past_data import TOPIC, TopicRange
@@ -22,7 +20,8 @@ from streamae.discovery.report import as_json, report_lines
 from streamae.discovery.settings_file import settings_text
 from streamae.discovery.sources import Trial, spelling, try_reading
 from streamae.errors import DataError, ExitCode
-from streamae.settings.tree import LoadedSettings
+from streamae.settings.sources import is_secret
+from streamae.settings.tree import FIELDS, LoadedSettings
 
 DECIDED = ("input", "window", "features")  # sections that are proposed
 
@@ -93,7 +92,7 @@ def _others(loaded: LoadedSettings) -> dict[str, Any]:
     for name, source in loaded.sources.items():
         section, _, field = name.partition(".")
         value = getattr(getattr(loaded.settings, section), field)
-        if source != "default" and section not in DECIDED and not isinstance(value, SecretStr):
+        if source != "default" and section not in DECIDED and not is_secret(FIELDS[name]):
             found[name] = value
     return found
 

@@ -77,7 +77,8 @@ def _kinds(field: FieldInfo) -> set[Any]:
     return {get_origin(part) or part for part in bare}
 
 
-def _is_secret(field: FieldInfo) -> bool:
+def is_secret(field: FieldInfo) -> bool:
+    """Tell whether a setting must not be shown."""
     return SecretStr in {field.annotation, *get_args(field.annotation)}
 
 
@@ -139,7 +140,7 @@ class _Draft:
 
     def read_secrets(self) -> None:
         """Read each `*_file` that stands beside a secret into the secret itself."""
-        for name in (name for name, field in FIELDS.items() if _is_secret(field)):
+        for name in (name for name, field in FIELDS.items() if is_secret(field)):
             section, _, field = name.partition(".")
             values = self.values.get(section, {})
             path = values.get(f"{field}_file")
