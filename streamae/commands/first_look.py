@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +16,7 @@ from streamae.commands.past_data import TopicRange
 from streamae.discovery.proposal import Proposal, propose
 from streamae.discovery.report import report_lines
 from streamae.discovery.scene import Wish
+from streamae.discovery.settings_file import toml
 from streamae.discovery.sources import (
     Source,
     file_sources,
@@ -51,7 +52,20 @@ def learnt_settings(loaded: LoadedSettings, data: Sequence[Path] | TopicRange, p
     print("\n".join(report_lines(proposal, spelling(sources))), file=progress, flush=True)
     if proposal.refusals:
         raise DataError("; ".join(proposal.refusals))
-    return with_found(loaded, proposal)
+    found = with_found(loaded, proposal)
+    for line in _taken(loaded, found):
+        print(line, file=progress, flush=True)
+    return found
+
+
+def _taken(before: LoadedSettings, after: LoadedSettings) -> Iterator[str]:
+    """Yield each setting that now differs because of the data, as a settings file has it."""
+    for name, source in after.sources.items():
+        if source == "data":
+            section, _, field = name.partition(".")
+            old, new = (getattr(getattr(one.settings, section), field) for one in (before, after))
+            if new != old:
+                yield f"  set       {name} = {toml(new)}"
 
 
 def with_found(loaded: LoadedSettings, proposal: Proposal) -> LoadedSettings:

@@ -124,7 +124,7 @@ NOT_JSON = [
         "invalid UTF-8 in an unread field", "not_json", lambda p, _: p.raw(note='"?"').encode().replace(b"?", b"\xe9")
     ),
     Kind("UTF-16", "not_json", _around(encoding="utf-16")),
-    Kind("byte order mark", "not_json", _around(before=b"\xef\xbb\xbf")),
+    Kind("two byte order marks", "not_json", _around(before=b"\xef\xbb\xbf\xef\xbb\xbf")),
     Kind("lone surrogate in an unread field", "not_json", _raw("note", '"\\ud800"')),
     Kind("lone surrogate in the time", "not_json", _raw("ts", '"\\udfff"')),
     Kind("cut off", "not_json", lambda p, r: p.text().encode()[: r.randrange(1, len(p.text()))]),
@@ -157,7 +157,6 @@ WRONG_VALUES = [
     Kind("a number of 400 digits", "not_finite", _raw(B, "9" * 400)),
     Kind("numeric text", "wrong_type", _set(A, "30.0")),
     Kind("text for a number", "wrong_type", _set(B, "n/a")),
-    Kind("boolean for a number", "wrong_type", _set(A, True)),
     Kind("object for a number", "wrong_type", _set(A, {"value": 1})),
     Kind("array for a number", "wrong_type", _set(B, [1.0])),
     Kind("the same field twice, second one wrong", "wrong_type", lambda p, _: _twice(p, '"x"')),
