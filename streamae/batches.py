@@ -143,6 +143,11 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def refused(self, index: int, reason: Reason) -> Rejected:
+        """Return the record at `index` as one that cannot be used after all."""
+        record_id = None if self.ids is None else self.ids[index]
+        return Rejected(self.raw[index], reason, reason.meaning, record_id=record_id)
+
     def take(self, indices: Ints) -> RecordBatch:
         """Return the records at `indices` (n,), in that order; what is counted stays that of the whole batch."""
         taken: dict[str, Any] = {}
@@ -214,6 +219,7 @@ class WindowBatch:
         is_first: (B,) bool, first window of a key since it was new or resumed after a gap.
         levels: (B, 2, F) float64 mean and scale of the key's own rows before the newest one, in the features' units;
             None = scaling is the same for all keys.
+        ids: (B,) own ids of the records at `offsets`, None where one has none; None = nobody asked for them.
     """
 
     slots: Slots
@@ -224,6 +230,7 @@ class WindowBatch:
     imputed_shares: Floats
     is_first: Flags
     levels: Doubles | None = None
+    ids: Words | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -349,6 +356,7 @@ class EpisodeChange:
         imputed_share: of the newest window.
         close_reason: why it ended, None while open.
         features: most guilty first, taken at the peak.
+        record_id: own id of the input record that caused this change; None = it has none, or nobody asked.
     """
 
     kind: ChangeKind
@@ -377,6 +385,7 @@ class EpisodeChange:
     imputed_share: float
     close_reason: CloseReason | None
     features: tuple[FeatureExplanation, ...]
+    record_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -387,12 +396,14 @@ class Rejected:
         raw, reason: the untouched original, and why: of a closed set, a metric label.
         detail: one sentence for a person; never longer than 512 characters, never holds the payload.
         key: as it was read; None = unknown, or that of Kafka.
+        record_id: the record's own id; None = unknown.
     """
 
     raw: RawRecord
     reason: Reason
     detail: str
     key: bytes | None = None
+    record_id: str | None = None
 
     @property
     def cause(self) -> Cause:

@@ -24,7 +24,7 @@ from streamae.connectors.cell_values import MAX_SIZE, NumberRules
 from streamae.connectors.record_times import RecordTimes
 from streamae.connectors.record_type import Leaf, dotted, record_type, split_path
 from streamae.connectors.repeated_hours import nearest
-from streamae.connectors.side_fields import KafkaKeyField, OnlyFields, truths
+from streamae.connectors.side_fields import KafkaKeyField, OnlyFields, as_text, truths
 from streamae.connectors.undecodable import refuse_content, refuse_size
 from streamae.connectors.value_layouts import CategoryValues, Findings, value_layout
 from streamae.reasons import Reason
@@ -33,6 +33,7 @@ from streamae.settings.data import InputSettings
 __all__ = ["MAX_SIZE", "Codec"]
 
 MAX_DETAIL = 512
+MAX_ID = 256  # characters of a record's own id that are carried
 BOM = b"\xef\xbb\xbf"  # some producers begin every text with it
 _NAMED = 5  # features named one by one in a detail
 _PARSE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -125,12 +126,22 @@ class Codec:
         keys = self._keys(raws, parsed, findings)
         times = self._times(raws, parsed, findings)
         values = self._values(parsed, findings)
+        ids = self._ids(parsed)
         rejected += [
-            Rejected(raws[i], reason, detail[:MAX_DETAIL], None if reason is Reason.MISSING_KEY else keys[i])
+            Rejected(
+                raws[i],
+                reason,
+                detail[:MAX_DETAIL],
+                None if reason is Reason.MISSING_KEY else keys[i],
+                None if ids is None else ids[i],
+            )
             for i, (reason, detail) in findings.faults.items()
             if i not in findings.ignored
         ]
-        return self._batch(raws, partitions, keys, times, values, parsed, findings), rejected
+        labels = self._labels(parsed)
+        offsets = np.array([raw.offset for raw in raws], np.int64)
+        whole = RecordBatch(raws, partitions, keys, offsets, times, values.astype(np.float32), labels, ids)
+        return _usable(whole, findings), rejected
 
     def _parse_clean(self, records: Sequence[RawRecord]) -> list[Any] | None:
         """Parse records that are all fine, several times as fast as one by one; None as soon as one may not be."""
@@ -208,9 +219,9 @@ class Codec:
         if field is None:
             keys: list[bytes] = found
         elif set(map(type, found)) == {str}:
-            keys = list(map(str.encode, found))
+            keys = _encoded(found)
         else:
-            keys = [str(key).encode() for key in found]
+            keys = _encoded(list(map(str, found)))
         if max(map(len, keys), default=0) > self._settings.max_key_bytes:
             for i in [i for i, key in enumerate(keys) if len(key) > self._settings.max_key_bytes]:
                 detail = f"the key has {len(keys[i])} bytes, input.max_key_bytes is {self._settings.max_key_bytes}"
@@ -260,31 +271,40 @@ class Codec:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         return ", ".join(names[:_NAMED]) + more
 
-    def _batch(
-        self,
-        raws: list[RawRecord],
-        partitions: list[Partition],
-        keys: list[bytes],
-        times: Ints,
-        values: Doubles,
-        parsed: list[Any],
-        findings: Findings,
-    ) -> RecordBatch:
-        """Build the batch of the records that were neither refused nor ignored."""
-        get_label, get_id = self._getters.get("label"), self._getters.get("id")
-        labels = None if get_label is None else truths(list(map(get_label, parsed)))
-        ids = None if get_id is None else [None if cell is None else str(cell) for cell in map(get_id, parsed)]
-        offsets = np.array([raw.offset for raw in raws], np.int64)
-        whole = RecordBatch(raws, partitions, keys, offsets, times, values.astype(np.float32), labels, ids)
-        if findings.spoiled:
-            is_spoiled = np.zeros(len(raws), np.bool_)
-            is_spoiled[list(findings.spoiled)] = True
-            whole = replace(whole, is_spoiled=is_spoiled, bad_values=findings.bad_values())
-        dropped = findings.ignored.union(findings.faults)
-        if dropped:
-            whole = whole.take(np.array([i for i in range(len(raws)) if i not in dropped], np.int64))
-        ignored = len(findings.ignored) + findings.dropped
-        return replace(whole, ignored=ignored) if ignored else whole
+    def _labels(self, parsed: list[Any]) -> Flags | None:
+        get = self._getters.get("label")
+        return None if get is None else truths(list(map(get, parsed)))
+
+    def _ids(self, parsed: list[Any]) -> list[str | None] | None:
+        """Return N ids, None where a record has none; None where nobody asks for them."""
+        get = self._getters.get("id")
+        return None if get is None else list(map(_id, map(get, parsed)))
+
+
+def _id(cell: Any) -> str | None:
+    """Return a record's own id as text that can be written anywhere; None where there is none."""
+    return (as_text(cell) or "")[:MAX_ID].encode(errors="backslashreplace").decode() or None
+
+
+def _encoded(keys: list[str]) -> list[bytes]:
+    """Return keys as bytes; half a surrogate pair, which JSON may hold, stays what it is."""
+    try:
+        return list(map(str.encode, keys))
+    except UnicodeEncodeError:
+        return [key.encode(errors="surrogatepass") for key in keys]
+
+
+def _usable(whole: RecordBatch, findings: Findings) -> RecordBatch:
+    """Return the records that were neither refused nor ignored, and what was found of all."""
+    if findings.spoiled:
+        is_spoiled = np.zeros(len(whole), np.bool_)
+        is_spoiled[list(findings.spoiled)] = True
+        whole = replace(whole, is_spoiled=is_spoiled, bad_values=findings.bad_values())
+    dropped = findings.ignored.union(findings.faults)
+    if dropped:
+        whole = whole.take(np.array([i for i in range(len(whole)) if i not in dropped], np.int64))
+    ignored = len(findings.ignored) + findings.dropped
+    return replace(whole, ignored=ignored) if ignored else whole
 
 
 def _absent(column: list[Any]) -> list[int]:

@@ -31,5 +31,7 @@ def dead_letter(rejected: Rejected, topic: str) -> Message:
         "source-timestamp": str(raw.timestamp),
         "version": __version__,
     }
+    if rejected.record_id is not None:
+        ours["record-id"] = rejected.record_id
     headers = (*raw.headers, *((f"streamae-{name}", text.encode()) for name, text in ours.items()))
     return Message(topic, raw.key, raw.value, headers, rejected.cause)

@@ -94,6 +94,12 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     topic: Annotated[str, Meta(description="Input topic.")]
     partition: Annotated[int, Meta(description="Partition of the input topic.", ge=0)]
     offset: Annotated[int, Meta(description="Offset in the partition.", ge=0)]
+    record_id: (
+        Annotated[
+            str, Meta(description="The record's own id, such as a transaction's; only where input.id_field is set.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,7 +282,12 @@ class EventWriter:
             other_features_share=round(_share(1.0 - math.fsum(part.share for part in parts)), SHARE_DIGITS),
             model_version=self._bundle_version,
             settings_version=self.settings_version,
-            source=Origin(topic=partition.topic, partition=partition.index, offset=change.offset),
+            source=Origin(
+                topic=partition.topic,
+                partition=partition.index,
+                offset=change.offset,
+                record_id=UNSET if change.record_id is None else change.record_id,
+            ),
         )
 
     def _parts(self, change: EpisodeChange) -> list[FeaturePart]:

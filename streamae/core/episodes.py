@@ -271,6 +271,7 @@ class Episodes:
             kind=kind,
             slot=slot,
             offset=int(windows.offsets[index]),
+            record_id=None if windows.ids is None else windows.ids[index],
             opened_offset=int(columns["opened_offset"][slot]),
             sequence=int(columns["sequence"][slot]),
             start_time_ms=int(columns["start_ms"][slot]),

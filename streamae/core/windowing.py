@@ -7,7 +7,7 @@ is scored. Time is the rows' event time; this module reads no clock and knows ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -263,12 +263,11 @@ def join(batches: list[WindowBatch]) -> WindowBatch:
     """Concatenate at least one batch, keeping order."""
     if len(batches) == 1:
         return batches[0]
-    levels = [batch.levels for batch in batches if batch.levels is not None]  # all of them have some, or none
-    joined = WindowBatch(*(np.concatenate([getattr(b, name) for b in batches]) for name in WindowBatch.__slots__[:-1]))
-    return replace(joined, levels=np.concatenate(levels)) if levels else joined
+    columns = [name for name in WindowBatch.__slots__ if getattr(batches[0], name) is not None]  # then all have it
+    return WindowBatch(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in columns})
 
 
 def select(batch: WindowBatch, chosen: Ints | Flags | slice) -> WindowBatch:
     """Return the chosen windows of a batch."""
-    found = WindowBatch(*(getattr(batch, name)[chosen] for name in WindowBatch.__slots__[:-1]))
-    return found if batch.levels is None else replace(found, levels=batch.levels[chosen])
+    columns = [name for name in WindowBatch.__slots__ if getattr(batch, name) is not None]
+    return WindowBatch(**{name: getattr(batch, name)[chosen] for name in columns})

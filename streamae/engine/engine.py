@@ -28,6 +28,7 @@ from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.key_states import KeyStates
 from streamae.engine.partitions import Partitions
 from streamae.engine.publisher import Publisher
+from streamae.engine.record_ids import with_ids
 from streamae.engine.recovery import Recovery
 from streamae.engine.stages import EngineOptions, Observer, Stages, Tuning
 from streamae.engine.starved_keys import tell_starved
@@ -118,7 +119,7 @@ class Engine(Announcer):
         records, rejected = self.stages.reading.decode(polled)
         records, slots, refused = self._admit(records, polled, now_ms)
         rows, strays = self.stages.rows(records, slots)  # from here on key state changes, in memory only
-        self.stages.batcher.add(self.stages.windows.push(rows), now_ms)
+        self.stages.batcher.add(with_ids(self.stages.windows.push(rows), records, slots), now_ms)
         self.watch.saw(records, slots, rows, strays, rejected + refused)
         self._send_away(rejected + refused + self._explained(strays, records), polled)
         self._advance(polled)
@@ -324,10 +325,7 @@ class Engine(Announcer):
         if admission.lost:
             self._log.warning("state_lost", partitions=_names(sorted(admission.lost)))
             self._recover_lost(sorted(admission.lost), now_ms)
-        refused = [
-            Rejected(records.raw[index], Reason.TOO_MANY_KEYS, Reason.TOO_MANY_KEYS.meaning)
-            for index in np.flatnonzero(admission.refused)
-        ]
+        refused = [records.refused(index, Reason.TOO_MANY_KEYS) for index in np.flatnonzero(admission.refused)]
         kept = np.flatnonzero(admission.slots != NO_SLOT)
         if len(kept) < len(records):
             records = records.take(kept)
@@ -337,10 +335,7 @@ class Engine(Announcer):
 
     def _explained(self, strays: Strays, records: RecordBatch) -> list[Rejected]:
         """Turn late and duplicate records into dead letters."""
-        return [
-            Rejected(records.raw[index], reason, reason.meaning)
-            for index, reason in zip(strays.indices, strays.reasons, strict=True)
-        ]
+        return [records.refused(index, reason) for index, reason in zip(strays.indices, strays.reasons, strict=True)]
 
     def _send_away(self, rejected: list[Rejected], polled: dict[Partition, Sequence[RawRecord]]) -> None:
         """Count unusable records; those not dropped by policy go to the dead-letter topic."""

@@ -69,7 +69,8 @@ class InputSettings(Section):
     )
     id_field: str | None = Field(
         None,
-        description="Field holding a record's own id, such as a transaction's; carried in events and dead letters.",
+        description="Field holding a record's own id, such as a transaction's; carried in events and dead letters, up to"
+        " 256 characters.",
     )
     only: dict[str, str | tuple[str, ...]] = Field(
         default_factory=dict,

@@ -38,6 +38,12 @@ def test_a_dead_letter_says_why_and_from_where() -> None:
     ]
 
 
+def test_the_record_s_own_id_is_a_header_where_it_is_known() -> None:
+    """Nobody has to parse a broken payload to learn which transaction it was."""
+    message = dead_letter(Rejected(ORIGINAL, Reason.WRONG_TYPE, "no number", record_id="tx-ü"), "dead")
+    assert message.headers[-1] == ("streamae-record-id", "tx-ü".encode())
+
+
 @pytest.mark.parametrize("key", [None, b"", b"\xff\xfe", b"m1"])
 @pytest.mark.parametrize("value", [None, b"", b"\x00\xff", b"{}"])
 def test_null_stays_null_and_empty_stays_empty(key: bytes | None, value: bytes | None) -> None:

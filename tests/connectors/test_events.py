@@ -136,6 +136,13 @@ def test_the_value_holds_everything_a_reader_needs() -> None:
     }
 
 
+def test_the_record_s_own_id_is_in_the_origin() -> None:
+    """A transaction is found again by its id; events of records without one are what they were."""
+    content = body(writer().message(replace(CHANGE, record_id="tx-17"), b"m1", PARTITION))
+    assert content["source"] == {"topic": "sensors", "partition": 3, "offset": 120, "record_id": "tx-17"}
+    assert "record_id" not in body(writer().message(CHANGE, b"m1", PARTITION))["source"]
+
+
 @pytest.mark.parametrize("kind", ChangeKind)
 def test_headers_are_cloudevents_in_binary_mode(kind: ChangeKind) -> None:
     """All required attributes and ours are there; the time is that of the window decided on."""

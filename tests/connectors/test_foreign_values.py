@@ -225,6 +225,29 @@ def test_labels_and_ids_come_along_where_asked_for() -> None:
     assert Codec(settings, ("temp",), (False,)).decode(polled)[0].labels is None
 
 
+def test_an_id_is_short_text_that_can_be_written_anywhere() -> None:
+    """An event must not outgrow its topic by a foreign field, nor fail at half a surrogate pair; nothing is no id."""
+    cells = ['"' + "i" * 300 + '"', r'"\ud800"', "true", '""', "null", "9007199254740993"]
+    polled = {PARTITION: [Record(b'{"temp": 1, "id": %s}' % cell.encode()) for cell in cells]}
+    batch, _ = Codec(InputSettings(id_field="id", bad_value="missing"), ("temp",), (False,)).decode(polled)
+    assert batch.ids == ["i" * 256, r"\ud800", "true", None, None, "9007199254740993"]
+
+
+def test_a_refused_record_keeps_its_id() -> None:
+    """Who looks at a dead letter knows the transaction by it; what cannot be parsed has none."""
+    polled = {PARTITION: [record({"id": 7, "temp": 1e40}), Record(b'{"id": 8')]}
+    _, rejected = Codec(InputSettings(id_field="id"), ("temp",), (False,)).decode(polled)
+    assert {one.reason: one.record_id for one in rejected} == {Reason.NOT_FINITE: "7", Reason.NOT_JSON: None}
+
+
+def test_a_key_of_half_a_surrogate_pair_ends_nothing() -> None:
+    """The lenient reading lets through what the strict one refuses: it is a key like others, of bytes that are no text."""
+    subject = Codec(InputSettings(key_field="k", bad_value="missing"), ("temp",), (False,))
+    polled = {PARTITION: [Record(rb'{"k": "\ud800", "temp": 1}'), Record(b'{"k": "a", "temp": 1}')]}
+    batch, rejected = subject.decode(polled)
+    assert (batch.keys, rejected) == ([b"\xed\xa0\x80", b"a"], [])
+
+
 def test_labels_are_read_as_people_write_them() -> None:
     """Anything but zero, false and nothing is an anomaly."""
     assert truths([1, 0, "1.0", "0.0", True, False, None, "", "Attack", "false"]).tolist() == [
