@@ -153,7 +153,18 @@ def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParse
         "compare detectors on a suite of labelled series",
         "evaluate shared/data --out out/evaluation --groups nab,smd --detectors default,default+sigma3 --jobs 2",
     )
-    evaluate.add_argument("suite", type=Path, metavar="SUITE", help="folder with a MANIFEST.csv and labelled series")
+    evaluate.add_argument(
+        "suite",
+        type=Path,
+        metavar="SUITE",
+        help="folder with a MANIFEST.csv and labelled series, or one labelled file (input.label_field, else is_anomaly)",
+    )
+    evaluate.add_argument(
+        "--train-rows",
+        type=_positive,
+        metavar="N",
+        help="of one labelled file: rows of each key that train (default: half, or up to the first anomaly)",
+    )
     evaluate.add_argument(
         "--out",
         type=Path,
@@ -193,7 +204,9 @@ def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParse
         "--bundle", type=Path, required=True, metavar="DIR", help="folder of a bundle that `train` has written"
     )
     backtest.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write tables and report to")
-    backtest.add_argument("--labels", action="store_true", help="compare the alerts with the column is_anomaly")
+    backtest.add_argument(
+        "--labels", action="store_true", help="compare the alerts with input.label_field, else is_anomaly"
+    )
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:

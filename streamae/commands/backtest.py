@@ -47,7 +47,7 @@ def backtest(
         data: files, folders of them, or records of a topic.
         directory: of the bundle.
         out: for results.
-        has_labels: hold the alarms against the column `is_anomaly`.
+        has_labels: hold the alarms against the labels: `input.label_field`, else the column `is_anomaly`.
         stream: for the summary; standard output by default.
 
     Raises:
@@ -67,7 +67,7 @@ def backtest(
     for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=is_keyed(data, settings.input)):
         print(doubt, file=sys.stderr)
     if has_labels and all(one.labels is None for one in series):
-        raise DataError("--labels: there is no column is_anomaly in the data")
+        raise DataError("--labels: no column is_anomaly in the data: name the field of labels with input.label_field")
     played = play(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))
     if played.unscored:
         raise DataError(f"0 windows scored: {played.unscored}")

@@ -21,6 +21,7 @@ class Choice:
         pattern: of the series' names, alone or as `group/name`, with `*`, `?` and `[]`; None = all.
         is_fleet: one bundle for the series of a group that have the same channels, instead of one each.
         processes: side by side, one core each.
+        train_rows: of one labelled file, see `labelled_file`; None = as it is split there.
     """
 
     groups: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class Choice:
     pattern: str | None = None
     is_fleet: bool = False
     processes: int = 1
+    train_rows: int | None = None
 
 
 def chosen(suite: Suite, choice: Choice) -> list[SuiteSeries]:

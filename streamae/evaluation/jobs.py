@@ -86,7 +86,8 @@ class Job:
         """SHA-256 over the files and where they are split."""
         digest = hashlib.sha256()
         for entry in self.entries:
-            digest.update(repr((entry.group, entry.name, entry.train_rows, entry.has_times, entry.step_ms)).encode())
+            split = (entry.group, entry.name, entry.train_rows, entry.has_times, entry.step_ms, entry.key)
+            digest.update(repr(split).encode())
             digest.update(entry.path.read_bytes())
         return digest.hexdigest()
 
@@ -194,6 +195,7 @@ def _score(
             int(np.isnan(tested.scores).sum()),
             bundle.version,
             fingerprint=job.fingerprint(detector),
+            differences=one.differences,
         )
         job.place(entry, detector).save(result, Curves(labels, tested.judged, tested.thresholds, tested.alarms))
         results.append(result)
@@ -213,7 +215,7 @@ def _bundle(job: Job, series: Sequence[Series]) -> tuple[Bundle, float]:
     """Return the bundle and the seconds its training took, from the folder if it was trained before."""
     of = job.tuned(job.detectors[0])
     options = TrainOptions(of.train, of.window, of.features, of.model)
-    name = digest_of([_plain(options), job.data_digest, code_digest(PACKAGE)])[:16]
+    name = digest_of([_plain(options), counted(of)["input"], job.data_digest, code_digest(PACKAGE)])[:16]
     directory, timing = job.out / "bundles" / name, job.out / "bundles" / f"{name}.json"
     try:
         return load_bundle(directory), float(json.loads(timing.read_text(encoding="utf-8"))["train_seconds"])

@@ -43,6 +43,7 @@ class Result:
         bundle: version of the model.
         error: why there are no figures; empty = there are.
         fingerprint: digest of all the figures depend on.
+        differences: what the manifest says otherwise than it was counted, in words.
     """
 
     group: str
@@ -58,6 +59,7 @@ class Result:
     bundle: str = ""
     error: str = ""
     fingerprint: str = ""
+    differences: tuple[str, ...] = ()
 
     def cell(self, column: str) -> Any:
         """Return the value of one of `COLUMNS`."""
@@ -102,7 +104,7 @@ class Place:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             figures = kept["measures"]
             kept["measures"] = Measures(**{name: math.nan if v is None else v for name, v in figures.items()})
-            return Result(**kept)
+            return Result(**kept | {"differences": tuple(kept["differences"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

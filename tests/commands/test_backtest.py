@@ -243,8 +243,11 @@ def test_labels_are_compared_where_asked_for(folder: Path) -> None:
     assert "labelled" not in run(folder)
     path = folder / "history.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("is_anomaly", "flag"), encoding="utf-8")
-    with pytest.raises(DataError, match="no column is_anomaly"):
+    with pytest.raises(DataError, match=r"no column is_anomaly.*input\.label_field"):
         run(folder, has_labels=True)
+    reading = SETTINGS.input.model_copy(update={"label_field": "flag"})
+    named = SETTINGS.model_copy(update={"input": reading})
+    assert "1 of 1 labelled events found" in run(folder, named, has_labels=True)
 
 
 def test_a_column_of_the_bundle_must_be_there(folder: Path) -> None:

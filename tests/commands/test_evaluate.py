@@ -23,7 +23,7 @@ from streamae.evaluation.jobs import Job, plan
 from streamae.evaluation.jobs import run as run_job
 from streamae.evaluation.results import COLUMNS, Place
 from streamae.evaluation.suite import Suite
-from streamae.settings.data import FeatureSettings
+from streamae.settings.data import FeatureSettings, InputSettings
 from streamae.settings.decisions import EpisodeSettings
 from streamae.settings.tree import Settings
 from tests.evaluation.suites import QUICK, ROWS, TRAIN_ROWS, read_manifest, write_manifest, write_suite
@@ -227,6 +227,35 @@ def test_a_series_that_fails_counts_zero_and_says_why(suite: Path, tmp_path: Pat
     assert "1 failed" in found.progress
     write_manifest(broken, manifest)
     assert not any(row["error"] for row in evaluated(broken, tmp_path / "out", Choice(detectors=("default",))).rows())
+
+
+def test_one_labelled_file_needs_no_manifest(suite: Path, run: Run, tmp_path: Path) -> None:
+    """The same file split at the same row gives the same scores; how it was read and split is said first."""
+    source = suite / str(read_manifest(suite)[0]["file"])
+    lines = source.read_text(encoding="utf-8").splitlines()
+    rows = [f"{60 * row},{line.partition(',')[2]}" for row, line in enumerate(lines[1:])]  # a minute apart, as there
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join([lines[0].replace("is_anomaly", "Class"), *rows]) + "\n", encoding="utf-8")
+    settings = QUICK.model_copy(update={"input": InputSettings(label_field="Class")})
+    choice = Choice(detectors=("default",), train_rows=TRAIN_ROWS)
+    found = evaluated(path, tmp_path / "out", choice, settings)
+    assert f"{path}: {ROWS} rows, features " in found.printed.splitlines()[0]
+    (row,) = found.rows()
+    assert (row["group"], row["error"], row["rows"]) == ("own", "", str(ROWS - TRAIN_ROWS))
+    assert (row["ap"], row["strict_f1"]) == (run.rows()[0]["ap"], run.rows()[0]["strict_f1"])
+    with pytest.raises(DataError, match="--train-rows is for one labelled file"):
+        evaluated(suite, tmp_path / "none", choice)
+
+
+def test_what_a_manifest_says_otherwise_is_printed(tmp_path: Path) -> None:
+    """Once a series, and again where figures from before are taken; nothing where all is as it says."""
+    folder = write_suite(tmp_path / "suite", groups=("mill",))
+    first, second = read_manifest(folder)
+    write_manifest(folder, [first | {"rows": ROWS + 7}, second])
+    said = f"differs: mill/machine-000: MANIFEST.csv says rows {ROWS + 7}, counted {ROWS}"
+    for _ in range(2):
+        found = evaluated(folder, tmp_path / "out")
+        assert [line for line in found.printed.splitlines() if line.startswith("differs")] == [said]
 
 
 def test_nothing_but_failures_is_a_failure(tmp_path: Path) -> None:

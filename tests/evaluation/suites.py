@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 from streamae.demo.sensors import generate
-from streamae.evaluation.suite import COLUMNS
 from streamae.settings.decisions import ThresholdSettings
 from streamae.settings.training import TrainSettings
 from streamae.settings.tree import Settings
@@ -43,7 +42,7 @@ def write_suite(folder: Path, groups: tuple[str, ...] = ("mill", "plant"), keys:
 def write_manifest(folder: Path, entries: list[dict[str, object]]) -> None:
     """Write these rows."""
     with (folder / "MANIFEST.csv").open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, list(entries[0]))
         writer.writeheader()
         writer.writerows(entries)
 
