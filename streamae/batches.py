@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamae.reasons import CloseReason, Reason
+from streamae.reasons import Reason
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -120,8 +120,7 @@ class RecordBatch:
         keys: N keys as bytes.
         offsets: (N,) int64 Kafka offsets.
         event_times_ms: (N,) int64.
-        values: (N, F) float32 in the features' own units; NaN = missing. Straight from the codec: (N, I) inputs,
-            with codes for categories (`core/encoding.py`).
+        values: (N, F) float64 in own units, NaN = missing; from the codec (N, I) inputs with codes for categories.
         labels, ids: (N,) bool, True = known anomaly, and N ids or None; each None where nobody asked for them.
         is_spoiled: (N,) bool: a field held no number and counts as missing; None = in no record.
         bad_values: how many of these there are in the whole batch, by feature and reason.
@@ -133,7 +132,7 @@ class RecordBatch:
     keys: list[bytes]
     offsets: Ints
     event_times_ms: Ints
-    values: Floats
+    values: Doubles
     labels: Flags | None = None
     ids: list[str | None] | None = None
     is_spoiled: Flags | None = None
@@ -168,7 +167,7 @@ class Series:
         key: name of the key.
         features: F names, in the order of the columns.
         event_times_ms: (N,) int64, in the order of the source, not necessarily increasing.
-        values: (N, F) float32 in the features' own units; NaN = missing.
+        values: (N, F) float64 in the features' own units; NaN = missing.
         labels: (N,) bool, True = known anomaly; None when there are no labels. Never a feature.
         categories: C names of category fields.
         words: (N, C) text of these fields, None = missing; None when there are no such fields.
@@ -177,7 +176,7 @@ class Series:
     key: str
     features: tuple[str, ...]
     event_times_ms: Ints
-    values: Floats
+    values: Doubles
     labels: Flags | None = None
     categories: tuple[str, ...] = ()
     words: Words | None = None
@@ -194,13 +193,13 @@ class RowBatch:
         slots: (N,) int32 key slots.
         offsets: (N,) int64 offset of the record that completed the row.
         event_times_ms: (N,) int64; per key strictly increasing.
-        values: (N, F) float32; NaN = missing.
+        values: (N, F) float64; NaN = missing.
     """
 
     slots: Slots
     offsets: Ints
     event_times_ms: Ints
-    values: Floats
+    values: Doubles
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -214,11 +213,11 @@ class WindowBatch:
         slots: (B,) int32.
         offsets: (B,) int64 offset of the record that completed the window's newest row.
         start_times_ms, end_times_ms: (B,) int64 event time of the oldest and newest row.
-        values: (B, W, F) float32, imputed where missing, oldest step first.
+        values: (B, W, F) float32 distances from `origins`, imputed where missing, oldest step first.
         imputed_shares: (B,) float32 in [0, 1], share of imputed cells.
         is_first: (B,) bool, first window of a key since it was new or resumed after a gap.
-        levels: (B, 2, F) float64 mean and scale of the key's own rows before the newest one, in the features' units;
-            None = scaling is the same for all keys.
+        levels: (B, 2, F) float64 mean and scale of the key's rows before the newest one; None = all are scaled alike.
+        origins: (B, F) float64 in the features' units, what `values` count from (`core/origins.py`); None = from 0.
         ids: (B,) own ids of the records at `offsets`, None where one has none; None = nobody asked for them.
     """
 
@@ -230,6 +229,7 @@ class WindowBatch:
     imputed_shares: Floats
     is_first: Flags
     levels: Doubles | None = None
+    origins: Doubles | None = None
     ids: Words | None = None
 
     def __len__(self) -> int:
@@ -244,7 +244,7 @@ class ErrorBatch:
         recent: (B, F) float32 mean squared reconstruction error of the newest steps.
         forecast: (B, F) float32 squared error of the one-step forecast of the newest steps (max over the
             steps that are new in this window, so that a stride above 1 does not dilute a spike).
-        expected: (B, F) float32 forecast of the newest row, in the features' own units.
+        expected: (B, F) forecast of the newest row, in own units after `core.key_levels.in_own_units`.
         memory: (B, F) float32 mean squared distance to the nearest remembered window, each feature by itself; None
             where the model has no memory.
         latent: (B, L) float32 code of each window; None unless the runner was asked for it.
@@ -252,7 +252,7 @@ class ErrorBatch:
 
     recent: Floats
     forecast: Floats
-    expected: Floats
+    expected: Floats | Doubles
     memory: Floats | None = None
     latent: Floats | None = None
 
@@ -264,13 +264,13 @@ class ScoreBatch:
     Attributes:
         totals: (B,) float32 mean over features of `channels`.
         channels: (B, F) float32 whitened error per feature.
-        expected: (B, F) float32 as in `ErrorBatch`.
+        expected: (B, F) as in `ErrorBatch`.
         forecasts: (B,) float32 mean over features of the whitened forecast error alone.
     """
 
     totals: Floats
     channels: Floats
-    expected: Floats
+    expected: Floats | Doubles
     forecasts: Floats
 
 
@@ -307,85 +307,6 @@ class VerdictBatch:
         statuses, states, suspensions = np.zeros((3, size), dtype=np.int8)
         counts = np.zeros(size, dtype=np.int64)
         return cls(statuses, scores, thresholds, means, sds, counts, rarities, states, suspensions)
-
-
-class ChangeKind(StrEnum):
-    """What happened to an episode."""
-
-    OPENED = "opened"
-    UPDATED = "updated"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FeatureExplanation:
-    """One feature's part in an episode at its peak.
-
-    Attributes:
-        index: feature index in the bundle's order.
-        share: part of the whole score, in [0, 1]; over all features they sum to one.
-        actual, expected: newest row of the peak window and its forecast, in the feature's own units.
-    """
-
-    index: int
-    share: float
-    actual: float
-    expected: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EpisodeChange:
-    """An episode opened, went on, or ended. Rare, so one object each.
-
-    Attributes:
-        kind: what happened.
-        slot: key slot.
-        offset: offset of the input record that caused this change.
-        opened_offset: offset of the record that opened the episode; with the key it identifies the episode.
-        sequence: 0 for opened, then 1, 2, ... per episode.
-        start_time_ms, peak_time_ms, end_time_ms: event time of the first, the worst and the newest anomalous window.
-        window_start_ms, window_end_ms, window_rows: the window this change was decided on, and how many rows it has.
-        windows: anomalous windows so far.
-        score, threshold, mean, sd, count: newest verdict (statistics before the score was learnt).
-        needed: scores of its own with which the key is ready.
-        state: how much the key knows of itself.
-        state_reason: why that is not all, a sentence for a person; "" where it is ready.
-        peak_score: highest score of the episode.
-        severity: 0-100, by how rare the worst score is for the key (core/episodes.py).
-        confidence: 0-1, grows with evidence, falls with imputed data.
-        imputed_share: of the newest window.
-        close_reason: why it ended, None while open.
-        features: most guilty first, taken at the peak.
-        record_id: own id of the input record that caused this change; None = it has none, or nobody asked.
-    """
-
-    kind: ChangeKind
-    slot: int
-    offset: int
-    opened_offset: int
-    sequence: int
-    start_time_ms: int
-    peak_time_ms: int
-    end_time_ms: int
-    window_start_ms: int
-    window_end_ms: int
-    window_rows: int
-    windows: int
-    score: float
-    threshold: float
-    mean: float
-    sd: float
-    count: int
-    needed: int
-    state: KeyState
-    state_reason: str
-    peak_score: float
-    severity: float
-    confidence: float
-    imputed_share: float
-    close_reason: CloseReason | None
-    features: tuple[FeatureExplanation, ...]
-    record_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,12 +18,13 @@ MAX_FUNCTION_LINES = 60
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 
 # The rooms of the package and what each may import of ours besides itself. No file has a line of its own.
-GROUND = ("batches", "errors", "fail_points", "reasons")
+GROUND = ("batches", "episode_changes", "errors", "fail_points", "reasons")
 BELOW_ENGINE = (*GROUND, "core", "model", "connectors", "observe")
 BELOW_REPLAY = (*BELOW_ENGINE, "settings", "training", "engine", "assembly")
 ROOMS: dict[str, tuple[str, ...]] = {
     "reasons": (),
     "batches": ("reasons",),
+    "episode_changes": ("batches", "reasons"),
     "errors": (),
     "fail_points": (),
     "core": GROUND,

@@ -79,7 +79,7 @@ def record_batch(stream: Sequence[Arrival], start: int = 0, stop: int | None = N
         keys=[b"%d" % arrival.slot for arrival in part],
         offsets=np.arange(start, start + len(part), dtype=np.int64),
         event_times_ms=np.array([arrival.time_ms for arrival in part], dtype=np.int64),
-        values=np.array([arrival.values for arrival in part], dtype=np.float32).reshape(len(part), features),
+        values=np.array([arrival.values for arrival in part], dtype=np.float64).reshape(len(part), features),
     )
     return batch, slots_of(*(arrival.slot for arrival in part))
 

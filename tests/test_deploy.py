@@ -20,9 +20,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from streamae.batches import ChangeKind
 from streamae.cli import build_parser, split_settings
 from streamae.daemon import health, service
+from streamae.episode_changes import ChangeKind
 from streamae.errors import ExitCode
 from streamae.observe.telemetry import (
     CHECKPOINT_OUTCOMES,

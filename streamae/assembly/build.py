@@ -125,9 +125,10 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
     size = bundle.architecture.window_size
     max_gap_ms = longest_gap_ms(window.max_gap_ms, window.grid_ms, size, holds=window.holds)
     model, counters = settings.model, bundle.encoding.counters if bundle.encoding else ()
+    origins, is_exact = bundle.row_origins, bundle.exact_rows
     return Stages(
         reading=connectors.build_codec(settings.input, window, settings.features, bundle),
-        encoder=Encoder(capacity, bundle.encoding) if bundle.encoding else None,
+        encoder=Encoder(capacity, bundle.encoding, is_exact) if bundle.encoding else None,
         grid=RowGrid(
             capacity,
             features,
@@ -135,6 +136,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             merge=window.grid_merge,
             max_gap_ms=max_gap_ms,
             most_empty=size - 1,
+            is_exact=is_exact,
         ),
         rates=Rates(capacity, counters, max_gap_ms=max_gap_ms) if counters else None,
         windows=KeyWindows(
@@ -146,12 +148,13 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             missing=MissingValues.of(window, bundle.features, bundle.encoding).filled_in(bundle.scaling.means),
             max_imputed_share=window.max_imputed_share,
             levels=bundle.levels,
+            origins=origins,
         ),
         batcher=MicroBatcher(model.max_batch_size, model.max_wait_ms),
         runner=runner,
         calibration=bundle.calibration,
         decision=build_decision(settings, bundle, tuning),
-        episodes=Episodes(capacity, features, tuning.episodes),
+        episodes=Episodes(capacity, features, tuning.episodes, bundle.origins),
         events=EventWriter(
             settings.output.topic,
             settings.output.source_uri,

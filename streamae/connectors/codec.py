@@ -140,7 +140,7 @@ class Codec:
         ]
         labels = self._labels(parsed)
         offsets = np.array([raw.offset for raw in raws], np.int64)
-        whole = RecordBatch(raws, partitions, keys, offsets, times, values.astype(np.float32), labels, ids)
+        whole = RecordBatch(raws, partitions, keys, offsets, times, values, labels, ids)
         return _usable(whole, findings), rejected
 
     def _parse_clean(self, records: Sequence[RawRecord]) -> list[Any] | None:

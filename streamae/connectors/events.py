@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from streamae.batches import Cause, EpisodeChange, Partition
+from streamae.batches import Cause, Partition
 from streamae.connectors.event_times import EARLIEST_MS, LATEST_MS
 from streamae.connectors.protocols import Message
+from streamae.episode_changes import EpisodeChange
 from streamae.reasons import CloseReason
 
 SCHEMA_ID = "urn:streamae:schema:anomaly-event:v1"

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from streamae.batches import Doubles, Floats, Ints
+from streamae.batches import Doubles, Ints
 from streamae.core.categories import Vocabulary
 from streamae.core.scaling import KNEE
 from streamae.core.wording import duration_in_words, number_in_words, signed_exp, signed_log
@@ -34,7 +34,7 @@ class Records(NamedTuple):
         intervals_ms: (N,) since the key's previous record; NaN = it has none.
     """
 
-    values: Floats
+    values: Doubles
     event_times_ms: Ints
     intervals_ms: Doubles
 
@@ -107,7 +107,7 @@ class Numbers:
 
     def apply(self, records: Records) -> Doubles:
         """See `Derivation`."""
-        numbers = records.values[:, : len(self.fields)].astype(np.float64)
+        numbers = records.values[:, : len(self.fields)]
         is_log = np.array([name in self.log_fields for name in self.fields])
         return np.where(is_log, signed_log(numbers), numbers)
 
@@ -145,7 +145,7 @@ class Category:
 
     def apply(self, records: Records) -> Doubles:
         """See `Derivation`."""
-        codes = records.values[:, self.column : self.column + 1].astype(np.float64)
+        codes = records.values[:, self.column : self.column + 1]
         return np.where(np.isnan(codes), np.nan, codes == np.arange(len(self.vocabulary)))
 
     def explain(self, what: Surprise) -> str:

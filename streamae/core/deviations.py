@@ -60,13 +60,13 @@ class Deviations:
         """Return some of the rows, also one of them again and again."""
         return Deviations(*(getattr(self, name)[rows] for name in self.__slots__))
 
-    def matters(self, channels: Floats, deviations: Floats, expected: Floats) -> Flags:
+    def matters(self, channels: Floats, deviations: Floats, expected: Floats | Doubles) -> Flags:
         """Tell in which windows at least one guilty feature deviates as it must.
 
         Args:
             channels: (n, F) `largest` scores of the features.
             deviations: (n, F) `largest` differences between newest rows and their forecasts.
-            expected: (n, F) forecast of the newest row. What is not finite is never trivial.
+            expected: (n, F) forecast of the newest row in own units. What is not finite is never trivial.
 
         Returns:
             (n,) bool.

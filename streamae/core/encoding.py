@@ -15,11 +15,12 @@ from typing import Protocol
 
 import numpy as np
 
-from streamae.batches import Doubles, Floats, Ints, RecordBatch, Slots, Words
+from streamae.batches import Doubles, Flags, Ints, RecordBatch, Slots, Words
 from streamae.core.categories import Vocabulary
 from streamae.core.columns import Columns, Field
 from streamae.core.derivations import TIMED, Category, Derivation, Interval, Numbers, Records, Surprise
 from streamae.core.grid import NEVER
+from streamae.core.origins import ZERO, narrowed
 from streamae.core.segments import Segments
 from streamae.core.wording import signed_log
 from streamae.core.zones import Zone
@@ -179,8 +180,8 @@ class Encoding:
         """Numbers of the features that hold a counter as long as `core.rates.Rates` has not made a rate of it."""
         return tuple(number for number, field in enumerate(self.fields) if field in self.rate_fields)
 
-    def apply(self, values: Floats, event_times_ms: Ints, intervals_ms: Doubles) -> Floats:
-        """Return (N, F) float32 features.
+    def apply(self, values: Doubles, event_times_ms: Ints, intervals_ms: Doubles) -> Doubles:
+        """Return (N, F) float64 features.
 
         Args:
             values: (N, I) inputs, codes for categories; NaN = missing, and stays so in every feature derived from it.
@@ -188,7 +189,28 @@ class Encoding:
             intervals_ms: (N,) since the key's previous record; NaN = it has none.
         """
         records = Records(values, event_times_ms, intervals_ms)
-        return np.concatenate([part.apply(records) for part in self._parts], axis=1).astype(np.float32)
+        return np.concatenate([part.apply(records) for part in self._parts], axis=1)
+
+    def exact_rows(self, is_exact: Flags) -> Flags:
+        """Return (F,) which features keep 64 bits up to the rows: those of `is_exact`, and counters, whose growth tells."""
+        flags = np.broadcast_to(is_exact, len(self.features)).copy()
+        flags[list(self.counters)] = True
+        return flags
+
+    def exact_inputs(self, is_exact: Flags) -> Flags:
+        """Return (I,) of which inputs 64 bits are needed.
+
+        Args:
+            is_exact: (F,) the same of the features, or one for all.
+        """
+        flags = np.broadcast_to(is_exact, len(self.features)).tolist()
+        needed = {source for source, flag in zip(self.sources, flags, strict=True) if flag}
+        return np.array([name in needed for name in self.inputs])
+
+    def exact_features(self, is_exact: Flags) -> Flags:
+        """Return (F,) which features are made of numeric fields that keep 64 bits, `is_exact` (one a field)."""
+        exact = {name for name, flag in zip(self.fields, is_exact.tolist(), strict=True) if flag}
+        return np.array([source in exact for source in self.sources])
 
     def explain(self, feature: int, actual: float, expected: float, time_ms: int) -> str:
         """Return a sentence about one feature of one row, for a person who knows the fields.
@@ -212,9 +234,16 @@ class Encoding:
 class Encoder:
     """Encodes records in arrival order. State per key: the newest event time, only where intervals are derived."""
 
-    def __init__(self, capacity: int, encoding: Encoding) -> None:
-        """Prepare for `capacity` key slots."""
-        self.encoding = encoding
+    def __init__(self, capacity: int, encoding: Encoding, is_exact: Flags = ZERO.is_exact) -> None:
+        """Prepare for `capacity` key slots.
+
+        Args:
+            capacity: key slots (K).
+            encoding: how inputs become features.
+            is_exact: (F,) features that keep 64 bits, or one for all; the others hold 32.
+        """
+        self.encoding, self.is_exact = encoding, is_exact
+        self._exact_inputs = encoding.exact_inputs(is_exact)
         self.columns = Columns(capacity, {"newest": Field("<i8", (), NEVER)} if encoding.has_interval else {})
 
     def encode(self, records: RecordBatch, slots: Slots) -> RecordBatch:
@@ -226,8 +255,9 @@ class Encoder:
             records: N records, per key in arrival order; values (N, I) as in `Encoding.apply`.
             slots: (N,) int32 slot of each record.
         """
-        values = self.encoding.apply(records.values, records.event_times_ms, self._intervals(records, slots))
-        return dataclasses.replace(records, values=values)
+        inputs = narrowed(records.values, self._exact_inputs)
+        values = self.encoding.apply(inputs, records.event_times_ms, self._intervals(records, slots))
+        return dataclasses.replace(records, values=narrowed(values, self.is_exact))
 
     def _intervals(self, records: RecordBatch, slots: Slots) -> Doubles:
         """Return (N,) ms since the newest record of the same key before, NaN where there is none; learn the times."""

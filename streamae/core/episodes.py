@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamae.batches import (
-    ChangeKind,
     Doubles,
-    EpisodeChange,
-    FeatureExplanation,
     Flags,
+    Floats,
     Ints,
     KeyState,
     ScoreBatch,
@@ -29,8 +28,10 @@ from streamae.batches import (
     WindowBatch,
 )
 from streamae.core.columns import Columns, Field
+from streamae.core.origins import Origins, newest, readable
 from streamae.core.segments import waves
 from streamae.core.state_reasons import of_one
+from streamae.episode_changes import ChangeKind, EpisodeChange, FeatureExplanation
 from streamae.reasons import CloseReason
 
 SEVERITY_WINDOWS = 2_500.0  # severity 50 is one false alarm in so many windows, about what the default rule allows
@@ -84,9 +85,15 @@ def opening_times(changes: Sequence[EpisodeChange]) -> Ints:
 class Episodes:
     """Follows the episode of every key. State per key: see `columns`; survives a restart through it."""
 
-    def __init__(self, capacity: int, features: int, rules: EpisodeRules) -> None:
-        """Prepare for `capacity` key slots of F `features`."""
-        self.rules = rules
+    def __init__(self, capacity: int, features: int, rules: EpisodeRules, origins: Origins | None = None) -> None:
+        """Prepare for `capacity` key slots of F `features`.
+
+        Args:
+            capacity, features, rules: sizes, and when episodes begin and end.
+            origins: of the windows' values; None = they were never asked for, and numbers are told as they always were.
+        """
+        self.rules, self._is_readable = rules, origins is not None
+        number = "<f4" if origins is None or origins.are_zero else "<f8"
         self.top = min(rules.top_features, features)
         self.columns = Columns(
             capacity,
@@ -105,8 +112,8 @@ class Episodes:
                 "peak_severity": Field("<f8"),
                 "guilty": Field("<i4", (self.top,)),
                 "shares": Field("<f4", (self.top,)),
-                "actual": Field("<f4", (self.top,)),
-                "expected": Field("<f4", (self.top,)),
+                "actual": Field(number, (self.top,)),
+                "expected": Field(number, (self.top,)),
             },
         )
 
@@ -227,12 +234,13 @@ class Episodes:
         guilty = np.argsort(-channels, axis=1, kind="stable")[:, : self.top]
         shares = channels / np.maximum(channels.sum(axis=1, keepdims=True), np.float32(1e-30))
 
-        def pick(array: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.take_along_axis(array, guilty, axis=1)
+        def pick(array: NDArray[Any]) -> NDArray[Any]:
+            picked: NDArray[Any] = np.take_along_axis(array, guilty, axis=1)
+            return picked
 
         columns["guilty"][slots] = guilty
         columns["shares"][slots] = pick(shares)
-        columns["actual"][slots] = pick(windows.values[wave, -1])
+        columns["actual"][slots] = pick(newest(windows, wave))
         columns["expected"][slots] = pick(scores.expected[wave])
 
     def _open(self, slots: Slots, wave: Ints, windows: WindowBatch) -> None:
@@ -299,9 +307,15 @@ class Episodes:
                 for feature, share, actual, expected in zip(
                     columns["guilty"][slot],
                     columns["shares"][slot],
-                    columns["actual"][slot],
-                    columns["expected"][slot],
+                    self._told(columns["actual"][slot]),
+                    self._told(columns["expected"][slot]),
                     strict=True,
                 )
             ),
         )
+
+    def _told(self, numbers: Floats | Doubles) -> Floats | Doubles:
+        """Return numbers (top,) in own units as they are told: those of 64 bits came with their digits."""
+        if self._is_readable and numbers.dtype == np.float32:
+            return readable(numbers.astype(np.float64), np.spacing(np.abs(numbers)))
+        return numbers

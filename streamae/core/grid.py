@@ -16,6 +16,7 @@ import numpy as np
 
 from streamae.batches import Doubles, Flags, Ints, RecordBatch, RowBatch, Slots
 from streamae.core.columns import Columns, Field
+from streamae.core.origins import ZERO, narrowed
 from streamae.core.segments import Segments, is_last
 from streamae.reasons import Reason
 
@@ -72,6 +73,7 @@ class RowGrid:
         merge: Literal["last", "mean"] = "last",
         max_gap_ms: int,
         most_empty: int | None = None,
+        is_exact: Flags = ZERO.is_exact,
     ) -> None:
         """Prepare for `capacity` key slots.
 
@@ -83,9 +85,10 @@ class RowGrid:
             max_gap_ms: empty buckets are filled in only up to this distance between two records.
             most_empty: and of those between two records only so many, the newest; None = all. One less than a window
                 has rows: more only repeat windows in which nothing changes.
+            is_exact: (F,) features that keep 64 bits, or one for all; the others hold 32.
         """
         self.features, self.grid_ms, self.merge, self.max_gap_ms = features, grid_ms, merge, max_gap_ms
-        self.most_empty = most_empty
+        self.most_empty, self.is_exact = most_empty, is_exact
         fields = {"newest": Field("<i8", (), NEVER)}
         if grid_ms is not None:
             fields |= {"offset": Field("<i8"), "sums": Field("<f8", (features,)), "counts": Field("<i4", (features,))}
@@ -118,16 +121,15 @@ class RowGrid:
         np.maximum.at(newest, segments.slots[kept], times[kept])
         if self.grid_ms is None:
             chosen = np.sort(chosen)
-            return RowBatch(
-                slots[chosen], records.offsets[chosen], records.event_times_ms[chosen], records.values[chosen]
-            ), strays
-        values = records.values[chosen]
+            values = narrowed(records.values[chosen], self.is_exact)
+            return RowBatch(slots[chosen], records.offsets[chosen], records.event_times_ms[chosen], values), strays
+        values = narrowed(records.values[chosen], self.is_exact)
         present = ~np.isnan(values)
         pieces = _Pieces(
             segments.slots[kept],
             times[kept],
             records.offsets[chosen],
-            np.where(present, values, 0.0).astype(np.float64),
+            np.where(present, values, 0.0),
             present.astype(np.int64),
         )
         return self._complete(pieces, before_push=before[kept]), strays
@@ -136,7 +138,7 @@ class RowGrid:
         """Return the open bucket of each slot as a row: for data that ends, never in a live stream."""
         if self.grid_ms is None:
             nothing = np.zeros(0, dtype=np.int64)
-            return RowBatch(slots[:0], nothing, nothing, np.zeros((0, self.features), dtype=np.float32))
+            return RowBatch(slots[:0], nothing, nothing, np.zeros((0, self.features)))
         slots = slots[self.columns["counts"][slots].any(axis=1)]
         rows = self._rows(
             slots,
@@ -216,8 +218,8 @@ class RowGrid:
         return np.where(found, sums, 0.0), found.astype(np.int64)
 
     def _rows(self, slots: Slots, buckets: Ints, offsets: Ints, sums: Doubles, counts: Ints) -> RowBatch:
-        values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
-        return RowBatch(slots, offsets, buckets * (self.grid_ms or 1), values)
+        values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        return RowBatch(slots, offsets, buckets * (self.grid_ms or 1), narrowed(values, self.is_exact))
 
 
 def _totals(values: Doubles, starts: Ints) -> Doubles:

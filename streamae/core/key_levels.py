@@ -14,6 +14,7 @@ import numpy as np
 from streamae.batches import Doubles, ErrorBatch, Flags, Floats, Ints, RowBatch, Slots, WindowBatch
 from streamae.core.columns import Columns, Field
 from streamae.core.moments import learn
+from streamae.core.origins import to_own_units
 from streamae.core.scaling import FLOOR_SHARE, Scaling
 from streamae.core.segments import waves
 
@@ -51,13 +52,13 @@ class KeyLevels:
         """
         return cls(np.maximum(FLOOR_SHARE * scaling.scales, 0.0 if least is None else least))
 
-    def fields(self, start: Floats) -> dict[str, Field]:
+    def fields(self, start: Doubles) -> dict[str, Field]:
         """Return the state of a key; `start` (F,) is the level of a feature that never had a value."""
         shape = (len(self.floors),)
         return {
             "level_rows": Field("<i8"),  # rows seen
             "level_counts": Field("<i4", shape),  # values of each feature learnt
-            "level_means": Field("<f8", shape, start.astype(np.float64)),
+            "level_means": Field("<f8", shape, start),
             "level_variances": Field("<f8", shape),
         }
 
@@ -75,7 +76,7 @@ class KeyLevels:
         is_known = np.zeros(len(rows), dtype=np.bool_)
         forgetting = -np.expm1(-np.log(2.0) / self.half_life_rows)
         for chosen in waves(rows.slots):
-            slots, values = rows.slots[chosen], rows.values[chosen].astype(np.float64)
+            slots, values = rows.slots[chosen], rows.values[chosen]
             counts, means = columns["level_counts"][slots], columns["level_means"][slots]
             variances = columns["level_variances"][slots]
             scales = np.maximum(np.sqrt(variances), self.floors)
@@ -107,6 +108,8 @@ def standardised(windows: WindowBatch) -> Floats:
     if windows.levels is None:
         return windows.values
     means, scales = windows.levels[:, None, 0], windows.levels[:, None, 1]  # (B, 1, F)
+    if windows.origins is not None:
+        means = means - windows.origins[:, None]
     found: Doubles = windows.values - means
     found /= scales  # in place: the arrays of a batch are large
     return np.clip(found, -MAX_FLOAT, MAX_FLOAT, out=found).astype(np.float32)
@@ -114,7 +117,8 @@ def standardised(windows: WindowBatch) -> Floats:
 
 def in_own_units(errors: ErrorBatch, windows: WindowBatch) -> ErrorBatch:
     """Return the errors of `standardised` windows with what was expected in the features' own units."""
-    if windows.levels is None:
-        return errors
-    expected = (windows.levels[:, 0] + windows.levels[:, 1] * errors.expected).clip(-MAX_FLOAT, MAX_FLOAT)
-    return replace(errors, expected=expected.astype(np.float32))
+    distances, origins = errors.expected.astype(np.float32, copy=False), windows.origins
+    if windows.levels is not None:
+        means = windows.levels[:, 0] if origins is None else windows.levels[:, 0] - origins
+        distances = (means + windows.levels[:, 1] * distances).clip(-MAX_FLOAT, MAX_FLOAT).astype(np.float32)
+    return replace(errors, expected=distances if origins is None else to_own_units(distances, origins))

@@ -19,6 +19,7 @@ from streamae.batches import Doubles, Flags, Ints, ScoreBatch, Suspension, Windo
 from streamae.core.columns import Columns, Field
 from streamae.core.deviations import Deviations, largest
 from streamae.core.maintenance import Maintenance
+from streamae.core.origins import newest
 
 OFF, CHANNELS = "recent_deviations", "recent_channels"
 
@@ -105,7 +106,10 @@ class Advice:
         alerting: Flags = alarms & (self.suspensions[rows] == Suspension.NONE)
         if self.deviations is not None:
             slots, expected = self.windows.slots[rows], self.scores.expected[rows]
-            now = {OFF: self.windows.values[rows, -1] - expected, CHANNELS: self.scores.channels[rows]}
+            now = {
+                OFF: (newest(self.windows, rows) - expected).astype(np.float32),
+                CHANNELS: self.scores.channels[rows],
+            }
             found = {name: largest(states[name][slots], values, is_fresh) for name, values in now.items()}
             learnt, chosen = self.is_learnt[rows], np.flatnonzero(alerting)
             for name, values in found.items():

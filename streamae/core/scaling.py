@@ -112,6 +112,10 @@ class Scaling:
         """Return the scaling of F `features` that are standardised already."""
         return cls(np.zeros(features), np.ones(features))
 
+    def from_origins(self, origins: NDArray[np.float64]) -> Scaling:
+        """Return the same scaling for values that count from `origins`, (F,) or one for all."""
+        return Scaling(self.means - origins, self.scales)
+
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return squashed standardised values, same shape (..., F), float32; NaN stays NaN."""
         scaled: NDArray[np.float32] = squash((values - self.means) / self.scales).astype(np.float32)

@@ -2,7 +2,8 @@
 
 A key's window slides over its newest W rows by `stride`. A gap in event time longer than `max_gap_ms` restarts
 it: no window reaches across a gap. Missing values are filled in here, by policy, so that what is stored is what
-is scored. Time is the rows' event time; this module reads no clock and knows neither keys nor scores.
+is scored. Rows are stored as distances from an origin (`core/origins.py`). Time is the rows' event time; this module
+reads no clock and knows neither keys nor scores.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from streamae.core.columns import Columns, Field
 from streamae.core.grid import NEVER
 from streamae.core.holding import Hold
 from streamae.core.key_levels import KeyLevels
+from streamae.core.origins import ZERO, Origins, first_values, narrowed, to_ring
 from streamae.core.segments import Segments
 
 MAX_CELLS = 2**24  # looked at at once by who asks which features starve a key
@@ -27,12 +29,12 @@ class Missing:
 
     Attributes:
         previous: (F,) bool, True = the key's previous value of the feature, as long as there is one.
-        constants: (F,) float32 otherwise.
+        constants: (F,) float64 otherwise, in the features' own units.
         hold: features, of those with `previous`, whose previous value stands: it does not count as filled in.
     """
 
     previous: Flags
-    constants: Floats
+    constants: Doubles
     hold: Hold = field(default_factory=Hold)
 
 
@@ -41,7 +43,8 @@ class KeyWindows:
 
     State per key: ring of R >= W rows, their times and how many of their cells were filled in; rows since the
     window last restarted; the last present value of each feature, and where values stand for a limited time, when it
-    came; with `levels` its own level and spread. Survives a restart through `columns`.
+    came; with `levels` its own level and spread, and what its values count from where that is the key's own.
+    Survives a restart through `columns`.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class KeyWindows:
         missing: Missing,
         max_imputed_share: float,
         levels: KeyLevels | None = None,
+        origins: Origins = ZERO,
     ) -> None:
         """Prepare for `capacity` slots of windows (`size`, `features`).
 
@@ -67,11 +71,13 @@ class KeyWindows:
             missing: policy per feature.
             max_imputed_share: windows with a larger share of filled-in cells are withheld.
             levels: how keys learn their own levels; windows carry them, and are withheld until a key knows its own.
+            origins: what stored values count from; by key only with levels.
         """
-        self.levels = levels
+        self.levels, self.origins = levels, origins
         self.size, self.stride, self.max_gap_ms = size, stride, max_gap_ms
         self.missing, self.max_imputed_share = missing, max_imputed_share
         self._lasting = missing.hold.lasting(features)
+        self._constants = narrowed(missing.constants, origins.is_exact)
         self.ring_size = size + max(8, size // 4)
         self.withheld = 0  # windows not handed out because too much of them was filled in
         self.columns = Columns(
@@ -90,7 +96,8 @@ class KeyWindows:
                 "told": Field("|b1", is_stored=False),  # starved when somebody asked last
             }
             | missing.hold.fields()
-            | ({} if levels is None else levels.fields(missing.constants)),
+            | ({} if levels is None else levels.fields(self._constants))
+            | ({"origins": Field("<f8", (features,), np.nan)} if origins.is_by_key else {}),
         )
 
     def push(self, rows: RowBatch) -> WindowBatch:
@@ -104,10 +111,14 @@ class KeyWindows:
         """
         segments = Segments.of(rows.slots)
         room = self.ring_size - self.size + 1  # rows of one key that fit without overwriting an undelivered window
-        found_levels = None if self.levels is None else self.levels.follow(self.columns, rows)
-        if int(segments.ranks.max(initial=0)) < room:
-            return self._push_few(rows, segments.order, segments, found_levels)
         passes = segments.ranks // room
+        firsts = self._first_values(rows.values[segments.order], segments)
+        if firsts is not None:  # a pass of their own: the rows before count from elsewhere until their windows are out
+            begun = np.cumsum(firsts.any(axis=1) & (segments.ranks > 0))
+            passes += begun - begun[segments.starts][segments.ids]
+        found_levels = None if self.levels is None else self.levels.follow(self.columns, rows)
+        if not passes.any():
+            return self._push_few(rows, segments.order, segments, found_levels)
         found = []
         for number in range(int(passes.max()) + 1):
             chosen = segments.order[passes == number]  # still sorted by slot
@@ -176,7 +187,9 @@ class KeyWindows:
         restarted = restart >= 0
         filled = np.where(restarted, segments.ranks - restart, columns["filled"][slots] + segments.ranks) + 1
         places = (columns["written"][slots] + segments.ranks) % self.ring_size
-        values, holes, carried = self._fill_in(rows.values[chosen], times, segments, restart)
+        self._begin_counting(rows.values[chosen], segments)
+        stored = to_ring(rows.values[chosen], self._origins_of(slots))
+        values, holes, carried = self._fill_in(stored, times, segments, restart)
         columns["ring"][slots, places] = values
         columns["times"][slots, places] = times
         columns["imputed"][slots, places] = 0 if holes is None else holes.sum(axis=1)
@@ -196,13 +209,36 @@ class KeyWindows:
         of_windows = None if levels is None else levels[0][chosen[due]]
         return self._gather(slots[due], rows.offsets[chosen[due]], places[due], generations[due], of_windows)
 
+    def _origins_of(self, slots: Slots) -> Doubles:
+        """Return what the rows of `slots` (N,) count from, (N, F), or what all of them do."""
+        if not self.origins.is_by_key:
+            return self.origins.levels
+        own = self.columns["origins"][slots]
+        return np.where(np.isnan(own), self._constants, own)
+
+    def _first_values(self, values: Doubles, segments: Segments) -> Flags | None:
+        """Tell which of values (N, F), sorted by segment, their keys count from; None = from none of them."""
+        if not self.origins.is_by_key:
+            return None
+        is_heard = ~np.isnan(self.columns["origins"][segments.uniques])
+        return None if is_heard.all() else first_values(values, segments, is_heard)
+
+    def _begin_counting(self, values: Doubles, segments: Segments) -> None:
+        """Let keys count from their first values, also the rows before, which hold nothing but constants."""
+        firsts = self._first_values(values, segments)
+        if firsts is not None:
+            rows, features = np.nonzero(firsts)
+            slots, origins = segments.slots[rows], values[rows, features]
+            self.columns["origins"][slots, features] = origins
+            self.columns["ring"][slots, :, features] = to_ring(self._constants[features], origins)[:, None]
+
     def _fill_in(
         self, values: Floats, times: Ints, segments: Segments, restart: Ints
     ) -> tuple[Floats, Flags | None, Floats]:
         """Replace missing values.
 
         Args:
-            values: (N, F) sorted by segment.
+            values: (N, F) as they are stored, sorted by segment.
             times: (N,) event time in ms.
             segments: of the same rows.
             restart: (N,) rank of the newest gap so far in the segment, -1 = none.
@@ -219,7 +255,8 @@ class KeyWindows:
         stored = np.where(is_known, self.columns["carried"][segments.slots], np.float32(np.nan))
         carried = np.where(newest >= 0, np.take_along_axis(values, np.maximum(newest, 0), axis=0), stored)
         usable = self.missing.previous & ~np.isnan(carried)
-        filled = np.where(absent, np.where(usable, carried, self.missing.constants), values).astype(np.float32)
+        constants = to_ring(self._constants, self._origins_of(segments.slots))
+        filled = np.where(absent, np.where(usable, carried, constants), values).astype(np.float32)
         counted = absent
         if len(hold.features):
             stands = hold.stands(self.columns, segments, times, newest[:, hold.features])
@@ -256,6 +293,7 @@ class KeyWindows:
             shares.astype(np.float32),
             is_first,
             levels,
+            None if self.origins.are_zero else np.broadcast_to(self._origins_of(slots), (len(slots), features)),
         )
 
 

@@ -138,7 +138,7 @@ def generate(
         labels = np.zeros(rows, dtype=np.bool_)
         for injection in placed:
             labels[injection.start_row : injection.end_row] = True
-        series.append(Series(key, names, times, signal.values.astype(np.float32), labels))
+        series.append(Series(key, names, times, signal.values, labels))
         injections += placed
     return SyntheticStream(names, step_ms, train_rows, series, injections)
 

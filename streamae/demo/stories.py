@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.batches import Doubles, Floats, Ints, Series
+from streamae.batches import Doubles, Ints, Series
 from streamae.demo.sensors import Injection, Kind, SyntheticStream
 from streamae.evaluation.metrics import Matching
 from streamae.replay.play import Episode
@@ -38,8 +38,8 @@ class Story:
         key: its name.
         features: names of the C curves to draw.
         times_ms: (N,) int64 event time.
-        values: (N, C) float32 measured, in the features' units.
-        expected: (N, C) float32 forecasts of the same rows; NaN = none.
+        values: (N, C) float64 measured, in the features' units.
+        expected: (N, C) float64 forecasts of the same rows; NaN = none.
         scores: (N,) float64 score that was compared; NaN = not scored.
         thresholds: (N,) float64; NaN or infinity = none yet.
         truth: injected or labelled anomalies.
@@ -49,8 +49,8 @@ class Story:
     key: str
     features: tuple[str, ...]
     times_ms: Ints
-    values: Floats
-    expected: Floats
+    values: Doubles
+    expected: Doubles
     scores: Doubles
     thresholds: Doubles
     truth: Sequence[Span]
@@ -101,7 +101,7 @@ def story(
         tuple(series.features[feature] for feature in features),
         times_ms,
         series.values[rows][:, features],
-        expected[:, features].astype(np.float32),
+        expected[:, features],
         _aligned(times_ms, judgement.end_times_ms, judgement.scores),
         _aligned(times_ms, judgement.end_times_ms, judgement.thresholds),
         [span for other in stream.injections if other.key == series.key and (span := _truth(series, other, times_ms))],

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from streamae.batches import Doubles, Floats, Ints, Series, Words
+from streamae.batches import Doubles, Ints, Series, Words
 from streamae.errors import DataError
 
 SPACING_ROWS = 48  # normal rows on both sides of a fraud: a window of 16 plus what an episode needs to close
@@ -133,7 +133,7 @@ def generate_transactions(
         for case in placed:
             labels[case.start_row : case.end_row] = True
         times = START_MS + made.times.astype(np.int64) + np.arange(rows)  # the row number keeps instants apart
-        amounts: Floats = made.amounts.round(2).astype(np.float32)[:, None]
+        amounts = made.amounts.round(2)[:, None]
         series.append(Series(key, ("amount",), times, amounts, labels, ("merchant",), made.words[:, None]))
         cases += placed
     return TransactionStream(train_rows, series, cases)

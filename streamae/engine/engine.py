@@ -325,7 +325,7 @@ class Engine(Announcer):
         if admission.lost:
             self._log.warning("state_lost", partitions=_names(sorted(admission.lost)))
             self._recover_lost(sorted(admission.lost), now_ms)
-        refused = [records.refused(index, Reason.TOO_MANY_KEYS) for index in np.flatnonzero(admission.refused)]
+        refused = [records.refused(index, Reason.TOO_MANY_KEYS) for index in np.flatnonzero(admission.refused).tolist()]
         kept = np.flatnonzero(admission.slots != NO_SLOT)
         if len(kept) < len(records):
             records = records.take(kept)

@@ -80,7 +80,7 @@ class Average:
     series: int
 
 
-def measure(labels: Flags, scores: Doubles | Floats, alarms: Flags, values: Floats) -> Measures:
+def measure(labels: Flags, scores: Doubles | Floats, alarms: Flags, values: Doubles) -> Measures:
     """Return the figures of the test part of one series.
 
     Args:

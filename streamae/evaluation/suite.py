@@ -236,7 +236,7 @@ def _counts(one: Series, labels: Flags, train_rows: int) -> dict[str, int]:
 def _entry(manifest: Path, line: int, row: Mapping[str, str | None], reading: InputSettings) -> SuiteSeries:
     """Return one row of the manifest, checked."""
     where = f"{manifest}, line {line}"
-    texts = {column: (text or "").strip() for column, text in row.items() if isinstance(column, str)}
+    texts = {column: (text or "").strip() for column, text in row.items() if column}
     empty = [column for column in (*COLUMNS, "timestamp_kind") if not texts.get(column, column)]
     if empty:
         raise DataError(f"{where}: {', '.join(empty)} is empty")

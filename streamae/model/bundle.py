@@ -18,21 +18,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as tensor_files
 
+from streamae.batches import Flags
 from streamae.core.encoding import Encoding
 from streamae.core.key_levels import KeyLevels
+from streamae.core.origins import ZERO, Origins
 from streamae.core.scaling import Scaling
 from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.errors import BundleError
 from streamae.model.architecture import Architecture
+from streamae.model.architecture_schema import describe_architecture, read_architecture
 from streamae.model.bundle_schema import Fields
 from streamae.model.encoding_schema import describe_encoding, read_encoding
+from streamae.model.scaling_schema import ScaledBy, describe_scaling, read_scaling
 
 FORMAT = 3
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "bundle.json"
@@ -44,7 +48,6 @@ MAX_HISTORY_KEYS, MAX_HISTORY_WINDOWS = 64, 16_384
 MAX_HISTORY_CELLS = 2**26  # of all keys, windows and features: 256 MiB
 
 Scalar = str | int | float | bool | None
-ScaledBy = Literal["global", "key"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,7 @@ class Bundle:
         encoding: how inputs become features; None = the inputs are the features.
         scaled_by: `global`, or `key`: windows are standardised by each key's own running level (`core/key_levels.py`).
         contract: how its rows were made, as plain JSON; what it says, `settings/contract.py` knows. None = not known.
+        origins: what stored rows count from; None = trained before there were any.
     """
 
     architecture: Architecture
@@ -82,11 +86,25 @@ class Bundle:
     encoding: Encoding | None = None
     scaled_by: ScaledBy = "global"
     contract: Mapping[str, Any] | None = None
+    origins: Origins | None = None
+
+    @property
+    def row_origins(self) -> Origins:
+        """What stored rows count from."""
+        return self.origins or ZERO
+
+    @property
+    def exact_rows(self) -> Flags:
+        """Features, one flag each or one for all, whose values keep 64 bits from the codec up to the rows."""
+        is_exact = self.row_origins.is_exact
+        return is_exact if self.encoding is None else self.encoding.exact_rows(is_exact)
 
     @property
     def input_scaling(self) -> Scaling:
         """What the runner scales windows by; those that come standardised by key it leaves as they are."""
-        return self.scaling if self.scaled_by == "global" else Scaling.unit(len(self.features))
+        if self.scaled_by == "global":
+            return self.scaling.from_origins(self.row_origins.levels)
+        return Scaling.unit(len(self.features))
 
     @property
     def levels(self) -> KeyLevels | None:
@@ -166,7 +184,7 @@ def load_bundle(directory: Path) -> Bundle:
         del description["version"]
         if version != _version(description):
             raise BundleError("was changed after it was written (version does not match the content)")
-        architecture = _architecture(fields)
+        architecture = read_architecture(fields)
         history_bytes = sum(4 * math.prod(shape) for shape in _history_shapes(fields, architecture.features).values())
         expected = fields.section("weights").text("sha256")
     except BundleError as error:
@@ -187,27 +205,13 @@ def load_bundle(directory: Path) -> Bundle:
 
 def _describe(bundle: Bundle, weights: bytes) -> dict[str, Any]:
     """Return what `bundle.json` says, without its version."""
-    architecture, calibration = bundle.architecture, bundle.calibration
+    calibration = bundle.calibration
     return {
         "format": FORMAT,
-        "architecture": {
-            "kind": architecture.kind,
-            "window_size": architecture.window_size,
-            "hidden_size": architecture.hidden_size,
-            "layers": architecture.layers,
-            "recent_steps": architecture.recent_steps,
-            "memory_windows": architecture.memory_windows,
-            "components": architecture.components,
-        }
-        | {
-            name: value  # where they are 0, bundles are as they were before there were any
-            for name in ("bottleneck_size", "companion_components")
-            if (value := getattr(architecture, name))
-        },
+        "architecture": describe_architecture(bundle.architecture),
         "features": list(bundle.features),
         "step_ms": float(bundle.step_ms),
-        "scaling": {"means": bundle.scaling.means.tolist(), "scales": bundle.scaling.scales.tolist()}
-        | ({} if bundle.scaled_by == "global" else {"by": bundle.scaled_by}),
+        "scaling": describe_scaling(bundle.scaling, bundle.scaled_by, bundle.origins),
         "calibration": {
             "recent_levels": calibration.recent_levels.tolist(),
             "forecast_levels": calibration.forecast_levels.tolist(),
@@ -234,19 +238,20 @@ def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> 
         BundleError: they do not; the message names the part.
     """
     fields = Fields(description)
-    architecture = _architecture(fields)
+    architecture = read_architecture(fields)
     count = architecture.features
     names = fields.texts("features")
     if len(set(names)) != count:
         raise BundleError("features: a name stands twice")
-    scaling, levels, training = fields.section("scaling"), fields.section("calibration"), fields.section("training")
+    levels, training = fields.section("calibration"), fields.section("training")
     history_shapes = _history_shapes(fields, count)
     _check_weights(architecture.shapes() | history_shapes, weights)
+    scaling, scaled_by, origins = read_scaling(fields.section("scaling"), count)
     lengths = np.array(fields.section("history").integers("lengths"), dtype=np.int64)
     return Bundle(
         architecture,
         names,
-        Scaling(scaling.numbers("means", count), scaling.numbers("scales", count, above=0.0)),
+        scaling,
         Calibration(
             levels.numbers("recent_levels", count, above=0.0),
             levels.numbers("forecast_levels", count, above=0.0),
@@ -262,35 +267,10 @@ def _assemble(description: dict[str, Any], weights: dict[str, NDArray[Any]]) -> 
         {name: str(value) for name, value in fields.scalars("versions").items()},
         ScoreHistory(weights[HISTORY_CHANNELS], weights[HISTORY_FORECASTS], lengths) if history_shapes else None,
         read_encoding(fields.section("encoding"), names) if "encoding" in description else None,
-        _scaled_by(scaling),
+        scaled_by,
         fields.section("contract").plain() if fields.has("contract") else None,
+        origins,
     )
-
-
-def _scaled_by(scaling: Fields) -> ScaledBy:
-    found = scaling.text("by") if scaling.has("by") else "global"
-    if found not in {"global", "key"}:
-        raise BundleError(f"scaling.by is {found!r}, this program knows global and key: train again")
-    return "key" if found == "key" else "global"
-
-
-def _architecture(fields: Fields) -> Architecture:
-    shape = fields.section("architecture")
-    try:
-        return Architecture(
-            shape.text("kind"),  # type: ignore[arg-type]  # Architecture checks it
-            shape.integer("window_size"),
-            len(fields.texts("features")),
-            shape.integer("hidden_size"),
-            shape.integer("layers"),
-            shape.integer("recent_steps"),
-            shape.integer("memory_windows"),
-            shape.integer("components"),
-            shape.integer("bottleneck_size") if shape.has("bottleneck_size") else 0,
-            shape.integer("companion_components") if shape.has("companion_components") else 0,
-        )
-    except ValueError as error:
-        raise BundleError(f"architecture: {error}") from None
 
 
 def _history_shapes(fields: Fields, features: int) -> dict[str, tuple[int, ...]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from streamae.batches import ChangeKind, Partition
+from streamae.batches import Partition
+from streamae.episode_changes import ChangeKind
 from streamae.reasons import Fruitless, Problem, Reason
 
 

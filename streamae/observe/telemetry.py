@@ -23,7 +23,8 @@ from prometheus_client import (
 )
 
 from streamae import __version__
-from streamae.batches import ChangeKind, KeyState, Partition
+from streamae.batches import KeyState, Partition
+from streamae.episode_changes import ChangeKind
 from streamae.observe.listener import Listener
 from streamae.reasons import REMEDIES, STARTS, Fruitless, Problem, Reason
 

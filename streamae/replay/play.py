@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamae.assembly.build import Parts, build_engine
-from streamae.batches import Floats, Ints, Series
+from streamae.batches import Doubles, Ints, Series
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource, MemoryStore
 from streamae.core.key_table import NO_SLOT
 from streamae.engine.engine import Engine
@@ -171,8 +171,8 @@ def produce(broker: MemoryBroker, topic: str, series: Sequence[Series]) -> int:
     return len(rows)
 
 
-def _cells(values: Floats) -> str:
-    """Return values (F,) as a JSON array that reads back to the same float32, one feature as a number; NaN is null."""
+def _cells(values: Doubles) -> str:
+    """Return values (F,) as a JSON array that reads back to the same bits, one feature as a number; NaN is null."""
     cells = [None if cell != cell else cell for cell in values.tolist()]  # noqa: PLR0124 - NaN differs from itself
     return json.dumps(cells if len(cells) > 1 else cells[0])
 

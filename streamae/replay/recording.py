@@ -21,13 +21,13 @@ class Judgement:
         end_times_ms: (B,) int64 event time of each window's newest row.
         scores: (B,) float64 smoothed score that was compared.
         thresholds: (B,) float64; infinity while learning.
-        expected: (B, F) float32 forecast of the newest row.
+        expected: (B, F) forecast of the newest row, in the features' own units.
     """
 
     end_times_ms: Ints
     scores: Doubles
     thresholds: Doubles
-    expected: Floats
+    expected: Floats | Doubles
 
 
 @dataclass(frozen=True, slots=True, eq=False)

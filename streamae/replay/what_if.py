@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamae.assembly.tuning import build_decision, build_tuning, window_ms, with_budget_solved
-from streamae.batches import ChangeKind, Series, Status
+from streamae.batches import Series, Status
 from streamae.core.episodes import Episodes
 from streamae.core.key_table import NO_SLOT
 from streamae.core.thresholds.registry import RULES, rule_named
+from streamae.episode_changes import ChangeKind
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle
 from streamae.replay.live_scores import LiveRun
@@ -108,7 +109,7 @@ class WhatIf:
         settings = settings.model_copy(update={"limits": settings.limits.model_copy(update={"max_keys": keys})})
         tuning = build_tuning(settings, bundle)
         decision = build_decision(settings, bundle, tuning)
-        merged = Episodes(keys, len(bundle.features), tuning.episodes)
+        merged = Episodes(keys, len(bundle.features), tuning.episodes, bundle.origins)
         for columns in (decision.columns, merged.columns):
             columns.reset(np.arange(keys, dtype=np.int32))  # as the engine does for a key that is new
         for slot, one in zip(live.slots, self.series, strict=True):

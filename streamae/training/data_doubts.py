@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamae.batches import Flags, Series
+from streamae.batches import Doubles, Flags, Series
 
 MOSTLY = 0.5  # share of missing values from which on a feature is more policy than measurement
 MOST_NAMES = 5  # of features in one sentence
 
 
-def data_doubts(features: Sequence[str], fit: NDArray[np.float32], newer: NDArray[np.float32]) -> tuple[str, ...]:
+def data_doubts(features: Sequence[str], fit: Doubles, newer: Doubles) -> tuple[str, ...]:
     """Return sentences about features that never change, are mostly missing, or have no value to calibrate on.
 
     Args:

@@ -52,4 +52,4 @@ class MissingValues:
         """Return what the windows take; `means` (F,) of the training rows. `reject` counts as a constant there."""
         pairs = zip(self.constants, means.tolist(), strict=True)
         constants = np.array([mean if constant is None else constant for constant, mean in pairs], dtype=np.float64)
-        return Missing(np.isin(self.policies, ("previous", "hold")), constants.astype(np.float32), self.hold)
+        return Missing(np.isin(self.policies, ("previous", "hold")), constants, self.hold)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from streamae.batches import Doubles, Floats, Ints
+from streamae.core.origins import to_own_units
 from streamae.core.scoring import score
 from streamae.model.architecture import is_of_network
 from streamae.model.bundle import Bundle
@@ -35,7 +36,7 @@ class Example:
         end_time_ms: event time of its newest row.
         score: of the window.
         features: up to `SHOWN_FEATURES` indices, largest score first.
-        original, reconstruction: (W, F) float32 in the features' own units; where each key has its own scaling, in
+        original, reconstruction: (W, F) float64 in the features' own units; where each key has its own scaling, in
             standard deviations.
     """
 
@@ -43,8 +44,8 @@ class Example:
     end_time_ms: int
     score: float
     features: tuple[int, ...]
-    original: Floats
-    reconstruction: Floats
+    original: Doubles
+    reconstruction: Doubles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +74,7 @@ class Portrait:
             windows, in variances of the feature.
         latent: the map of codes.
         examples: best, median and worst calibration window by score.
-        samples: (n, W, F) float32 windows drawn from codes of a standard normal distribution, in the features' own
+        samples: (n, W, F) float64 windows drawn from codes of a standard normal distribution, in the features' own
             units: what a variational network takes for usual.
     """
 
@@ -81,7 +82,7 @@ class Portrait:
     forecast_errors: Floats | None
     latent: LatentMap | None
     examples: tuple[Example, ...]
-    samples: Floats | None
+    samples: Doubles | None
 
 
 @torch.inference_mode()
@@ -137,24 +138,26 @@ def _examples(bundle: Bundle, values: Floats, times: Ints, reconstruction: Tenso
     """Return the windows with the least, the middle and the largest score."""
     scores = score(Runner(bundle, "cpu").run(values), bundle.calibration)
     order = np.argsort(scores.totals, kind="stable")
-    drawn: Floats = bundle.input_scaling.invert(reconstruction.numpy())
+    origins = bundle.row_origins.of_windows
+    drawn = to_own_units(bundle.input_scaling.invert(reconstruction.numpy()), origins)
     return tuple(
         Example(
             name,
             int(times[at]),
             float(scores.totals[at]),
             tuple(np.argsort(-scores.channels[at], kind="stable")[:SHOWN_FEATURES].tolist()),
-            values[at],
+            to_own_units(values[at], origins),
             drawn[at],
         )
         for name, at in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1]))
     )
 
 
-def _samples(network: EncoderDecoder, bundle: Bundle) -> Floats:
+def _samples(network: EncoderDecoder, bundle: Bundle) -> Doubles:
     of, seed = bundle.architecture, 0
     codes = torch.from_numpy(np.random.default_rng(seed).normal(size=(SAMPLES, of.code_size)).astype(np.float32))
-    return bundle.input_scaling.invert(network.decode(codes, of.window_size).numpy())
+    drawn = bundle.input_scaling.invert(network.decode(codes, of.window_size).numpy())
+    return to_own_units(drawn, bundle.row_origins.of_windows)
 
 
 def _spread(count: int, most: int) -> Ints:

@@ -188,6 +188,7 @@ def _fitted(
         {"streamae": __version__, "torch": torch.__version__, "python": platform.python_version()},
         encoding=windows.derived.encoding,
         scaled_by=options.features.scaling,
+        origins=windows.origins,
     )
     return bundle, network, fit
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamae.batches import Flags, Floats, Ints, Partition, RecordBatch, RowBatch, Series, WindowBatch
+from streamae.batches import Doubles, Flags, Floats, Ints, Partition, RecordBatch, RowBatch, Series, WindowBatch
 from streamae.core.grid import RowGrid
 from streamae.core.holding import Hold
 from streamae.core.key_levels import MIN_ROWS, KeyLevels, standardised
+from streamae.core.origins import Origins
 from streamae.core.rates import Rates
 from streamae.core.scaling import Scaling
 from streamae.core.windowing import KeyWindows, select
@@ -40,7 +40,8 @@ class TrainingWindows:
         features: F names.
         derived: the series as features, and how they came to be.
         scaling: of the fit rows; by key, of rows inside of keys.
-        inputs: scaling of what the model gets: the same, but of standardised windows where each key has its own.
+        inputs: scaling of what the model gets: the same from `origins`, or of windows that are standardised by key.
+        origins: what stored rows, and so windows, count from.
         fit: (B, W, F) float32 scaled and squashed windows that end before the split of their series.
         calibration: (B, W, F) float32 as the model gets them, before `inputs`, from after the split.
         fit_starts_ms: (B,) int64 event time of the oldest row of each window of `fit`.
@@ -56,6 +57,7 @@ class TrainingWindows:
     derived: DerivedSeries
     scaling: Scaling
     inputs: Scaling
+    origins: Origins
     fit: Floats
     calibration: Floats
     fit_starts_ms: Ints
@@ -109,7 +111,7 @@ def _cut(
     series: Sequence[Series], options: TrainOptions, max_calibration_windows: int, max_cells_a_push: int
 ) -> TrainingWindows:
     """`training_windows` with the share of calibration rows as it is."""
-    digest, derived = _digest(series), derive(series, options)
+    derived = derive(series, options)
     features = derived.features
     rows, lost = zip(*(rows_of(derived, number, number, options) for number in range(len(series))), strict=True)
     splits = np.array([_split_time(part, options.calibration_part(len(part))) for part in rows], dtype=np.int64)  # (K,)
@@ -118,7 +120,9 @@ def _cut(
     total, left_out = sum(map(len, rows)), derived.left_out + sum(lost)
     _check_fit_rows(features, fit_rows, total, left_out)
     step_ms = _step_ms(rows)
-    scaling, inputs = _scalings(fit_parts, derived.least_scales, options)
+    scaling = _scaling(fit_parts, derived)
+    origins = derived.origins(scaling.means)
+    inputs = Scaling.unit(len(features)) if derived.is_by_key else scaling.from_origins(origins.levels)
     numeric = len(derived.encoding.fields) if derived.encoding else len(features)  # what is derived comes behind
     limit = max(1, min(options.train.max_windows, MAX_CELLS // (options.train.window_size * len(features))))
     fit = _Thinned(limit, len(fit_rows))
@@ -135,6 +139,7 @@ def _cut(
         derived,
         scaling,
         inputs,
+        origins,
         fit.windows(),
         calibration.windows(),
         fit.start_times_ms(),
@@ -143,12 +148,12 @@ def _cut(
         step_ms,
         total,
         left_out,
-        digest,
+        _digest(series, is_exact=bool(derived.is_exact.any())),
         data_doubts(features[:numeric], fit_rows[:, :numeric], newer_rows[:, :numeric]),
     )
 
 
-def _check_fit_rows(features: tuple[str, ...], rows: Floats, total: int, left_out: int) -> None:
+def _check_fit_rows(features: tuple[str, ...], rows: Doubles, total: int, left_out: int) -> None:
     """Raise DataError unless every feature has a value to train on."""
     if not len(rows):
         raise DataError(f"only {total} rows, {left_out} records left out (late, duplicate or incomplete)")
@@ -230,7 +235,7 @@ def _check(series: Sequence[Series]) -> None:
             raise DataError(f"series {one.key!r}: {features[too_large[0]]!r} has a value beyond {MAX_SIZE:g}")
 
 
-def _at_splits(rows: Sequence[RowBatch], splits: Ints, hold: Hold) -> tuple[list[Floats], list[Floats]]:
+def _at_splits(rows: Sequence[RowBatch], splits: Ints, hold: Hold) -> tuple[list[Doubles], list[Doubles]]:
     """Return the rows (N, F) of each series before its split, and those from it on, with the values that stand."""
     old = [part.event_times_ms < split for part, split in zip(rows, splits, strict=True)]
     values = [hold.standing(part.values) for part in rows]
@@ -260,6 +265,7 @@ def rows_of(derived: DerivedSeries, number: int, slot: int, options: TrainOption
         merge=options.window.grid_merge,
         max_gap_ms=options.max_gap_ms,
         most_empty=options.train.window_size - 1,
+        is_exact=derived.exact_rows,
     )
     alone = np.zeros(1, dtype=np.int32)
     grid.columns.reset(alone)
@@ -282,14 +288,11 @@ def _split_time(rows: RowBatch, share: float) -> int:
     return int(rows.event_times_ms[first])
 
 
-def _scalings(
-    parts: Sequence[Floats], least: NDArray[np.float64] | None, options: TrainOptions
-) -> tuple[Scaling, Scaling]:
-    """Return the scaling of the rows of each series, and that of what the model gets."""
-    if options.features.scaling == "key":
-        return Scaling.within(parts, least), Scaling.unit(parts[0].shape[1])
-    scaling = Scaling.fit(np.concatenate(parts), least)
-    return scaling, scaling
+def _scaling(parts: Sequence[Doubles], derived: DerivedSeries) -> Scaling:
+    """Return the scaling of the rows of each series."""
+    if derived.is_by_key:
+        return Scaling.within(parts, derived.least_scales)
+    return Scaling.fit(np.concatenate(parts), derived.least_scales)
 
 
 def windows_of(
@@ -319,7 +322,8 @@ def windows_of(
         max_gap_ms=options.max_gap_ms,
         missing=derived.missing.filled_in(scaling.means),
         max_imputed_share=options.window.max_imputed_share,
-        levels=KeyLevels.of(scaling, derived.least_scales) if options.features.scaling == "key" else None,
+        levels=KeyLevels.of(scaling, derived.least_scales) if derived.is_by_key else None,
+        origins=derived.origins(scaling.means),
     )
     windows.columns.reset(np.arange(len(rows), dtype=np.int32))
     pushed = max(1, max_cells // (size * features * len(rows)))  # rows of each series
@@ -337,12 +341,12 @@ def _step_ms(rows: Sequence[RowBatch]) -> float:
     return float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
 
 
-def _digest(series: Sequence[Series]) -> str:
+def _digest(series: Sequence[Series], *, is_exact: bool) -> str:
     digest = hashlib.sha256()
     for one in series:
         digest.update(repr((one.key, one.features, len(one))).encode("utf-8", "backslashreplace"))
         digest.update(np.ascontiguousarray(one.event_times_ms, dtype="<i8").tobytes())
-        digest.update(np.ascontiguousarray(one.values, dtype="<f4").tobytes())
+        digest.update(np.ascontiguousarray(one.values, dtype="<f8" if is_exact else "<f4").tobytes())
         if one.words is not None:
             digest.update(repr((one.categories, one.words.tolist())).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()

@@ -28,7 +28,7 @@ def obvious(records: list[Record]) -> tuple[list[bytes], Any, Any]:
         keys.append(content["key"].encode())
         times.append(content["ts"])
         values = content["values"] if "values" in content else [content[name] for name in FEATURES]
-        rows.append(np.array(values, np.float32))
+        rows.append(np.array(values, np.float64))
     return keys, np.array(times), np.stack(rows)
 
 

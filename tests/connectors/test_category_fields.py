@@ -36,7 +36,7 @@ def codes(*contents: Any, **overrides: Any) -> list[list[float]]:
     """Return amount and codes of records that must all be usable."""
     batch, rejected = shopping(**overrides).decode({PARTITION: [record(content) for content in contents]})
     assert rejected == []
-    assert batch.values.dtype == np.float32
+    assert batch.values.dtype == np.float64
     return batch.values.tolist()  # type: ignore[no-any-return]
 
 
@@ -100,7 +100,7 @@ def test_any_json_value_is_a_code_or_a_dead_letter(values: list[Any]) -> None:
     assert (np.isnan(found) | np.isin(found, np.arange(len(SHOP)))).all()
     assert {each.reason for each in rejected} <= {Reason.WRONG_TYPE}
     words = [value for value in values if value is None or isinstance(value, str | int)]
-    np.testing.assert_array_equal(found, SHOP.codes(words).astype(np.float32))
+    np.testing.assert_array_equal(found, SHOP.codes(words))
 
 
 # Tables.

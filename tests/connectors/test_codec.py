@@ -55,7 +55,7 @@ def test_a_batch_holds_everything_in_arrival_order() -> None:
     assert batch.offsets.tolist() == [7, 9, 1]
     assert batch.event_times_ms.tolist() == [STAMP_MS, STAMP_MS + 1, STAMP_MS]
     np.testing.assert_array_equal(batch.values, [[20.5, 0.75], [1, 2], [-3.5, np.nan]])
-    assert [batch.offsets.dtype, batch.event_times_ms.dtype, batch.values.dtype] == ["int64", "int64", "float32"]
+    assert [batch.offsets.dtype, batch.event_times_ms.dtype, batch.values.dtype] == ["int64", "int64", "float64"]
 
 
 @pytest.mark.parametrize("layout", ["wide", "long"])
@@ -396,15 +396,15 @@ def test_only_numbers_are_numbers(value: Any) -> None:
 )
 @pytest.mark.parametrize("layout", ["wide", "long"])
 def test_numbers_that_would_not_be_finite_are_refused(literal: bytes, layout: str) -> None:
-    """NaN, infinities, and whatever overflows double, float32 or 1e30 never reach the columns."""
+    """NaN, infinities, and whatever overflows double or 1e30 never reach the columns."""
     text = b'{"temp":%s,"load":1}' if layout == "wide" else b'{"name":"temp","value":%s}'
     assert reason_of(codec(layout=layout), Record(text % literal))[0] is Reason.NOT_FINITE
 
 
-def test_the_largest_values_survive_as_float32() -> None:
-    """1e30 in size is still allowed, tiny values become zero, integers of any length are numbers."""
-    assert values_of(codec(), {"temp": -1e30, "load": 1e-300}) == [[float(np.float32(-1e30)), 0]]
-    assert values_of(codec(), {"temp": 10**25, "load": -0.0}) == [[float(np.float32(1e25)), 0]]
+def test_the_largest_and_smallest_values_survive() -> None:
+    """1e30 in size is still allowed, all digits of 64 bits are kept, integers of any length are numbers."""
+    assert values_of(codec(), {"temp": -1e30, "load": 1e-300}) == [[-1e30, 1e-300]]
+    assert values_of(codec(), {"temp": 10**25, "load": -0.0}) == [[1e25, 0]]
 
 
 def test_a_refused_value_is_named() -> None:

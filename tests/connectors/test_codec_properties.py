@@ -93,7 +93,7 @@ def test_any_bytes_become_columns_or_dead_letters(name: str, polled: list[Record
     assert [len(batch.raw), len(batch.partitions), len(batch.keys)] == [size] * 3
     assert batch.values.shape == (size, 2)
     assert not np.isinf(batch.values).any()
-    assert (np.abs(batch.values[~np.isnan(batch.values)]) <= np.float32(MAX_SIZE)).all()
+    assert (np.abs(batch.values[~np.isnan(batch.values)]) <= MAX_SIZE).all()
     assert batch.offsets.tolist() == [raw.offset for raw in batch.raw]
     assert ((batch.event_times_ms >= 0) & (batch.event_times_ms <= LATEST_MS)).all()
     assert all(type(key) is bytes for key in batch.keys)
@@ -139,7 +139,7 @@ def expected_of(content: dict[str, Any]) -> Reason | list[float]:
         return Reason.MISSING_FEATURE
     if any(x is not None and abs(x) > MAX_SIZE for x in features):
         return Reason.NOT_FINITE
-    return [math.nan if x is None else float(np.float32(x)) for x in features]
+    return [math.nan if x is None else float(x) for x in features]
 
 
 @settings(deadline=None)
@@ -153,5 +153,5 @@ def test_flat_objects_are_judged_as_documented(content: dict[str, Any]) -> None:
         wrong = {Reason.WRONG_TYPE, Reason.NOT_FINITE}  # of two such defects the one that is read first counts
         assert {rejected[0].reason} <= (wrong if expected in wrong else {expected})
     else:
-        np.testing.assert_array_equal(batch.values, np.array([expected], np.float32))
+        np.testing.assert_array_equal(batch.values, np.array([expected]))
         assert batch.keys == [str(content["id"]).encode()]

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import streamae
-from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, KeyState, Partition
+from streamae.batches import KeyState, Partition
 from streamae.connectors.events import SCHEMA_ID, EventWriter, episode_id, schema
 from streamae.connectors.protocols import Message
+from streamae.episode_changes import ChangeKind, EpisodeChange, FeatureExplanation
 from tests.records import PARTITION, STAMP_MS
 
 SCHEMA_FILE = Path(streamae.__file__).parent / "schemas" / "anomaly_event.v1.json"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamae.batches import Floats
+from streamae.batches import Doubles
 from streamae.core.categories import Vocabulary
 from streamae.core.derivations import DAY_MS, TIMED
 from streamae.core.encoding import TIME_FEATURES, Encoder, Encoding
@@ -23,15 +23,15 @@ from tests.core_batches import CUTS, NAN, START_MS, Arrival, cleared, pieces, qu
 
 SHOP = Vocabulary("shop", ("bakery", "fuel"), 1)
 ALL = Encoding(("amount", "age"), ("amount",), (SHOP,), ("interval", "hour", "weekday"), 60)
-ROWS = np.array([[1_000.0, 30.0, 0.0], [-5.0, NAN, 2.0], [NAN, 1e30, NAN]], dtype=np.float32)
+ROWS = np.array([[1_000.0, 30.0, 0.0], [-5.0, NAN, 2.0], [NAN, 1e30, NAN]])
 TIMES = np.array([START_MS, START_MS + 1, START_MS - DAY_MS], dtype=np.int64)
 WORDS = np.array([["fuel"], ["bakery"], ["fuel"]], dtype=object)
 
 
-def applied(rows: Floats = ROWS) -> dict[str, list[float]]:
+def applied(rows: Doubles = ROWS) -> dict[str, list[float]]:
     """Return the columns of all features of `ROWS` by name."""
     found = ALL.apply(rows, TIMES, np.array([NAN, 0.0, 59_000.0]))
-    assert found.dtype == np.float32
+    assert found.dtype == np.float64
     return {name: found[:, i].tolist() for i, name in enumerate(ALL.features)}
 
 
@@ -56,7 +56,7 @@ def test_features_are_named_after_their_fields() -> None:
 def test_amounts_become_signed_logarithms() -> None:
     """A refund mirrors a purchase, zero stays zero, and the largest value that is let in stays small."""
     assert applied()["amount.log"][:2] == pytest.approx([math.log(1_001), -math.log(6)])
-    zero = Encoding(("a",), ("a",)).apply(np.array([[0.0], [1e30], [-1e30]], dtype=np.float32), TIMES, TIMES * NAN)
+    zero = Encoding(("a",), ("a",)).apply(np.array([[0.0], [1e30], [-1e30]]), TIMES, TIMES * NAN)
     assert zero[:, 0].tolist() == pytest.approx([0.0, 69.0776, -69.0776], rel=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_hour_and_weekday_are_those_of_the_calendar(time_ms: int, offset: int) -
     """Held against the standard library's calendar, at any offset, midnight and leap days included."""
     encoding = Encoding(("a",), timed=("hour", "weekday"), utc_offset_minutes=offset)
     times = np.array([time_ms], dtype=np.int64)
-    _, *found = encoding.apply(np.zeros((1, 1), np.float32), times, np.array([NAN]))[0].tolist()
+    _, *found = encoding.apply(np.zeros((1, 1)), times, np.array([NAN]))[0].tolist()
     local = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms, minutes=offset)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     hour = 2 * math.pi * ((local - midnight) / timedelta(days=1))
@@ -280,7 +280,7 @@ def test_constants_are_in_the_units_of_the_fields() -> None:
 
 def test_a_rare_category_stays_within_the_linear_part() -> None:
     """Seen once in 1,000 rows, a value must not lie 30 deviations away and drown the amounts beside it."""
-    rows = np.zeros((1_000, 3), dtype=np.float32)
+    rows = np.zeros((1_000, 3))
     rows[:, 0], rows[0, 2] = np.linspace(1, 2, 1_000), 1.0
     features = ALL.apply(rows, np.full(1_000, START_MS), np.zeros(1_000))
     scaling = Scaling.fit(features, ALL.least_scales)

@@ -12,17 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamae.batches import (
-    ChangeKind,
-    EpisodeChange,
-    KeyState,
-    ScoreBatch,
-    Status,
-    Suspension,
-    VerdictBatch,
-    WindowBatch,
-)
+from streamae.batches import KeyState, ScoreBatch, Status, Suspension, VerdictBatch, WindowBatch
 from streamae.core.episodes import EpisodeRules, Episodes, severity
+from streamae.episode_changes import ChangeKind, EpisodeChange
 from tests.core_batches import (
     CUTS,
     FEATURES,

@@ -77,8 +77,13 @@ def plain_rows(stream: Sequence[Arrival]) -> tuple[dict[int, list[Any]], list[An
             strays.append((offset, Reason.DUPLICATE))
         else:
             newest[arrival.slot] = arrival.time_ms
-            rows[arrival.slot].append((offset, arrival.time_ms, np.array(arrival.values, np.float32).tobytes()))
+            rows[arrival.slot].append((offset, arrival.time_ms, held(arrival.values).tobytes()))
     return dict(rows), strays
+
+
+def held(values: Sequence[float]) -> np.ndarray[Any, Any]:
+    """Return values as rows hold them where 32 bits are enough."""
+    return np.array(values, np.float32).astype(np.float64)
 
 
 class Bucket:
@@ -89,7 +94,7 @@ class Bucket:
         self.values: list[list[float]] = [[] for _ in range(FEATURES)]
 
     def add(self, arrival: Arrival) -> None:
-        for place, value in zip(self.values, np.array(arrival.values, np.float32).tolist(), strict=True):
+        for place, value in zip(self.values, held(arrival.values).tolist(), strict=True):
             if not np.isnan(value):
                 place.append(value)
 
@@ -101,12 +106,12 @@ class Bucket:
                 total += value
             each = (present[-1] + 0.0) if merge == "last" and present else total / len(present) if present else NAN
             merged_values.append(each)
-        return offset, self.number * GRID_MS, as_positive_zero(np.array(merged_values, np.float32))
+        return offset, self.number * GRID_MS, as_positive_zero(held(merged_values))
 
 
 def as_positive_zero(values: np.ndarray[Any, Any]) -> bytes:
     """Exact bits, but minus zero counts as zero."""
-    return (values + np.float32(0.0)).tobytes()
+    return (values + 0.0).tobytes()
 
 
 def bucketed_rows(stream: Sequence[Arrival], merge: Merge) -> tuple[dict[int, list[Any]], list[Any]]:
@@ -143,7 +148,7 @@ def test_with_a_grid_rows_equal_a_loop_over_buckets(merge: Merge, stream: list[A
     """Merging, empty buckets, gaps and late records come out as if each record were handled alone."""
     rows, strays = push_cut(make(merge=merge), stream, cuts)
     zeroed = {
-        slot: [(offset, time, as_positive_zero(np.frombuffer(values, np.float32))) for offset, time, values in found]
+        slot: [(offset, time, as_positive_zero(np.frombuffer(values, np.float64))) for offset, time, values in found]
         for slot, found in rows.items()
     }
     assert (zeroed, strays) == bucketed_rows(stream, merge)
@@ -354,7 +359,7 @@ def test_flush_hands_out_what_the_next_record_would_have_completed(merge: Merge,
     newest = {slot: max(a.time_ms for a in stream if a.slot == slot) for slot in {a.slot for a in stream}}
     closing = [Arrival(slot, time + GRID_MS, (0.0, 0.0)) for slot, time in newest.items()]
     found = per_key(push(pushed, [*stream, *closing], len(stream))[0]) if stream else {}
-    is_missing = np.full(FEATURES, np.nan, np.float32).tobytes()
+    is_missing = np.full(FEATURES, np.nan).tobytes()
     expected = {slot: [row[1:] for row in rows if row[2] != is_missing] for slot, rows in found.items()}
     assert {slot: [row[1:] for row in rows] for slot, rows in last.items()} == {s: r for s, r in expected.items() if r}
 
@@ -454,7 +459,7 @@ def test_only_the_newest_empty_buckets_of_a_silence_become_rows(
     everything, strays = push_cut(whole, stream, [])
     expected = {}
     for slot, rows in everything.items():
-        is_empty = [np.isnan(np.frombuffer(row[2], np.float32)).all() for row in rows]
+        is_empty = [np.isnan(np.frombuffer(row[2], np.float64)).all() for row in rows]
         expected[slot] = [row for row, after in zip(rows, empty_ones_left(is_empty), strict=True) if after <= most]
     assert push_cut(few, stream, []) == push_cut(cut, stream, cuts) == (expected, strays)
 

@@ -16,7 +16,7 @@ from tests.core_batches import CUTS, FEATURES, KEYS, NAN, Arrival, every_slot, p
 
 FLOORS = np.array([0.1, 0.2])
 LEVELS = KeyLevels(FLOORS, min_rows=4, half_life_rows=50)
-START = np.array([7.0, -7.0], dtype=np.float32)
+START = np.array([7.0, -7.0])
 
 
 def fresh(levels: KeyLevels = LEVELS, keys: int = KEYS) -> Columns:
@@ -29,7 +29,7 @@ def fresh(levels: KeyLevels = LEVELS, keys: int = KEYS) -> Columns:
 def rows_of(values: np.ndarray, slot: int = 0) -> RowBatch:
     """Rows (N, F) of one key, a second apart."""
     count = np.arange(len(values), dtype=np.int64)
-    return RowBatch(np.full(len(values), slot, dtype=np.int32), count, count * 1_000, values.astype(np.float32))
+    return RowBatch(np.full(len(values), slot, dtype=np.int32), count, count * 1_000, values.astype(np.float64))
 
 
 def test_levels_are_the_mean_and_spread_of_all_rows_before() -> None:
@@ -165,8 +165,7 @@ def test_what_was_expected_comes_back_in_own_units() -> None:
     plain = select(windows, slice(None))
     object.__setattr__(plain, "levels", None)
     assert standardised(plain) is plain.values
-    errors = ErrorBatch(zeros, zeros, zeros)
-    assert in_own_units(errors, plain) is errors
+    assert in_own_units(ErrorBatch(zeros, zeros, zeros), plain).expected is zeros
 
 
 @quick

@@ -44,7 +44,7 @@ Shape = tuple[int, int, float]
 
 def make(size: int = SIZE, stride: int = 1, max_imputed_share: float = 1.0) -> KeyWindows:
     """Windows ready for new keys."""
-    missing = Missing(np.array(PREVIOUS), np.array(CONSTANTS, np.float32))
+    missing = Missing(np.array(PREVIOUS), np.array(CONSTANTS))
     windows = KeyWindows(
         KEYS,
         size,

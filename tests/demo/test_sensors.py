@@ -54,11 +54,11 @@ def test_another_seed_gives_another_stream() -> None:
 
 
 def test_shapes_names_and_times(stream: SyntheticStream) -> None:
-    """Every key has the same rows at the step asked for, float32 without gaps, and its own name."""
+    """Every key has the same rows at the step asked for, 64 bits without gaps, and its own name."""
     assert len({one.key for one in stream.series}) == 25
     for one in stream.series:
         assert (ROWS, len(stream.features)) == one.values.shape
-        assert np.float32 == one.values.dtype
+        assert np.float64 == one.values.dtype
         assert np.isfinite(one.values).all()
         assert stream.features == one.features
         assert one.event_times_ms[0] == START_MS

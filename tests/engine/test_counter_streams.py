@@ -24,6 +24,7 @@ from tests.engines import START_MS, STEP_MS, WINDOW, Rig, broker_with, settings,
 FIELDS = ("bytes", "temp")
 KEYS, ROWS, BURST = 3, 90, 70
 USUAL = 1_000.0  # bytes a second
+LARGE = 1e13  # bytes counted before: to 32 bits a hundred seconds are one count
 ENCODING = Encoding(FIELDS, rate_fields=("bytes",))
 GRIDS = pytest.mark.parametrize("grid_ms", [None, 4 * STEP_MS], ids=["no grid", "grid"])
 
@@ -38,10 +39,10 @@ def counters(rows: int = ROWS, burst: int | None = None) -> list[Series]:
         grown = USUAL + random.normal(0, 20, rows).round()
         if burst is not None and key == 1:
             grown[burst] *= 100
-        counts = np.cumsum(grown)
+        counts = LARGE + np.cumsum(grown)
         counts[rows // 3 :] -= counts[rows // 3]
         counts[rows // 4] = np.nan
-        values = np.stack([counts, random.normal(20, 1, rows)], axis=1).astype(np.float32)
+        values = np.stack([counts, random.normal(20, 1, rows)], axis=1)
         found.append(Series(f"machine-{key}", FIELDS, times, values, None))
     return found
 

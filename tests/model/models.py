@@ -126,4 +126,4 @@ def series(values: NDArray[np.float64], key: str = "a", start_ms: int = 0, step_
     """Return a series of `values` (N, F) with one row every `step_ms`."""
     times = start_ms + step_ms * np.arange(len(values), dtype=np.int64)
     names = tuple(f"x{i}" for i in range(values.shape[1]))
-    return Series(key, names, times, values.astype(np.float32))
+    return Series(key, names, times, values.astype(np.float64))

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from streamae.core.origins import Origins
 from streamae.core.scaling import Scaling, unsquash
 from streamae.core.scoring import Calibration, ScoreHistory
 from streamae.errors import BundleError
@@ -29,6 +30,7 @@ from streamae.model.bundle import (
     load_bundle,
 )
 from streamae.model.runner import Runner
+from streamae.model.scaling_schema import ScaledBy
 from tests.model.models import KINDS, architecture, bundle, raw_windows
 
 Json = dict[str, Any]
@@ -119,6 +121,38 @@ def test_how_rows_were_made_travels_in_the_bundle(tmp_path: Path) -> None:
     bundle().save(tmp_path / "before")
     assert "contract" not in json.loads((tmp_path / "before" / DESCRIPTION_FILE).read_text())
     assert load_bundle(tmp_path / "before").contract is None
+
+
+@pytest.mark.parametrize("scaled_by", ["global", "key"])
+def test_what_rows_count_from_stays_so(tmp_path: Path, scaled_by: ScaledBy) -> None:
+    """To the last bit: rows that are stored already count from it; a bundle of before says nothing of it."""
+    origins = Origins(np.array([2.412e9 + 1e-6, 0.0, -0.1])) if scaled_by == "global" else Origins(is_by_key=True)
+    of = replace(bundle(), scaled_by=scaled_by, origins=origins)
+    of.save(tmp_path / "bundle")
+    found = load_bundle(tmp_path / "bundle")
+    assert found.origins is not None
+    assert found.row_origins.is_by_key == origins.is_by_key
+    np.testing.assert_array_equal(found.origins.levels, origins.levels)
+    assert found.version == of.version != replace(of, origins=None).version
+    bundle().save(tmp_path / "before")
+    assert "origins" not in json.loads((tmp_path / "before" / DESCRIPTION_FILE).read_text())["scaling"]
+    assert load_bundle(tmp_path / "before").origins is None
+
+
+@pytest.mark.parametrize(
+    ("scaled_by", "origins", "message"),
+    [
+        ("global", [1.0], "scaling.origins has 1 numbers, there are 3 features"),
+        ("global", "first value of the key", "scaling.origins is not a list"),
+        ("key", [0.0, 0.0, 0.0], "scaling.origins is not text"),
+        ("key", "mean", "scaling.origins is 'mean', this program knows"),
+    ],
+)
+def test_origins_of_an_unknown_kind_are_refused(saved: Path, scaled_by: str, origins: Any, message: str) -> None:
+    """Rows would be read as what they are not."""
+    edit(saved, lambda description: description["scaling"].update(by=scaled_by, origins=origins))
+    with pytest.raises(BundleError, match=message):
+        load_bundle(saved)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 import streamae
-from streamae.batches import ChangeKind, Partition
+from streamae.batches import Partition
+from streamae.episode_changes import ChangeKind
 from streamae.observe.telemetry import (
     CHECKPOINT_OUTCOMES,
     DROP_REASONS,

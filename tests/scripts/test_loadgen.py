@@ -17,10 +17,11 @@ from kafka import KafkaProducer
 from scripts import loadgen
 from scripts.services import KafkaBroker
 from scripts.services.process import free_port
-from streamae.batches import ChangeKind, EpisodeChange, FeatureExplanation, KeyState, Partition
+from streamae.batches import KeyState, Partition
 from streamae.connectors.events import EventWriter
 from streamae.connectors.files.series import read_series
 from streamae.demo.sensors import START_MS
+from streamae.episode_changes import ChangeKind, EpisodeChange, FeatureExplanation
 from streamae.settings.data import InputSettings
 from tests.kafka_io import create_topics, read_all
 from tests.records import Record, codec

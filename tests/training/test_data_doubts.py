@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from streamae.training.data_doubts import MOST_NAMES, data_doubts
 
 
-def rows(features: int = 3, count: int = 100, seed: int = 0) -> NDArray[np.float32]:
+def rows(features: int = 3, count: int = 100, seed: int = 0) -> NDArray[np.float64]:
     """Return usual rows."""
-    return np.random.default_rng(seed).normal(size=(count, features)).astype(np.float32)
+    return np.random.default_rng(seed).normal(size=(count, features))
 
 
 def test_usual_rows_raise_no_doubt() -> None:
@@ -34,7 +34,7 @@ def test_each_doubt_names_its_features() -> None:
 
 def test_many_features_are_counted() -> None:
     """A plant of a thousand sensors does not fill the screen."""
-    fit = np.zeros((10, 20), dtype=np.float32)
+    fit = np.zeros((10, 20))
     (text,) = data_doubts([f"x{i}" for i in range(20)], fit, rows(20))
     assert text.count("'x") == MOST_NAMES
     assert f"and {20 - MOST_NAMES} more" in text

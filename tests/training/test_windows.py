@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -395,3 +396,37 @@ def interleaved(all_series: list[Series]) -> list[tuple[bytes, bytes]]:
         for row in range(len(all_series[0]))
         for one in all_series
     ]
+
+
+@pytest.mark.parametrize("changes", [{}, {"grid_ms": 3 * STEP_MS, "grid_merge": "mean"}, {"log_fields": ("x0",)}])
+def test_ordinary_values_are_trained_on_in_the_bits_they_always_had(changes: dict[str, Any]) -> None:
+    """Figures of before stay: where 32 bits are enough, digits beyond them change neither windows nor scales."""
+    options, one = changed(OPTIONS, **changes), sines()
+    short = replace(one, values=one.values.astype(np.float32).astype(np.float64))
+    found, before = (training_windows([each], options) for each in (one, short))
+    assert found.origins.are_zero
+    assert found.digest == before.digest
+    for name in ("fit", "calibration"):
+        assert getattr(found, name).tobytes() == getattr(before, name).tobytes()
+    assert found.scaling.scales.tobytes() == before.scaling.scales.tobytes()
+
+
+def test_a_large_level_hides_no_movement_and_raises_no_doubt() -> None:
+    """2,412,000,000 Hz that move by 6 are one value to 32 bits; two sets of them are not the same data."""
+    move = 6 * np.random.default_rng(0).normal(size=(400, 1))
+    found = training_windows([series(2.412e9 + move)], OPTIONS)
+    assert found.doubts == ()
+    assert found.scaling.scales[0] == pytest.approx(6.0, rel=0.1)
+    assert found.inputs.invert(found.fit[:1])[0, :, 0] == pytest.approx(
+        2.412e9 + move[:5, 0] - found.origins.levels[0], abs=1e-4
+    )
+    assert found.digest != training_windows([series(2.412e9 + 1.01 * move)], OPTIONS).digest
+
+
+def test_a_logarithm_of_a_large_level_keeps_its_movement() -> None:
+    """What is made of a field that needs 64 bits needs them too."""
+    move = 6 * np.random.default_rng(0).normal(size=(400, 1))
+    found = training_windows([series(2.412e9 + move)], changed(OPTIONS, log_fields=("x0",)))
+    assert found.origins.levels[0] == pytest.approx(np.log1p(2.412e9))
+    assert np.ptp(found.fit[:, :, 0]) > 3.0
+    assert len(np.unique(found.fit[:, -1, 0])) > 300

@@ -36,10 +36,10 @@ def test_a_csv_file_is_a_series(tmp_path: Path, name: str) -> None:
     found = one(write_csv(tmp_path / name))
     assert (found.key, found.features) == ("plant", ("cpu", "mem"))
     assert found.event_times_ms.tolist() == [START_MS, START_MS + MINUTE, START_MS + 2 * MINUTE]
-    np.testing.assert_array_equal(found.values, np.array([[1, 0.5], [2, NAN], [3, 1.5]], dtype=np.float32))
+    np.testing.assert_array_equal(found.values, np.array([[1, 0.5], [2, NAN], [3, 1.5]]))
     assert found.labels is not None
     assert found.labels.tolist() == [False, False, True]
-    assert (found.event_times_ms.dtype, found.values.dtype, found.labels.dtype) == (np.int64, np.float32, np.bool_)
+    assert (found.event_times_ms.dtype, found.values.dtype, found.labels.dtype) == (np.int64, np.float64, np.bool_)
 
 
 def test_a_parquet_file_is_the_same(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_decimals_and_escaped_dots_are_read(tmp_path: Path) -> None:
 def test_what_is_no_number_is_missing(tmp_path: Path) -> None:
     """NaN, infinity and absurd sizes are what live records may not hold."""
     found = one(write_csv(tmp_path / "a.csv", "x\n1\nnan\ninf\n-inf\n1e31\n-1e30\n"), bad_value="missing")
-    np.testing.assert_array_equal(found.values[:, 0], np.array([1, NAN, NAN, NAN, NAN, -1e30], dtype=np.float32))
+    np.testing.assert_array_equal(found.values[:, 0], np.array([1, NAN, NAN, NAN, NAN, -1e30]))
 
 
 def test_types_are_inferred_from_the_whole_file(tmp_path: Path) -> None:

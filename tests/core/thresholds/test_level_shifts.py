@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamae.batches import ChangeKind, EpisodeChange, Status
+from streamae.batches import Status
 from streamae.core.episodes import EpisodeRules, Episodes
+from streamae.episode_changes import ChangeKind, EpisodeChange
 from tests.core_batches import every_slot
 from tests.score_streams import CHANNELS, FOLLOWING, RULES, batch, decision_of, quiet
 
