@@ -107,6 +107,18 @@ def test_the_model_gets_the_movement_in_spreads_of_the_key() -> None:
     np.testing.assert_allclose(back, newest(far, np.arange(len(far))), rtol=0, atol=2e-5)
 
 
+def test_a_late_first_value_changes_no_window_before_it() -> None:
+    """Windows of before leave as they would have left in a batch of their own: a replay cuts its batches elsewhere."""
+    values = CARRIERS + NOISE[:14]
+    values[:9, 1] = NAN
+    values[:5, 0] = NAN
+    stream = [Arrival(0, 1_000 * row, tuple(cells)) for row, cells in enumerate(values.tolist())]
+    whole, alone = (made(Origins(is_by_key=True), LEVELS) for _ in range(2))
+    one_by_one = merged([per_key(alone.push(row_batch(stream, row, row + 1))) for row in range(len(stream))])
+    assert per_key(whole.push(row_batch(stream))) == one_by_one
+    assert state_of(alone) == state_of(whole)
+
+
 @quick
 @given(ordered_streams(), CUTS)
 def test_cuts_company_and_restarts_leave_no_trace(stream: list[Arrival], cuts: list[int]) -> None:
