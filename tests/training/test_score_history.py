@@ -30,7 +30,7 @@ def scores_of(of: Bundle, one: Series, stride: int = 1) -> Floats:
     """Score all windows of a series without gaps, by plain slices."""
     size = of.architecture.window_size
     starts = range(0, len(one) - size + 1, stride)
-    values = np.stack([one.values[start : start + size] for start in starts])
+    values = np.stack([one.values[start : start + size] for start in starts]).astype(np.float32)
     return score(Runner(of, "cpu", threads=1, stride=stride).run(values), of.calibration).channels
 
 
