@@ -73,7 +73,7 @@ def test_series_are_loaded_as_the_manifest_says(folder: Path) -> None:
     loaded = found.load()
     assert loaded.series.key == "one/iso"
     assert loaded.series.features == ("a", "b")
-    assert loaded.series.values.dtype == np.float32
+    assert loaded.series.values.dtype == np.float64
     np.testing.assert_array_equal(
         loaded.series.values, np.array([[1.5, np.nan], [2.5, 7], [3.5, 8], [4.5, 9], [np.nan, 10]], np.float32)
     )
