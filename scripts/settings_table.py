@@ -1,12 +1,13 @@
 """Write the tables that come from the code anew, between their markers: python -m scripts.settings_table.
 
-All settings in docs/settings.md, the threshold rules in docs/detection.md.
+All settings in docs/settings.md, the threshold rules in docs/detection.md, refused records in docs/errors.md.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from scripts.error_tables import dead_letters_table, fruitless_table
 from scripts.rule_tables import formulas_table, rules_table
 from streamae.settings.documents import settings_table, with_table
 
@@ -14,6 +15,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 TABLES = {
     "settings.md": {"settings": settings_table},
     "detection.md": {"rules": rules_table, "formulas": formulas_table},
+    "errors.md": {"dead_letters": dead_letters_table, "fruitless": fruitless_table},
 }
 
 
