@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from streamae.commands.past_data import TopicRange
-from streamae.discovery.proposal import Proposal, propose
+from streamae.discovery.proposal import Proposal
 from streamae.discovery.report import report_lines
 from streamae.discovery.scene import Wish
 from streamae.discovery.settings_file import toml
 from streamae.discovery.sources import (
     Source,
     file_sources,
-    rules_of,
+    proposal_for,
     spelling,
-    spelling_doubts,
-    spelling_settings,
     text_source,
     topic_source,
 )
@@ -113,7 +111,4 @@ def proposal_of(loaded: LoadedSettings, sources: Sequence[Source]) -> Proposal:
     of = loaded.settings
     given = frozenset(name for name, source in loaded.sources.items() if source not in {"default", "bundle"})
     wish = Wish(of.input, of.window, of.features, given)
-    tables, now_ms = [source.table for source in sources], time.time_ns() // 1_000_000
-    proposal = propose(tables, wish, now_ms, rules_of(sources), sources[0].stamps_ms)
-    found = {name: decision for name, decision in spelling_settings(sources).items() if name not in given}
-    return proposal.with_more(found, [doubt for doubt in spelling_doubts(sources) if doubt.setting not in given])
+    return proposal_for(sources, wish, time.time_ns() // 1_000_000)

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from streamae.batches import Ints
-from streamae.connectors.cell_table import CellTable
 from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.event_times import plausible_range
 from streamae.discovery import doubts as ask
 from streamae.discovery.doubts import Doubt
 from streamae.discovery.keys import UNIQUE, kinds_of, unique_share
 from streamae.discovery.rhythm import NEAT_MS, Rhythm
-from streamae.discovery.scene import Scene, Wish, look
+from streamae.discovery.scene import Sample, Scene, Wish, look
 from streamae.discovery.wording import instant, span
 
 MERGED = 0.7  # share of rows alone with key and time, below which a grid merges the others
@@ -100,15 +99,9 @@ class _Draft:
                 self.settings[doubt.setting] = Decision(_with(known, doubt.answer), why or doubt.text)
 
 
-def propose(
-    tables: Sequence[CellTable],
-    wish: Wish,
-    now_ms: int,
-    rules: NumberRules | None = None,
-    stamps_ms: Ints | None = None,
-) -> Proposal:
+def propose(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules | None = None) -> Proposal:
     """Return how data would be read; see `scene.look` for arguments and errors."""
-    scene = look(tables, wish, now_ms, rules, stamps_ms)
+    scene = look(samples, wish, now_ms, rules)
     draft = _Draft(wish)
     _decide_layout(draft, scene)
     _decide_time(draft, scene, now_ms)
@@ -206,6 +199,8 @@ def _decide_key(draft: _Draft, scene: Scene) -> None:
     if key.field is not None:
         keys = "1 key" if key.count == 1 else f"{key.count:,} keys"
         draft.decide("input.key_field", key.field, f"{keys}, {key.why}".rstrip(", "))
+    elif key.codes.min() < 0:
+        draft.refusals.append("records have no Kafka key and no field is one: name it with --input.key_field")
     elif scene.times_ms is not None and key.unique < MERGED and not _merges(scene):
         share = 1 / max(key.unique, 1e-9)
         text = f"each time stands in about {share:.3g} rows: several keys that no field tells apart?"

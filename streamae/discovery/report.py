@@ -134,9 +134,8 @@ def _rhythm(rhythm: Rhythm) -> Iterator[str]:
 def _key(scene: Scene) -> str:
     key = scene.key
     if key.field is None:
-        return (
-            "no field: the file's name, or the Kafka key" if key.count == 1 else f"no field: each of {key.count} files"
-        )
+        what = "the file's name, or the Kafka key"
+        return f"no field: {what if key.count == 1 else f'{key.count:,} files or Kafka keys'}"
     keys = "1 key" if key.count == 1 else f"{key.count:,} keys"
     each = f", about {scene.rows // max(key.count, 1):,} rows each" if key.count > 1 else ""
     return f"{key.field}: {keys}{each}" + (f"; {key.why}" if key.why else "")

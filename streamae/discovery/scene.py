@@ -40,6 +40,35 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Records of one source.
+
+    Attributes:
+        table: cells of all of its records or of some, in order.
+        stamps_ms: (N,) int64 Kafka timestamps: the event time where no field holds one; None = it has none.
+        keys: (N,) int64 number of each record's Kafka key, -1 = it has none; None = the source is one key.
+    """
+
+    table: CellTable
+    stamps_ms: Ints | None = None
+    keys: Ints | None = None
+
+    def only(self, texts: Mapping[str, str | tuple[str, ...]]) -> Sample:
+        """Return the records that `input.only` keeps."""
+        if not texts:
+            return self
+        table, keep = self.table, list(range(self.table.count))
+        for name, words in texts.items():
+            allowed = {words} if isinstance(words, str) else set(words)
+            of_name = table.cells.get(name, [None] * table.count)
+            keep = [row for row in keep if str(of_name[row]) in allowed]
+        cells = {name: [of[row] for row in keep] for name, of in table.cells.items()}
+        stamps = None if self.stamps_ms is None else self.stamps_ms[keep]
+        keys = None if self.keys is None else self.keys[keep]
+        return Sample(CellTable(table.source, len(keep), cells, table.is_text), stamps, keys)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """What was found.
 
@@ -74,34 +103,29 @@ class Scene:
     rhythm: Rhythm | None
 
 
-def look(
-    tables: Sequence[CellTable],
-    wish: Wish,
-    now_ms: int,
-    rules: NumberRules | None = None,
-    stamps_ms: Ints | None = None,
-) -> Scene:
+def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules | None = None) -> Scene:
     """Return what sources hold.
 
     Args:
-        tables: one a source, with the cells of all or of a sample of its rows, in order.
+        samples: one a source; all of them have Kafka timestamps, or none.
         wish: what the user set.
         now_ms: wall clock, milliseconds since the epoch: times long after it are implausible.
         rules: how numbers are spelt in these sources; None = as the settings say.
-        stamps_ms: (N,) int64 Kafka timestamps: the event time where no field holds one.
 
     Raises:
         DataError: there are no rows, or none has a field that the user named.
     """
-    tables = [_only(table, wish.input.only) for table in tables]
+    samples = [sample.only(wish.input.only) for sample in samples]
+    tables = [sample.table for sample in samples]
     sources, rows = tuple(table.source for table in tables), sum(table.count for table in tables)
     if not rows:
         raise DataError(f"{', '.join(sources)}: no rows to look at")
-    files = np.repeat(np.arange(len(tables)), [table.count for table in tables]).astype(np.int64)
+    files = _groups_of(samples)
+    stamps_ms = [sample.stamps_ms for sample in samples if sample.stamps_ms is not None]
     columns = read_columns(tables, rules or NumberRules.of(wish.input))
     _check_names(columns, wish.input)
     time, others = find_times(columns, files, wish.input, now_ms)
-    times, usable = _times(time, wish.input, files, stamps_ms, now_ms)
+    times, usable = _times(time, wish.input, files, np.concatenate(stamps_ms) if stamps_ms else None, now_ms)
     taken = set() if time is None else {name for name in (time.field, time.date_field) if name is not None}
     others = [one for one in others if one.field not in taken and (one.unit is None or hints_at(one.field, TIME))]
     taken |= {one.field for one in others}
@@ -129,17 +153,14 @@ def look(
     )
 
 
-def _only(table: CellTable, only: Mapping[str, str | tuple[str, ...]]) -> CellTable:
-    """Return the rows that `input.only` keeps."""
-    if not only:
-        return table
-    keep = list(range(table.count))
-    for name, words in only.items():
-        allowed = {words} if isinstance(words, str) else set(words)
-        of_name = table.cells.get(name, [None] * table.count)
-        keep = [row for row in keep if str(of_name[row]) in allowed]
-    cells = {name: [of[row] for row in keep] for name, of in table.cells.items()}
-    return CellTable(table.source, len(keep), cells, table.is_text)
+def _groups_of(samples: Sequence[Sample]) -> Ints:
+    """Return (N,) int64 what is a key where no field is one: a source, or a Kafka key; -1 = there is none."""
+    groups, first = [], 0
+    for sample in samples:
+        keys = np.zeros(sample.table.count, np.int64) if sample.keys is None else sample.keys
+        groups.append(np.where(keys < 0, -1, keys + first))
+        first += int(keys.max(initial=0)) + 1
+    return np.concatenate(groups)
 
 
 def _named(wish: Wish) -> set[str]:
@@ -171,8 +192,7 @@ def _times(
     """Return the event times, and which of them can be used."""
     everything = np.ones(len(files), np.bool_)
     if of.row_ms is not None and (time is None or time.counts_rows):
-        starts = np.searchsorted(files, files)
-        return (np.arange(len(files), dtype=np.int64) - starts) * of.row_ms, everything
+        return (np.arange(len(files), dtype=np.int64) - np.searchsorted(files, files)) * of.row_ms, everything
     if time is None:
         return stamps_ms, everything
     readable = time.times_ms != UNREADABLE

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamae.batches import Ints, Partition, RawRecord, Record
-from streamae.connectors.cell_table import CellTable
+from streamae.batches import Partition, RawRecord, Record
 from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.files.csv_dialect import Dialect
 from streamae.connectors.files.json_files import BOM, records_of
@@ -22,7 +21,8 @@ from streamae.connectors.files.paths import SUFFIXES, find_files
 from streamae.connectors.files.record_files import json_cells, open_file
 from streamae.connectors.files.series import SeriesReader, plain_names
 from streamae.discovery.doubts import Doubt
-from streamae.discovery.proposal import Decision, Proposal
+from streamae.discovery.proposal import Decision, Proposal, propose
+from streamae.discovery.scene import Sample, Wish
 from streamae.errors import DataError, StreamaeError
 from streamae.settings.data import InputSettings
 
@@ -37,21 +37,19 @@ class Source:
 
     Attributes:
         name: for people.
-        table: its cells, or those of its first rows.
+        sample: its cells, or those of its first rows, with what Kafka says of them.
         total: how many records there are.
         settings: how it is read: those given, with what the source says of itself.
         dialect: how its text is written; None where that is no question.
         first: returns its first records.
-        stamps_ms: (N,) int64 Kafka timestamps; None = it has none.
     """
 
     name: str
-    table: CellTable
+    sample: Sample
     total: int
     settings: InputSettings
     dialect: Dialect | None
     first: Callable[[int], list[RawRecord]]
-    stamps_ms: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def file_sources(paths: Sequence[Path], settings: InputSettings, progress: Calla
             break
         progress(f"reading {path}")
         sources.append(_file_source(name, path, settings, left))
-        left -= sources[-1].table.count
+        left -= sources[-1].sample.table.count
     return sources
 
 
@@ -102,32 +100,37 @@ def text_source(data: bytes, settings: InputSettings) -> Source:
     """
     lines = records_of(data.removeprefix(BOM), "standard input", settings.max_rows)
     table = json_cells("standard input", lines[:MOST_ROWS])
-    return Source("standard input", table, len(lines), settings, None, _records("stdin", lambda count: lines[:count]))
+    return Source(
+        "standard input", Sample(table), len(lines), settings, None, _records("stdin", lambda count: lines[:count])
+    )
 
 
 def topic_source(topic: str, records: Mapping[Partition, Sequence[RawRecord]], settings: InputSettings) -> Source:
-    """Return records of a topic, with the Kafka timestamp where no field is the time."""
+    """Return records of a topic, with the Kafka timestamp and key where no field is the time or key."""
     found = list(chain.from_iterable(records.values()))
     table = json_cells(f"topic {topic}", [record.value or b"" for record in found])
     stamps = np.array([record.timestamp for record in found], np.int64)
-    return Source(table.source, table, len(found), settings, None, lambda count: found[:count], stamps)
+    keys = {key: number for number, key in enumerate(dict.fromkeys(record.key for record in found if record.key))}
+    numbers = np.array([keys.get(record.key or b"", -1) for record in found], np.int64)
+    sample = Sample(table, stamps, numbers)
+    return Source(table.source, sample, len(found), settings, None, lambda count: found[:count])
 
 
 def spelling(sources: Sequence[Source]) -> list[str]:
     """Return how the text of the sources is written, for people."""
     dialects = [_spelt(source.dialect) for source in sources if source.dialect is not None]
     lines = [line for line, _ in Counter(dialects).most_common(3)]
-    total, seen = sum(source.total for source in sources), sum(source.table.count for source in sources)
+    total, seen = sum(source.total for source in sources), sum(source.sample.table.count for source in sources)
     return lines + ([f"only the first {seen:,} of {total:,} rows are looked at"] if seen < total else [])
 
 
-def spelling_doubts(sources: Sequence[Source]) -> list[Doubt]:
+def _spelling_doubts(sources: Sequence[Source]) -> list[Doubt]:
     """Return what may be meant otherwise in the text of the sources."""
     found = {doubt for source in sources if source.dialect is not None for doubt in source.dialect.doubts}
     return [Doubt("", doubt.text, doubt.setting) for doubt in sorted(found)]
 
 
-def spelling_settings(sources: Sequence[Source]) -> dict[str, Decision]:
+def _spelling_settings(sources: Sequence[Source]) -> dict[str, Decision]:
     """Return the settings of text that is written otherwise than plainly, where all sources agree."""
     dialects = [source.dialect for source in sources if source.dialect is not None]
     if len(dialects) != len(sources) or len(set(map(_spelt, dialects))) != 1:
@@ -143,9 +146,21 @@ def spelling_settings(sources: Sequence[Source]) -> dict[str, Decision]:
     return {name: Decision(value, "as the file is written") for name, value in values.items() if value is not None}
 
 
-def rules_of(sources: Sequence[Source]) -> NumberRules:
-    """Return how numbers are spelt in the sources; those of the first where they differ."""
-    return NumberRules.of(sources[0].settings)
+def proposal_for(sources: Sequence[Source], wish: Wish, now_ms: int) -> Proposal:
+    """Return how sources would be read, with what their text says of itself; numbers are spelt as in the first.
+
+    Args:
+        sources: at least one.
+        wish: what the user set.
+        now_ms: wall clock, milliseconds since the epoch.
+
+    Raises:
+        DataError: there are no rows, or none has a field that the user named.
+    """
+    rules = NumberRules.of(sources[0].settings)
+    proposal = propose([source.sample for source in sources], wish, now_ms, rules)
+    found = {name: value for name, value in _spelling_settings(sources).items() if name not in wish.given}
+    return proposal.with_more(found, [doubt for doubt in _spelling_doubts(sources) if doubt.setting not in wish.given])
 
 
 def try_reading(sources: Sequence[Source], proposal: Proposal, categories: Sequence[str]) -> Trial:
@@ -174,7 +189,7 @@ def try_reading(sources: Sequence[Source], proposal: Proposal, categories: Seque
 def _file_source(name: str, path: Path, settings: InputSettings, left: int) -> Source:
     file = open_file(path, settings)
     first = _records(name, lambda count: file.records(0, count))
-    return Source(str(path), file.cells(left), len(file), file.settings, file.dialect, first)
+    return Source(str(path), Sample(file.cells(left)), len(file), file.settings, file.dialect, first)
 
 
 def _records(name: str, read: Callable[[int], list[bytes]]) -> Callable[[int], list[RawRecord]]:

@@ -194,3 +194,13 @@ def test_a_topic_goes_alone(written: Callable[[str], Path], capsys: pytest.Captu
     """A topic has one reading, files another."""
     assert _inspect(written("plain"), "kafka:sensors") == ExitCode.USAGE
     assert "nothing beside a topic" in capsys.readouterr().err
+
+
+def test_what_was_set_elsewhere_is_kept_but_no_secret(written: Callable[[str], Path], tmp_path: Path) -> None:
+    """The file is a whole one; a password belongs in no file that is shown around."""
+    settings = tmp_path / "streamae.toml"
+    flags = ["--kafka.group_id", "g", "--state.redis_password", "hunter2", "--window.stride", "2"]
+    assert _inspect(written("plain"), "--write", settings, *flags) == ExitCode.OK
+    loaded = load_settings(settings, {}, {}).settings
+    assert (loaded.kafka.group_id, loaded.window.stride) == ("g", 2)
+    assert "hunter2" not in settings.read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import numpy as np
 from streamae.connectors.cell_table import CellTable
 from streamae.connectors.cell_values import NumberRules
 from streamae.discovery.proposal import Proposal, propose
-from streamae.discovery.scene import Wish
+from streamae.discovery.scene import Sample, Wish
 from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
 
 START = datetime(2025, 3, 3, tzinfo=UTC)
@@ -36,7 +36,7 @@ def proposed(
         frozenset({*others, *(f"input.{name}" for name in given)}),
     )
     rules = rules or NumberRules(from_text=all(one.is_text for one in tables))
-    return propose(tables, wish, NOW_MS, rules)
+    return propose([Sample(one) for one in tables], wish, NOW_MS, rules)
 
 
 def times(rows: int, step_s: float = 60, form: str = "%Y-%m-%dT%H:%M:%SZ", start: datetime = START) -> list[str]:
