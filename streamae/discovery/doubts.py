@@ -30,6 +30,7 @@ SENTINELS = frozenset(
 ) | {-200.0, -100.0, -1.0, -32768.0, -2147483648.0, 65535.0, 4294967295.0, 1e20, -1e20, 6553.5, -127.0, 85.0}
 UNSURE = frozenset({-1.0, 0.0, 85.0, -100.0, 99.0})  # may as well be measured
 SELDOM = 0.1  # share of rows below which a feature is told so seldom that it must be held
+MOST_RESETS = 0.02  # share of steps at which a counter starts again; a saw does so more often
 MOST_TURNS = (2, 3, 4)  # keys whose rows may take turns
 TURNING = 4.0  # how much smaller the steps of one of them are than those from one to the next
 NAMED = 5  # features in one sentence
@@ -212,7 +213,7 @@ def _is_counter(figures: Figures) -> bool:
         and figures.distinct >= 20
         and figures.low >= 0
         and figures.rises >= 0.2 * figures.steps
-        and figures.falls == figures.resets <= 0.005 * figures.steps + 1
+        and figures.falls == figures.resets <= MOST_RESETS * figures.steps + 1
         and figures.high > 0
     )
 
