@@ -38,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_inspection(commands)
     _add_learning(commands)
     _add_running(commands)
-    _add_evaluations(commands)
+    _add_evaluation(commands)
+    _add_backtest(commands)
     config = _command(
         commands, "config", "print each setting, its value and where that comes from", "config --train.seed 3"
     )
@@ -145,8 +146,8 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     demo.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (default: 7)")
 
 
-def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands that judge detectors on past data."""
+def _add_evaluation(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command that judges detectors on labelled data."""
     evaluate = _command(
         commands,
         "evaluate",
@@ -193,6 +194,8 @@ def _add_evaluations(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     evaluate.add_argument("--point-adjust", action=_RefusePointAdjustment, help=argparse.SUPPRESS)
 
+
+def _add_backtest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     backtest = _command(
         commands,
         "backtest",

@@ -72,7 +72,7 @@ def inspect(
         raise DataError("; ".join(proposal.refusals))
     if write is not None:
         write.write_text(settings_text(proposal, _others(loaded), _typed(data)), encoding="utf-8")
-        print(_next_steps(data, write), file=progress if as_data else out)
+        print(_next_steps(data, write, loaded.settings.model.bundle), file=progress if as_data else out)
     return ExitCode.OK
 
 
@@ -102,11 +102,20 @@ def _typed(data: Sequence[Path] | TopicRange) -> str:
     return f"{TOPIC}{data.topic}" if isinstance(data, TopicRange) else shlex.join(map(str, data))
 
 
-def _next_steps(data: Sequence[Path] | TopicRange, path: Path) -> str:
-    what = "DATA" if not isinstance(data, TopicRange) and list(data) == STDIN else _typed(data)
-    config = shlex.quote(str(path))
-    return (
-        f"{path}: written. Next:\n"
-        f"  streamae train {what} --bundle bundle --config {config}\n"
-        f"  streamae run --config {config}"
-    )
+def _next_steps(data: Sequence[Path] | TopicRange, path: Path, bundle: Path) -> str:
+    """Return the commands that follow: to learn, and to serve a topic, or first the same files without services."""
+    config = f"--config {shlex.quote(str(path))}"
+    if isinstance(data, TopicRange) or list(data) == STDIN:
+        what, runs = _typed(data) if isinstance(data, TopicRange) else "DATA", [f"streamae run {config}"]
+    else:
+        what, names = _typed(data), list(map(str, data))
+        is_plain = not any(set(name) & set(",[{") for name in names)
+        files = shlex.quote(",".join(names) if is_plain else json.dumps(names, ensure_ascii=False))
+        events = shlex.quote(str(path.with_name(f"{path.stem}-events")))
+        edges = f"--output.sink files --output.directory {events} --state.store memory"
+        runs = [
+            f"streamae run {config} --input.source files --input.files {files} {edges}",
+            f"streamae run {config} --input.topics TOPIC  # once such records come from Kafka",
+        ]
+    train = f"streamae train {what} --bundle {shlex.quote(str(bundle))} {config}"
+    return "\n  ".join([f"{path}: written. Next:", train, *runs])
