@@ -127,12 +127,12 @@ class StreamWatch(Announcer):
             return
         counts = np.bincount(numbers, minlength=OUTCOMES)
         self.seen += counts
+        self._count_keys(numbers, np.append(slots[live], self._slots_of(refused)).astype(np.int32))
         if self._first is not None:
             self._first.add(records, live)
             if self.seen.sum() >= STREAM_RECORDS:
                 self._tell_first(self._first)
                 self._first = None
-        self._count_keys(numbers, np.append(slots[live], self._slots_of(refused)).astype(np.int32))
         for newest in self._stream.add(STREAM, counts[None])[1]:
             self._tell_stream(newest)
         if not self._stream.columns["half"].any():  # just judged
