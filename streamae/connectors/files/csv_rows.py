@@ -22,12 +22,14 @@ class CsvRow(NamedTuple):
         last: its last line: another one where a quoted cell holds a line end.
         cells: what it holds; of a row with a fault what could be read.
         fault: why it cannot be used, in words; None = it can.
+        text: of a row with a fault its first line, as it is written.
     """
 
     line: int
     last: int
     cells: list[str]
     fault: str | None
+    text: str = ""
 
 
 def read_rows(
@@ -68,7 +70,7 @@ def read_rows(
         if fault is not None and last > line:
             source.give_back()
             fault, last = "a quote is opened but not closed in its row", line
-        yield CsvRow(line, last, cells, fault)
+        yield CsvRow(line, last, cells, fault, "" if fault is None else source.row[0].rstrip("\r\n"))
 
 
 @lru_cache(64)

@@ -35,6 +35,7 @@ class BadRow(NamedTuple):
 
     line: int  # counted from 1
     what: str  # is wrong with it
+    text: str  # its first line as it is written
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +135,7 @@ def _located(path: Path, dialect: Dialect, ragged: list[csv.InvalidRow]) -> list
         for number, line in enumerate(text, 1):
             row = ragged[len(bad_rows)]
             if number >= dialect.first_line and line.rstrip("\r\n") == row.text:
-                bad_rows.append(BadRow(number, fault_of_width(row.actual_columns, row.expected_columns)))
+                bad_rows.append(BadRow(number, fault_of_width(row.actual_columns, row.expected_columns), row.text))
                 if len(bad_rows) == len(ragged):
                     break
     return bad_rows
@@ -177,7 +178,7 @@ def _good_rows(path: Path, dialect: Dialect, bad_rows: list[BadRow]) -> Iterator
                 if row.fault is None:
                     yield row.cells
                 else:
-                    bad_rows.append(BadRow(row.line, row.fault))
+                    bad_rows.append(BadRow(row.line, row.fault, row.text))
     except UnicodeError as error:
         raise DataError(f"{path}: not {dialect.encoding}: set input.text_encoding: {error}") from error
 

@@ -60,7 +60,10 @@ class CsvFile:
     def __init__(self, path: Path, settings: InputSettings) -> None:
         text = read_csv_text(path, csv_dialect(path, settings))
         self.path, self.dialect = path, text.dialect
-        self._table, self._bad = text.table, [f"line {row.line}: {row.what}".encode() for row in text.bad_rows]
+        self._table, self._bad = (
+            text.table,
+            [f"line {row.line}: {row.what}: {row.text}".encode() for row in text.bad_rows],
+        )
         if len(self) > settings.max_rows:
             raise DataError(f"{path}: {len(self):,} rows, input.max_rows is {settings.max_rows:,}")
         marks = {"decimal_mark": self.dialect.decimal_mark, "thousands_mark": self.dialect.thousands_mark}

@@ -54,7 +54,7 @@ def test_encodings_and_line_ends_change_nothing(tmp_path: Path, encoding: str, e
     text = end.join(["logger 7", "", "t;T [°C]", "1;20,5 °", "2;;", "3;21,5 °", ""])
     found = read(tmp_path / "a.csv", text.encode(encoding))
     assert rows(found) == [("1", "20,5 °"), ("3", "21,5 °")]
-    assert (found.bad_rows, found.table.column_names) == ([BadRow(5, "3 fields instead of 2")], ["t", "T [°C]"])
+    assert (found.bad_rows, found.table.column_names) == ([BadRow(5, "3 fields instead of 2", "2;;")], ["t", "T [°C]"])
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,11 @@ def test_encodings_and_line_ends_change_nothing(tmp_path: Path, encoding: str, e
     ],
 )
 def test_a_bad_row_costs_no_other_row(tmp_path: Path, line: str, what: str) -> None:
-    """It is told with its line; a quote that is never closed does not swallow what follows."""
+    """It is told with its line and its text; a quote that is never closed does not swallow what follows."""
     found = read(tmp_path / "a.csv", with_lines(line, '"8","8,5","k, 8"\n', line, "\n"))
     assert len(rows(found)) == 6
-    assert found.bad_rows == [BadRow(4, what), BadRow(6, what)]
+    text = line.rstrip("\n")
+    assert found.bad_rows == [BadRow(4, what, text), BadRow(6, what, text)]
     assert rows(found)[2] == ("8", "8,5", "k, 8")
 
 
@@ -78,14 +79,14 @@ def test_a_quote_that_would_close_in_a_later_row_swallows_nothing(tmp_path: Path
     """Even where what it swallows would have the right number of cells."""
     found = read(tmp_path / "a.csv", with_lines('9,9,"k\n') + '8,8,"k8"\n')
     assert len(rows(found)) == 6
-    assert found.bad_rows == [BadRow(4, "a quote is opened but not closed in its row")]
+    assert found.bad_rows == [BadRow(4, "a quote is opened but not closed in its row", '9,9,"k')]
 
 
 def test_a_cell_may_hold_line_ends(tmp_path: Path) -> None:
     """In quotes; the lines of rows behind it are told right, with and without them."""
     found = read(tmp_path / "a.csv", with_lines('9,9,"k\n9"\n', "bad\n"))
     assert rows(found)[2] == ("9", "9", "k\n9")
-    assert found.bad_rows == [BadRow(6, "1 fields instead of 3")]
+    assert found.bad_rows == [BadRow(6, "1 fields instead of 3", "bad")]
 
 
 def test_bytes_that_are_no_text_stay_in_their_cell(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_bytes_that_are_no_text_stay_in_their_cell(tmp_path: Path) -> None:
     content = (HEAD + "1,1,°\n2,2,°\n").encode() + b"3,3\xb0,x\n" + b"\0" * 6 + b"\n4,4,x\n"
     found = read(tmp_path / "a.csv", content)
     assert rows(found) == [("1", "1", "°"), ("2", "2", "°"), ("3", "3\\xb0", "x"), ("4", "4", "x")]
-    assert found.bad_rows == [BadRow(5, "1 fields instead of 3")]
+    assert found.bad_rows == [BadRow(5, "1 fields instead of 3", "\0" * 6)]
 
 
 def test_what_is_ascii_at_first_may_be_another_encoding_below(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from streamae.connectors.files.series import read_series
 from streamae.connectors.files.source import TOPIC, FileMembership, FileSource
 from streamae.connectors.protocols import Poll, Source, Span
 from streamae.errors import DataError, MembershipError
+from streamae.reasons import Reason
 from streamae.settings.data import InputSettings
 from tests.connectors.tables import KEYED, START_MS, write_csv, write_parquet
 from tests.records import codec
@@ -144,6 +145,14 @@ def test_values_that_are_no_numbers_are_missing(tmp_path: Path) -> None:
     batch, rejected = decoded(opened(path, row_ms=1), codec(("x", "y"), numbers="text", bad_value="missing"))
     assert rejected == []
     np.testing.assert_array_equal(batch.values[:, 0], np.full(3, np.nan, dtype=np.float32))
+
+
+def test_a_row_of_another_width_comes_as_it_is_written(tmp_path: Path) -> None:
+    """Its dead letter says where it stood and what it held: nothing of a file is lost."""
+    source = opened(write_csv(tmp_path / "a.csv", 'time,x\n1,1\n2,"2,5",é\n3,3\n'))
+    batch, (refused,) = decoded(source, codec(("x",), time_field="time", numbers="text"))
+    assert (len(batch), refused.reason) == (2, Reason.NOT_JSON)
+    assert refused.raw.value == 'line 3: 3 fields instead of 2: 2,"2,5",é'.encode()
 
 
 def test_an_array_column_is_an_array_field(tmp_path: Path) -> None:
