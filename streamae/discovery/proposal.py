@@ -205,6 +205,9 @@ def _decide_key(draft: _Draft, scene: Scene) -> None:
         share = 1 / max(key.unique, 1e-9)
         text = f"each time stands in about {share:.3g} rows: several keys that no field tells apart?"
         draft.ask([Doubt("", text, "input.key_field")])
+    if scene.spread_keys:
+        text = f"{scene.spread_keys:,} of {key.count:,} keys stand in several partitions, and each keeps a state of its own"
+        draft.ask([Doubt(key.field or "", f"{text}: let the producer partition by the key", "input.key_field")])
     if key.field is not None and key.count > 0.5 * scene.rows:
         text = "nearly every record has a key of its own: nothing can be learnt of any"
         draft.ask([Doubt(key.field, text, "input.key_field")])

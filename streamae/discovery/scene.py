@@ -47,11 +47,13 @@ class Sample:
         table: cells of all of its records or of some, in order.
         stamps_ms: (N,) int64 Kafka timestamps: the event time where no field holds one; None = it has none.
         keys: (N,) int64 number of each record's Kafka key, -1 = it has none; None = the source is one key.
+        partitions: (N,) int64 partition of each; None = there are none.
     """
 
     table: CellTable
     stamps_ms: Ints | None = None
     keys: Ints | None = None
+    partitions: Ints | None = None
 
     def only(self, texts: Mapping[str, str | tuple[str, ...]]) -> Sample:
         """Return the records that `input.only` keeps."""
@@ -63,9 +65,8 @@ class Sample:
             of_name = table.cells.get(name, [None] * table.count)
             keep = [row for row in keep if str(of_name[row]) in allowed]
         cells = {name: [of[row] for row in keep] for name, of in table.cells.items()}
-        stamps = None if self.stamps_ms is None else self.stamps_ms[keep]
-        keys = None if self.keys is None else self.keys[keep]
-        return Sample(CellTable(table.source, len(keep), cells, table.is_text), stamps, keys)
+        kafka = [None if one is None else one[keep] for one in (self.stamps_ms, self.keys, self.partitions)]
+        return Sample(CellTable(table.source, len(keep), cells, table.is_text), *kafka)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +83,7 @@ class Scene:
         is_usable: (N,) bool, rows with a time that can be used.
         metrics: of the long layout; None = wide.
         key: what tells keys apart.
+        spread_keys: keys that stand in several partitions.
         roles: labels, ids, and what else is no feature.
         features: in order.
         left_out: what is no feature, and why.
@@ -97,6 +99,7 @@ class Scene:
     is_usable: Flags
     metrics: Metrics | None
     key: Key
+    spread_keys: int
     roles: Roles
     features: tuple[Feature, ...]
     left_out: tuple[LeftOut, ...]
@@ -127,7 +130,7 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
     time, others = find_times(columns, files, wish.input, now_ms)
     times, usable = _times(time, wish.input, files, np.concatenate(stamps_ms) if stamps_ms else None, now_ms)
     taken = set() if time is None else {name for name in (time.field, time.date_field) if name is not None}
-    others = [one for one in others if one.field not in taken and (one.unit is None or hints_at(one.field, TIME))]
+    others = [one for one in others if one.field not in taken and _is_another(one, columns[one.field])]
     taken |= {one.field for one in others}
     metrics = _metrics(columns, taken, wish)
     taken |= set() if metrics is None else {metrics.name_field, metrics.value_field, *metrics.others}
@@ -146,11 +149,36 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
     if times is not None and usable.any():
         groups = None if metrics is None else _groups(key.codes, columns[metrics.name_field].codes)[usable]
         rhythm = rhythm_of(times[usable], key.codes[usable], files[usable], groups)
-    left_out = [*(LeftOut(one.field, "another time") for one in others), *left_out]
-    is_text = all(table.is_text for table in tables)
     return Scene(
-        sources, rows, columns, is_text, time, times, usable, metrics, key, roles, features, tuple(left_out), rhythm
+        sources=sources,
+        rows=rows,
+        columns=columns,
+        is_text=all(table.is_text for table in tables),
+        time=time,
+        times_ms=times,
+        is_usable=usable,
+        metrics=metrics,
+        key=key,
+        spread_keys=_spread(samples, key),
+        roles=roles,
+        features=features,
+        left_out=(*(LeftOut(one.field, "another time") for one in others), *left_out),
+        rhythm=rhythm,
     )
+
+
+def _is_another(time: Time, column: Column) -> bool:
+    """Tell whether a field that can be read as times holds some: a version such as 1.2.3 looks like a time of day."""
+    return hints_at(time.field, TIME) or (time.unit is None and not time.is_relative and column.distinct > 1)
+
+
+def _spread(samples: Sequence[Sample], key: Key) -> int:
+    """Return how many keys stand in several partitions of a topic."""
+    partitions = [sample.partitions for sample in samples if sample.partitions is not None]
+    if not partitions:
+        return 0
+    places = np.unique(np.stack([key.codes, np.concatenate(partitions)]), axis=1)
+    return int(np.count_nonzero(np.bincount(places[0][places[0] >= 0]) > 1))
 
 
 def _groups_of(samples: Sequence[Sample]) -> Ints:

@@ -5,10 +5,10 @@ Must not know: what is proposed for them.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -107,12 +107,12 @@ def text_source(data: bytes, settings: InputSettings) -> Source:
 
 def topic_source(topic: str, records: Mapping[Partition, Sequence[RawRecord]], settings: InputSettings) -> Source:
     """Return records of a topic, with the Kafka timestamp and key where no field is the time or key."""
-    found = list(chain.from_iterable(records.values()))
+    found = list(heapq.merge(*records.values(), key=lambda record: record.timestamp))  # as they came, of all partitions
     table = json_cells(f"topic {topic}", [record.value or b"" for record in found])
     stamps = np.array([record.timestamp for record in found], np.int64)
     keys = {key: number for number, key in enumerate(dict.fromkeys(record.key for record in found if record.key))}
     numbers = np.array([keys.get(record.key or b"", -1) for record in found], np.int64)
-    sample = Sample(table, stamps, numbers)
+    sample = Sample(table, stamps, numbers, np.array([record.partition for record in found], np.int64))
     return Source(table.source, sample, len(found), settings, None, lambda count: found[:count])
 
 

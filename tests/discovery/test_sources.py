@@ -57,6 +57,21 @@ def test_records_without_any_key_are_refused() -> None:
     assert _proposed(_topic((None,), device="d1")).refusals == ()
 
 
+def test_a_key_in_several_partitions_is_told() -> None:
+    """Each partition then learns of it by itself: that is the producer's to mend, before anything is trained."""
+    texts = [doubt.text for doubt in _proposed(_topic((b"a", b"a"))).doubts]
+    assert any("1 of 1 keys stand in several partitions" in text for text in texts)
+    assert _proposed(_topic((b"a", b"b"))).doubts == ()
+
+
+def test_records_of_a_topic_are_looked_at_as_they_came() -> None:
+    """One partition after the other would look as if half of the records came late."""
+    source = _topic((b"a", b"b"), device="d1")
+    found = _proposed(source, key_field="device").scene
+    assert found.rhythm is not None
+    assert found.rhythm.late == 0
+
+
 def test_only_the_records_that_are_meant_are_looked_at() -> None:
     """Others may have other keys and times."""
     source = _topic((b"a", b"b"), kind="cpu")

@@ -185,6 +185,13 @@ def test_a_second_time_is_left_out() -> None:
     assert left_out(proposal)["received_at"] == "another time"
 
 
+@pytest.mark.parametrize("versions", [("1.2.3",), ("1.2.3", "1.2.14", "1.3.0")])
+def test_versions_are_no_times(versions: tuple[str, ...]) -> None:
+    """They can be read as times of day, and are left out as the text that they are."""
+    firmware = [versions[row % len(versions)] for row in range(ROWS)]
+    assert "text" in left_out(proposed(table(time=times(ROWS), fw=firmware, a=noise(ROWS))))["fw"]
+
+
 @pytest.mark.parametrize("given", [{"time_field": "b"}, {"time_field": "b", "time_unit": "ms"}])
 def test_a_named_time_is_taken(given: dict[str, Any]) -> None:
     """What the user says wins over what looks better, and is marked so."""
