@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from streamae.errors import BundleError, ConfigError
 from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
 from streamae.settings.documents import shown
+from streamae.settings.file_kinds import KINDS, Kind
 from streamae.settings.section import Section
 from streamae.settings.tree import LoadedSettings, Settings, with_sources
 
@@ -60,15 +61,8 @@ MECHANICS = (
     "features.category_fields",  # paths; which categories there are is in the bundle itself
 )
 DEFAULTS = ("window.stride", "window.max_gap_ms", "input.bad_value")
+_OF_FILES: dict[Kind, Source] = {"csv": "files:csv", "parquet": "files:parquet", "json_lines": "files:json_lines"}
 PARTS = {"meaning": MEANING, "mechanics": MECHANICS, "defaults": DEFAULTS}
-
-# By the end of a file's name, without `.gz`.
-_KINDS: dict[str, Source] = {
-    ".csv": "files:csv",
-    ".parquet": "files:parquet",
-    ".jsonl": "files:json_lines",
-    ".ndjson": "files:json_lines",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +136,8 @@ def source_of(data: Iterable[Path | str]) -> Source:
         if str(place).startswith("kafka:"):
             return "kafka"
         for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if (end := Path(file.name.lower().removesuffix(".gz")).suffix) in _KINDS:
-                return _KINDS[end]
+            if (end := Path(file.name.lower().removesuffix(".gz")).suffix) in KINDS:
+                return _OF_FILES[KINDS[end]]
     return "files:csv"
 
 

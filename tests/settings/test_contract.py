@@ -223,6 +223,8 @@ def test_a_contract_from_anyone_sets_nothing_else(part: str, content: Any, reaso
         (["A.CSV.GZ"], "files:csv"),
         (["a.parquet"], "files:parquet"),
         (["a.jsonl.gz"], "files:json_lines"),
+        (["a.json"], "files:json_lines"),
+        (["a.tsv"], "files:csv"),
         (["a.ndjson"], "files:json_lines"),
         (["kafka:sensors"], "kafka"),
         (["notes.txt", "a.parquet"], "files:parquet"),

@@ -7,19 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from streamae.errors import DataError
+from streamae.settings.file_kinds import KINDS, Kind
 
-Kind = Literal["csv", "parquet", "json_lines"]
-KINDS: dict[str, Kind] = {  # by suffix; CSV and JSON lines may also be gzipped
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".jsonl": "json_lines",
-    ".ndjson": "json_lines",
-    ".json": "json_lines",
-}
 SUFFIXES = (*KINDS, *(f"{suffix}.gz" for suffix, kind in KINDS.items() if kind != "parquet"))
 
 
