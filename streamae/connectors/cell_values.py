@@ -137,10 +137,11 @@ def _at_once(cells: Sequence[Any], rules: NumberRules) -> Doubles | None:
     joined = "\n".join(cells)
     if rules.decimal == ",":
         joined = joined.replace(".", "x").replace(",", ".")
-    if _NOT_PLAIN.search(joined):
+    parts = joined.split("\n")
+    if len(parts) != len(cells) or _NOT_PLAIN.search(joined):  # a line end within a cell moves all that follow
         return None
     try:
-        return np.fromiter(map(float, joined.split("\n")), np.float64, len(cells))
+        return np.fromiter(map(float, parts), np.float64, len(cells))
     except ValueError:
         return None
 
@@ -156,9 +157,9 @@ def _read(index: int, cell: Any, rules: NumberRules, faults: dict[int, Fault]) -
             number = float(cell)
         except OverflowError:
             number = math.inf
-        if math.isfinite(number):
+        if not math.isinf(number):
             return number
-        faults[index] = Fault(Reason.NOT_FINITE, "NaN, infinite, or too large for a number")
+        faults[index] = Fault(Reason.NOT_FINITE, "infinite, or too large for a number")
         return math.nan
     faults[index] = Fault(Reason.WRONG_TYPE, f"holds {_kind(cell)}")
     return math.nan

@@ -180,7 +180,8 @@ class Codec:
                 if self._only.excludes(value):
                     findings.dropped += 1
                     continue
-                again = self._parse_again(value) if self._keeps_spoiled else None
+                is_text = not isinstance(error, UnicodeDecodeError)
+                again = self._parse_again(value) if self._keeps_spoiled and is_text else None
                 if again is None:
                     rejected.append(refuse_content(raw, value, error, self._roles))
                     continue
@@ -194,7 +195,7 @@ class Codec:
             return self._parse_leniently(value)
         except _PARSE_ERRORS:
             try:  # NaN and Infinity, which Python and JavaScript write, and numbers that are as large
-                return msgspec.convert(json.loads(value), self._lenient_type)
+                return msgspec.convert(json.loads(value.decode()), self._lenient_type)
             except _PARSE_ERRORS:
                 return None
 

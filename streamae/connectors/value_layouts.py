@@ -6,7 +6,6 @@ This module knows neither bytes nor JSON: it is given what was parsed, and says 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -105,8 +104,8 @@ class FeatureCells:
 
 
 def _is_absent(cell: Any) -> bool:
-    """Tell the default of a field that is not in the record from every value that can be."""
-    return type(cell) is float and math.isnan(cell)
+    """Tell the default of a field that is not in the record from every value that can be, also from a NaN in it."""
+    return cell is NAN
 
 
 class WideValues:

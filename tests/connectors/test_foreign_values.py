@@ -88,6 +88,13 @@ def test_a_long_column_is_read_as_its_cells_are() -> None:
     assert set(faults) == {2_500, 5_999} == {i for i, (_, faults) in enumerate(alone) if faults}
 
 
+def test_a_line_end_within_a_cell_moves_no_other_value() -> None:
+    """A cell of two numbers on two lines is no number, and the cells behind it stay those of their own records."""
+    values, faults = read_numbers(["1\n2", "3", "4"], NumberRules(from_text=True))
+    np.testing.assert_array_equal([np.nan, 3, 4], values)
+    assert list(faults) == [0]
+
+
 def test_truth_values_are_one_and_zero_everywhere() -> None:
     """A door contact means the same from JSON, from text and in an array."""
     assert read(codec(), {"temp": True, "load": False}) == ([[1.0, 0.0]], [])
@@ -146,6 +153,37 @@ def test_a_bare_nan_is_missing_where_bad_values_are() -> None:
     """Python writes it; it says that there is nothing."""
     batch, rejected = codec(bad_value="missing").decode({PARTITION: [Record(b'{"temp":NaN,"load":1}')]})
     assert (rows(batch), rejected, batch.bad_values) == ([[None, 1.0]], [], {})
+
+
+def test_a_record_of_bare_nans_is_a_row_like_one_of_nulls() -> None:
+    """NaN is missing, and no absent field: the record is neither refused nor taken for one of another kind."""
+    for given in ({}, {"unknown_features": "ignore"}):
+        subject = codec(bad_value="missing", **given)
+        batch, rejected = subject.decode({PARTITION: [Record(b'{"temp":NaN,"load":NaN}')]})
+        assert ([[None, None]], [], 0) == (rows(batch), rejected, batch.ignored)
+
+
+@pytest.mark.parametrize("other", [b"Infinity", b'"x"'])
+def test_a_bare_nan_is_no_bad_value_whatever_else_is_in_its_batch(other: bytes) -> None:
+    """What is counted of a record does not depend on the records beside it."""
+    contents = [Record(b'{"temp":NaN,"load":1}'), Record(b'{"temp":' + other + b',"load":1}')]
+    batch, rejected = codec(bad_value="missing").decode({PARTITION: contents})
+    assert not rejected
+    assert [1] == list(batch.bad_values.values())
+
+
+@pytest.mark.parametrize("bad_value", ["dead_letter", "missing"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"temp": 1, "load": 2}'.encode("utf-16"),
+        '{"temp": 1, "load": 2}'.encode("utf-16-le"),
+        b'{"temp": 1, "load": 2, "x": "\xff"}',
+    ],
+)
+def test_what_is_no_utf_8_is_refused_also_where_bad_values_are_missing(value: bytes, bad_value: str) -> None:
+    """A message is UTF-8 as a whole; that one bad value costs no record changes nothing about it."""
+    assert ([], [Reason.NOT_JSON]) == read(codec(bad_value=bad_value), value)
 
 
 def test_sentinels_are_missing_in_json_too() -> None:
