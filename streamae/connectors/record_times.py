@@ -96,4 +96,4 @@ class RecordTimes:
 
 
 def _joined(date: Any, time: Any) -> str | None:
-    return None if date in {None, ""} or time in {None, ""} else f"{date} {time}"
+    return None if any(part is None or part == "" for part in (date, time)) else f"{date} {time}"

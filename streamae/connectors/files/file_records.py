@@ -99,7 +99,8 @@ class FileRecords:
         times = RecordTimes(settings)
         earlier, later, absent = times.read(times.cells(column, dates))
         names = cells.get(settings.name_field, []) if settings.layout == "long" else []
-        found = resolve_order(earlier, later, list(zip(self._keys, names, strict=False)) or self._keys).copy()
+        metrics = list(zip(self._keys, map(str, names), strict=False))
+        found = resolve_order(earlier, later, metrics or self._keys).copy()
         found[absent] = NO_TIME
         found = np.where((found >= EARLIEST_MS) & (found <= LATEST_MS), found, NO_TIME)
         return np.concatenate([found, np.full(len(self) - len(found), NO_TIME)])

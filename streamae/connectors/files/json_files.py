@@ -5,6 +5,7 @@ Must not know: what is in a record.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -40,14 +41,21 @@ def records_of(data: bytes, source: object, max_rows: int) -> list[bytes]:
     Raises:
         DataError: more than `max_rows` of them.
     """
-    records = None
-    if data.lstrip()[:1] == b"[":
-        try:
-            records = [bytes(element) for element in msgspec.json.decode(data, type=list[msgspec.Raw])]
-        except (msgspec.MsgspecError, RecursionError):
-            records = None  # lines that begin with a bracket
+    records = _elements(data) if data.lstrip()[:1] == b"[" else None
     if records is None:
         records = [line for line in data.splitlines() if line.strip()]
     if len(records) > max_rows:
         raise DataError(f"{source}: {len(records):,} records, input.max_rows is {max_rows:,}")
     return records
+
+
+def _elements(data: bytes) -> list[bytes] | None:
+    """Return the elements of one array; None where the text is none, such as lines that begin with a bracket."""
+    try:
+        return [bytes(element) for element in msgspec.json.decode(data, type=list[msgspec.Raw])]
+    except (msgspec.MsgspecError, RecursionError):
+        try:  # NaN and Infinity, which Python writes, cost their value and not the array
+            found = json.loads(data)
+        except (ValueError, RecursionError):
+            return None
+        return [json.dumps(element).encode() for element in found] if isinstance(found, list) else None

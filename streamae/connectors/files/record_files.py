@@ -6,6 +6,8 @@ the codec refuses. Files are read whole. Must not know what a field means.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,7 @@ from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
+_TOO_LARGE, _TOO_SMALL = msgspec.Raw(b"1e999"), msgspec.Raw(b"-1e999")
 _FIELDS = ("key_field", "time_field", "date_field", "label_field", "id_field", "name_field", "value_field")
 
 
@@ -125,24 +128,40 @@ def open_file(path: Path, settings: InputSettings) -> RecordFile:
     if kind == "json_lines":
         return JsonFile(path, settings, read_json_records(path, settings))
     rows = read_parquet_rows(path, settings.max_rows)
-    return JsonFile(path, settings, [_ENCODER.encode(row) for row in rows])
+    return JsonFile(path, settings, [_ENCODER.encode(_spelt(row)) for row in rows])
+
+
+def _spelt(cell: Any) -> Any:
+    """Return a cell of Parquet as JSON can say it: of an infinite number, which would become null, one that is too large."""
+    if isinstance(cell, dict):
+        return {name: _spelt(inner) for name, inner in cell.items()}
+    if isinstance(cell, float) and math.isinf(cell):
+        return _TOO_LARGE if cell > 0 else _TOO_SMALL
+    return [_spelt(inner) for inner in cell] if isinstance(cell, list) else cell
 
 
 def json_cells(source: str, records: Sequence[bytes]) -> CellTable:
     """Return the cells of JSON records by dotted path; a record that is no object has none."""
     cells: dict[str, list[Any]] = {}
     for number, record in enumerate(records):
-        try:
-            content = msgspec.json.decode(record)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            continue
-        for path, cell in _flat(content, ""):
+        for path, cell in _flat(_content(record), ""):
             column = cells.setdefault(path, [])
             column.extend([None] * (number - len(column)))
             column.append(cell)
     for column in cells.values():
         column.extend([None] * (len(records) - len(column)))
     return CellTable(source, len(records), cells, is_text=False)
+
+
+def _content(record: bytes) -> Any:
+    """Return what JSON holds, None where it is none; NaN, Infinity and a byte order mark are taken as the codec does."""
+    try:
+        return msgspec.json.decode(record)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        try:
+            return json.loads(record.decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            return None
 
 
 def _flat(content: Any, prefix: str) -> Iterable[tuple[str, Any]]:

@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from streamae.batches import Partition, RawRecord, Record, RecordBatch, Rejected
 from streamae.connectors.codec import Codec
+from streamae.connectors.files.record_files import open_file
 from streamae.connectors.files.series import read_series
 from streamae.connectors.files.source import FileSource, reading_of
 from streamae.errors import DataError
@@ -158,3 +159,70 @@ def test_run_refuses_nothing_that_train_has_taken(tmp_path: Path) -> None:
         assert sum(map(len, series)) == len(batch)
         taken += len(batch)
     assert taken > 5_000
+
+
+@pytest.mark.parametrize("bad_value", ["dead_letter", "missing"])
+def test_an_infinite_number_is_refused_whatever_holds_it(tmp_path: Path, bad_value: str) -> None:
+    """Parquet holds infinity as a number, which JSON cannot: it is no silent hole, but costs what it costs in text."""
+    row = {"at": START_MS, "id": "m1", "a": 1.0, "b.c": 2.0, "flag": True}
+    rows = [row, row | {"at": START_MS + 1, "a": float("inf")}, row | {"at": START_MS + 2, "b.c": float("-inf")}]
+    expected = told(*read(rows, None, bad_value=bad_value))
+    assert "not_finite" in str(expected[3:])
+    for kind in FORMATS[:-1]:
+        path = write(tmp_path, rows, kind)
+        if kind == "parquet":
+            parquet.write_table(pa.table({name: [one[name] for one in rows] for name in row}), path)
+        assert told(*read(rows, path, bad_value=bad_value)) == expected, kind
+
+
+def test_bytes_of_parquet_that_are_text_are_that_text(tmp_path: Path) -> None:
+    """Some writers mark no column as text: a key of bytes is the key that a topic has, not its base64."""
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pa.table({"at": [START_MS], "id": [b"m1"], "a": [1.0], "b.c": [2.0], "flag": [True]}), path)
+    batch, rejected = read([], path)
+    assert ([b"m1"], []) == (batch.keys, rejected)
+
+
+def test_nanoseconds_of_parquet_are_read_wherever_they_stand(tmp_path: Path) -> None:
+    """A time in a struct, or a time of day beside a date, is cut to the microsecond like one in a column of its own."""
+    late_ns = START_MS * 1_000_000 + 1
+    within = pa.StructArray.from_arrays([pa.array([late_ns], pa.timestamp("ns"))], ["at"])
+    alone = {"day": pa.array([20_150], pa.date32()), "clock": pa.array([1], pa.time64("ns"))}
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pa.table({"id": ["m1"], "meta": within, "a": [1.0], **alone}), path)
+    for given in ({"time_field": "meta.at"}, {"time_field": "clock", "date_field": "day"}):
+        (one,) = read_series([path], settings_of(path, value_fields=("a",), **given))
+        assert [START_MS] == one.event_times_ms.tolist()
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.jsonl"])
+def test_records_with_bare_nans_are_records_for_everyone(tmp_path: Path, name: str) -> None:
+    """Python writes NaN into JSON: such records keep their time and key where cells are looked at, also in an array."""
+    rows = [{"at": START_MS + i, "id": "m1", "a": float("nan") if i else 1.0} for i in range(3)]
+    lines = list(map(json.dumps, rows))
+    (tmp_path / name).write_text(f"[{','.join(lines)}]" if name == "data.json" else "\n".join(lines))
+    file = open_file(tmp_path / name, InputSettings())
+    cells = file.cells().cells
+    assert (3, [row["at"] for row in rows], ["m1"] * 3) == (len(file), cells["at"], cells["id"])
+
+
+@pytest.mark.parametrize(
+    ("odd", "given"),
+    [
+        ({"at": [1], "day": "2025-10-26"}, {"date_field": "day"}),
+        ({"at": "2025-10-26 02:30", "name": [1]}, {"layout": "long", "value_field": "a", "value_fields": ()}),
+    ],
+)
+def test_a_list_where_a_word_is_meant_costs_its_record_only(tmp_path: Path, odd: Row, given: dict[str, Any]) -> None:
+    """A file of JSON is read like a topic: a field of the time or name that holds a list is a bad record, and no crash."""
+    good = {
+        "at": "2025-10-26 02:30" if "name" in odd else "02:30",
+        "day": "2025-10-26",
+        "id": "m1",
+        "a": 1,
+        "name": "q",
+    }
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, [good, good | odd])))
+    (one,) = read_series([path], settings_of(path, **({"value_fields": ("a",), "time_zone": "Europe/Rome"} | given)))
+    assert 1 == len(one)
