@@ -23,6 +23,7 @@ from streamae.settings.data import InputSettings
 MAX_SIZE = 1e30  # larger values are no measurements, and stay safely below the end of float32
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "#n/a", "#na", "null", "none", "nil", "-nan", "?"})  # in lower case
 TRUTH_WORDS = {"true": 1.0, "false": 0.0}
+TYPESET = str.maketrans("\u2212\u00a0\u2009\u202f\u2019", "-   '")  # minus, blanks and apostrophe of printed numbers
 _DECIMAL = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[-+]?inf(inity)?", re.ASCII | re.IGNORECASE)
 _NOT_PLAIN = re.compile(r"[^0-9.eE+\-\n]")  # of a column that float() may read unseen
@@ -72,7 +73,7 @@ class NumberRules:
     @cached_property
     def _grouped(self) -> re.Pattern[str]:
         mark, decimal = re.escape(self.thousands or ""), re.escape(self.decimal)
-        return re.compile(rf"([-+]?\d{{1,3}}(?:{mark}\d{{3}})+)({decimal}\d*)?", re.ASCII)
+        return re.compile(rf"([-+]?[1-9]\d{{0,2}}(?:{mark}\d{{3}})+)({decimal}\d*)?", re.ASCII)
 
     def number(self, text: str) -> float | None:
         """Return the number that a text is, None where it is none; marks must stand where they belong.
@@ -81,7 +82,7 @@ class NumberRules:
             >>> NumberRules(True, ",", ".").number(" 1.203,4 "), NumberRules(True).number("1,203")
             (1203.4, None)
         """
-        text = text.strip().replace("\u2212", "-").replace("\u00a0", " ").replace("\u202f", " ")
+        text = text.strip().translate(TYPESET)
         if self.thousands is not None and self._grouped.fullmatch(text):
             text = text.replace(self.thousands, "")
         if self.decimal == "," and "." not in text:

@@ -118,7 +118,7 @@ def read_column(name: str, cells: Sequence[Any], rules: NumberRules, *, is_text:
     rules = replace(rules, from_text=True)
     numbers, faults = read_numbers(present, rules)
     if len(faults) > MOSTLY * len(present):
-        return Column(name, cells, Kind.TEXT, nothing, 0, str(present[0])[:LONGEST])
+        return Column(name, cells, Kind.TEXT, nothing, 0, str(present[min(faults)])[:LONGEST])
     numbers, faults = read_numbers(cells, rules)
     example = str(cells[min(faults)])[:LONGEST] if faults else ""
     kinds = set(map(type, present))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from streamae.connectors.files.csv_cut import BLANKS, DELIMITERS, FITS, SAMPLE_ROWS, Cut
 from streamae.connectors.files.csv_rows import CsvRow
@@ -20,6 +20,7 @@ from streamae.settings.data import InputSettings
 SAMPLE_LINES = 1_000  # lines that are looked at
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # written by and for Excel
 _OBJECT = re.compile(r'(\[\s*)?\{\s*["}]')
+OF_MARKS = ("input.decimal_mark", "input.thousands_mark")  # settings
 _LAST_RESORT = "\x1f"  # a delimiter for one column whose text has all others
 
 
@@ -76,14 +77,7 @@ def sniff(head: bytes, settings: InputSettings, *, is_whole: bool) -> Dialect:
         raise DataError(cut.why_no_names())
     names, doubts = _names(cut.header, cut.width)
     doubts += [CsvDoubt(f"line {row.line} is taken for units and left out", "input.skip_lines") for row in cut.units]
-    sample = cut.data[:SAMPLE_ROWS]
-    marks = find_marks(
-        {name: [row.cells[i] for row in sample] for i, name in enumerate(names)},
-        settings.decimal_mark,
-        settings.thousands_mark,
-        has_comma_cut=cut.delimiter == "," and cut.width > 1,
-    )
-    return Dialect(
+    dialect = Dialect(
         encoding=encoding,
         is_ascii=encoding == "utf-8" and settings.text_encoding is None and text.isascii(),
         delimiter=cut.delimiter if cut.width > 1 else _absent(text, cut.delimiter),
@@ -92,10 +86,21 @@ def sniff(head: bytes, settings: InputSettings, *, is_whole: bool) -> Dialect:
         first_line=(cut.units or [cut.header])[-1].last + 1,
         names=names,
         trailing_empty=cut.width - len(names),
-        decimal_mark=marks.decimal,
-        thousands_mark=marks.thousands,
-        doubts=(*doubts, *marks.doubts),
+        decimal_mark=settings.decimal_mark or ".",
+        thousands_mark=settings.thousands_mark,
+        doubts=tuple(doubts),
     )
+    sample = cut.data[:SAMPLE_ROWS]
+    return with_marks(dialect, {name: [row.cells[i] for row in sample] for i, name in enumerate(names)}, settings)
+
+
+def with_marks(dialect: Dialect, cells: Mapping[str, Sequence[str]], settings: InputSettings) -> Dialect:
+    """Return a dialect with the number marks that cells show, by name of the column; what was decided before is forgotten."""
+    has_comma_cut = dialect.delimiter == "," and dialect.width > 1
+    marks = find_marks(cells, settings.decimal_mark, settings.thousands_mark, has_comma_cut=has_comma_cut)
+    others = (doubt for doubt in dialect.doubts if doubt.setting not in OF_MARKS)
+    doubts = (*others, *marks.doubts)
+    return replace(dialect, decimal_mark=marks.decimal, thousands_mark=marks.thousands, doubts=doubts)
 
 
 def _lines(text: str, *, is_whole: bool) -> list[str]:

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv
+from pyarrow import compute, csv
 
+from streamae.connectors.files.csv_cut import SAMPLE_ROWS
 from streamae.connectors.files.csv_dialect import Dialect, sniff
 from streamae.connectors.files.csv_rows import LONGEST_CELL, fault_of_width, read_rows
 from streamae.connectors.files.text_files import FALLBACK, opened, read_head
@@ -27,6 +28,7 @@ from streamae.settings.data import InputSettings
 
 CHUNK_ROWS = 2_048  # rows that are Python objects at a time
 _UNREADABLE = "backslashreplace"  # what happens to bytes that are no text: they are seen, and no other cell suffers
+_MARKED = r"\d[.,' \x{a0}\x{2009}\x{2019}\x{202f}]\d|^\s*[-+]?[.,]\d"  # a number that shows how it is spelt
 _LINE_END = re.compile(r"[\r\n]")
 
 
@@ -86,6 +88,25 @@ def read_csv_text(path: Path, dialect: Dialect, limit: int | None = None) -> Csv
     if dialect.is_ascii and not _is_utf8(path):
         return read_csv_text(path, replace(dialect, encoding=FALLBACK, is_ascii=False), limit)
     return _read_row_by_row(path, dialect, limit)
+
+
+def telling_cells(text: CsvText) -> dict[str, list[str]]:
+    """Return cells that tell how numbers are spelt, by column: of the beginning, of all over the file, and marked ones.
+
+    A machine that stood still for an hour has written `0` before its first `0,5`, and a counter `999` before `1.000`.
+    """
+    table, count = text.table, int(text.table.num_rows)
+    rows = np.union1d(
+        np.arange(min(count, SAMPLE_ROWS)), np.linspace(0, max(0, count - 1), SAMPLE_ROWS).astype(np.int64)
+    )
+    found = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        cells = column.take(rows[:count])
+        found[name] = cells.to_pylist()
+        if not compute.any(compute.match_substring_regex(cells, _MARKED)).as_py():
+            marked = np.flatnonzero(compute.match_substring_regex(column, _MARKED))
+            found[name] += column.take(marked[:: max(1, len(marked) // SAMPLE_ROWS)]).to_pylist()
+    return found
 
 
 def _read_at_once(path: Path, dialect: Dialect, limit: int | None) -> CsvText | None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streamae.connectors.cell_values import MISSING_WORDS, NumberRules
+from streamae.connectors.cell_values import MISSING_WORDS, TYPESET, NumberRules
 
 MOSTLY = 0.5  # share of a column's cells from which on it counts as one of numbers
 NEARLY_ALL = 0.9
@@ -56,7 +56,7 @@ def find_marks(
     cells = {
         name: [text for cell in column if _may_be_number(text := cell.strip())] for name, column in columns.items()
     }
-    shown = set("".join("".join(column) for column in cells.values()).replace("\u00a0", " ").replace("\u202f", " "))
+    shown = set("".join("".join(column) for column in cells.values()).translate(TYPESET))
     pairs = [
         (d, t)
         for d, t in _PAIRS
@@ -92,8 +92,12 @@ def _share(cells: Sequence[str], pair: tuple[str, str | None]) -> float:
     return sum(rules.number(cell) is not None for cell in cells) / len(cells) if cells else 0.0
 
 
+def _is_read(cell: str, pair: tuple[str, str | None]) -> bool:
+    return NumberRules(True, *pair).number(cell) is not None
+
+
 def _has_mark(cell: str, pair: tuple[str, str | None]) -> bool:
-    return pair[0] in cell and NumberRules(True, *pair).number(cell) is not None
+    return pair[0] in cell and _is_read(cell, pair)
 
 
 def _is_grouped(columns: Mapping[str, Sequence[str]], mark: str) -> bool:
@@ -126,12 +130,12 @@ def _odd_columns(
     best: tuple[str, str | None],
     columns: Mapping[str, Sequence[str]],
 ) -> list[CsvDoubt]:
-    """Return a doubt for each column that is one of numbers with other marks only."""
+    """Return a doubt for each column that other marks make more of: it shows a number that these do not read."""
     doubts = []
     for name, share in shares[best].items():
-        other = next((pair for pair, of in shares.items() if of[name] >= NEARLY_ALL), None)
-        shows = next((cell for cell in columns[name] if other and _has_mark(cell, other)), None)
-        if share < MOSTLY and shows is not None:
+        other = next((pair for pair, of in shares.items() if of[name] >= NEARLY_ALL and of[name] > share), None)
+        only = (cell for cell in columns[name] if other and _has_mark(cell, other) and not _is_read(cell, best))
+        if (shows := next(only, None)) is not None:
             text = f"column {name!r} holds numbers like {shows}, but others have the decimal mark {best[0]!r}"
             doubts.append(CsvDoubt(text, "input.decimal_mark"))
     return doubts

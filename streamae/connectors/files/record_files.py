@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import msgspec
 
 from streamae.connectors.cell_table import CellTable
-from streamae.connectors.files.csv_dialect import Dialect
-from streamae.connectors.files.csv_text import csv_dialect, read_csv_text
+from streamae.connectors.files.csv_dialect import Dialect, with_marks
+from streamae.connectors.files.csv_text import csv_dialect, read_csv_text, telling_cells
 from streamae.connectors.files.json_files import read_json_records
 from streamae.connectors.files.parquet_files import read_parquet_rows
 from streamae.connectors.files.paths import kind_of
@@ -62,7 +62,7 @@ class CsvFile:
 
     def __init__(self, path: Path, settings: InputSettings) -> None:
         text = read_csv_text(path, csv_dialect(path, settings))
-        self.path, self.dialect = path, text.dialect
+        self.path, self.dialect = path, with_marks(text.dialect, telling_cells(text), settings)
         self._table, self._bad = (
             text.table,
             [f"line {row.line}: {row.what}: {row.text}".encode() for row in text.bad_rows],

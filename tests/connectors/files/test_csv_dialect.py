@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.files.csv_dialect import Dialect, sniff
+from streamae.connectors.files.record_files import CsvFile
 from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
@@ -206,6 +209,36 @@ def test_what_numbers_leave_open_is_said(text: str, marks: tuple[str, str | None
         assert found(text, decimal_mark=marks[0], thousands_mark=marks[1]).doubts == ()
 
 
+@pytest.mark.parametrize(
+    ("early", "late", "marks", "has_doubt"),
+    [
+        ("0", "0,5", (",", None), False),
+        ("999", "1.234,5", (",", "."), False),
+        ("999", "1.000", (".", None), True),
+        ("0", "12", (".", None), False),
+    ],
+)
+@pytest.mark.parametrize("late_rows", [1_200, 3])
+def test_marks_that_show_late_in_a_file_count(
+    tmp_path: Path, early: str, late: str, marks: tuple[str, str | None], has_doubt: bool, late_rows: int
+) -> None:
+    """A machine that stands still writes whole numbers for hours: what comes then is read, or asked about, all the same."""
+    cells = [early] * 1_500 + [late] * late_rows + [early] * 500
+    path = tmp_path / "late.csv"
+    path.write_text("time;a\n" + "".join(f"{number};{cell}\n" for number, cell in enumerate(cells)))
+    file = CsvFile(path, InputSettings())
+    assert marks == (file.settings.decimal_mark, file.settings.thousands_mark)
+    assert has_doubt == bool(file.dialect.doubts)
+
+
+def test_a_fraction_is_no_number_with_points_between_thousands() -> None:
+    """`0.442` beside `1.322,67` is not 442: it is asked about, and nothing is made a thousand times larger in silence."""
+    dialect = found(table("t;a;b\n", lambda i: f";{i % 9}.442;{i + 1}.322,67"))
+    assert (",", ".") == (dialect.decimal_mark, dialect.thousands_mark)
+    assert ["input.decimal_mark"] == settings_of_doubts(dialect)
+    assert NumberRules(True, ",", ".").number("0.442") is None
+
+
 def test_settings_win() -> None:
     """What is set is not found out."""
     text = table("x;y\nt;a,b;c\n", lambda i: ";1,203;7")
@@ -225,7 +258,7 @@ def test_settings_win() -> None:
         (b"\0" * 512, "is empty"),
         (b"PAR1\x15\x04", "Parquet"),
         (b"PK\x03\x04\x14\x00", "Excel"),
-        (gzip.compress(b"t,a\n1,2\n"), "gzip"),
+        (gzip.compress(b"t,a\n1,2\n", mtime=0), "gzip"),
         (b"\r\n<!DOCTYPE html><html>", "web page"),
         (b'{"t": 1, "a": 2}\n', "JSON"),
         (bytes(range(256)) * 9, "is no text"),
