@@ -39,6 +39,7 @@ class Dialect:
         trailing_empty: columns behind them, without name: `1;2;;`.
         decimal_mark, thousands_mark: of numbers, as in the settings.
         doubts: what may be meant otherwise.
+        has_marks: a number shows how it is spelt; else any marks would do.
     """
 
     encoding: str
@@ -52,6 +53,7 @@ class Dialect:
     decimal_mark: str
     thousands_mark: str | None
     doubts: tuple[CsvDoubt, ...]
+    has_marks: bool = False
 
     @property
     def width(self) -> int:
@@ -100,7 +102,13 @@ def with_marks(dialect: Dialect, cells: Mapping[str, Sequence[str]], settings: I
     marks = find_marks(cells, settings.decimal_mark, settings.thousands_mark, has_comma_cut=has_comma_cut)
     others = (doubt for doubt in dialect.doubts if doubt.setting not in OF_MARKS)
     doubts = (*others, *marks.doubts)
-    return replace(dialect, decimal_mark=marks.decimal, thousands_mark=marks.thousands, doubts=doubts)
+    return replace(
+        dialect,
+        decimal_mark=marks.decimal,
+        thousands_mark=marks.thousands,
+        doubts=doubts,
+        has_marks=marks.are_shown,
+    )
 
 
 def _lines(text: str, *, is_whole: bool) -> list[str]:

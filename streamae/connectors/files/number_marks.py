@@ -32,11 +32,12 @@ class CsvDoubt(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """How numbers are spelt."""
+    """How numbers are spelt; `are_shown`: by a cell that has one of the marks, else by none."""
 
     decimal: str
     thousands: str | None
     doubts: tuple[CsvDoubt, ...] = ()
+    are_shown: bool = False
 
 
 def find_marks(
@@ -79,7 +80,8 @@ def find_marks(
     elif best == (".", None) and None is decimal is thousands and example and _is_grouped(cells, "."):
         doubts.append(_doubt_of(*example, ".", is_decimal=True, setting="input.thousands_mark"))
     doubts += _odd_columns(shares, best, cells)
-    return Marks(*best, tuple(doubts))
+    numbers = (cell for column in cells.values() for cell in column if _is_read(cell, best))
+    return Marks(*best, tuple(doubts), not all(map(_PLAIN.fullmatch, numbers)))
 
 
 def _may_be_number(text: str) -> bool:

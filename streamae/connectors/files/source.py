@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from streamae.batches import Partition, RawRecord
 from streamae.connectors.files.file_records import FileRecords
 from streamae.connectors.files.paths import find_files, kind_of
-from streamae.connectors.files.record_files import open_file
+from streamae.connectors.files.record_files import RecordFile, open_file
 from streamae.connectors.protocols import Poll, Span
 from streamae.errors import DataError, MembershipError
 from streamae.settings.data import InputSettings
@@ -136,4 +136,16 @@ class FileSource:
         if partition not in self._files:
             name, path = self._found[partition.index]
             self._files[partition] = FileRecords(partition, name, path, self._settings)
+            self._check_marks(self._files[partition].file)
         return self._files[partition]
+
+    def _check_marks(self, file: RecordFile) -> None:
+        """Raise DataError for numbers that are spelt otherwise than in the file that says how all are read."""
+        first = next(index for index, (_, path) in enumerate(self._found) if kind_of(path) == kind_of(file.path))
+        how = self._file(Partition(TOPIC, first)).file
+        marks, others = ((of.settings.decimal_mark, of.settings.thousands_mark) for of in (file, how))
+        if marks != others and file.dialect is not None and file.dialect.has_marks:
+            raise DataError(
+                f"{file.path}: its numbers are spelt otherwise than those of {how.path}: set input.decimal_mark and"
+                " input.thousands_mark, or read the files one by one"
+            )

@@ -288,3 +288,20 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
     source.poll(0)
     with pytest.raises(DataError, match=r"a\.csv"):
         source.span(P0)
+
+
+@pytest.mark.parametrize(
+    ("second", "is_refused"), [("1.234;5,5", True), ("1.5;2.5", True), ("1,5;2,5", False), ("7;8", False)]
+)
+def test_files_whose_numbers_are_spelt_otherwise_are_not_read_like_the_first(
+    tmp_path: Path, second: str, is_refused: bool
+) -> None:
+    """One codec reads all files: what would be another number than in training stops the run, whole numbers do not."""
+    for name, cells in (("a.csv", "1,5;2,5"), ("b.csv", second)):
+        lines = [f"{1_740_960_000 + i};{cells}" for i in range(3)]
+        (tmp_path / name).write_text("\n".join(["time;x;y", *lines]))
+    if is_refused:
+        with pytest.raises(DataError, match="spelt otherwise"):
+            opened(tmp_path, time_field="time")
+    else:
+        assert 6 == len(everything(opened(tmp_path, time_field="time")))
