@@ -60,6 +60,7 @@ MECHANICS = (
     "input.label_field",
     "features.category_fields",  # paths; which categories there are is in the bundle itself
 )
+KEY = "input.key_field"
 DEFAULTS = ("window.stride", "window.max_gap_ms", "input.bad_value")
 _OF_FILES: dict[Kind, Source] = {"csv": "files:csv", "parquet": "files:parquet", "json_lines": "files:json_lines"}
 PARTS = {"meaning": MEANING, "mechanics": MECHANICS, "defaults": DEFAULTS}
@@ -177,7 +178,10 @@ def with_contract(loaded: LoadedSettings, contract: Contract | None, source: Sou
     silent |= {f"input.{name}" for leader, tied in TIED.items() if leader in differing for name in tied}
     implied = {name: value for name, value in learnt.items() if name not in given | silent}
     sources = loaded.sources | dict.fromkeys(implied, "bundle")
-    warnings = with_sources((text for name, text in differing.items() if name in DEFAULTS), sources)
+    told = [text for name, text in differing.items() if name in DEFAULTS]
+    if source != "kafka" and KEY in silent and learnt.get(KEY) is not None and KEY not in given:
+        told.append(f"{KEY}: unset, so a file is one key, but the bundle was trained with {shown(learnt[KEY])}")
+    warnings = with_sources(told, sources)
     return LoadedSettings(_changed(loaded.settings, implied, sources), sources, (*loaded.warnings, *warnings))
 
 

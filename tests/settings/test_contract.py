@@ -149,6 +149,24 @@ def test_mechanics_may_be_set_otherwise() -> None:
     assert found.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("learnt", "read", "flags", "is_told"),
+    [
+        ("files:csv", "files:parquet", {}, True),
+        ("kafka", "files:csv", {}, True),
+        ("files:csv", "files:parquet", {"input__key_field": "id"}, False),
+        ("files:csv", "files:csv", {}, False),
+        ("files:csv", "kafka", {}, False),
+    ],
+)
+def test_files_of_another_kind_without_the_trained_key_are_told(
+    learnt: Source, read: Source, flags: dict[str, str], is_told: bool
+) -> None:
+    """All devices of a file would be one key, and the figures plausible; a topic has a key of its own."""
+    found = with_contract(load(**flags), contract(learnt, input=LEARNT["input"] | {"key_field": "machine"}), read)
+    assert is_told == any("a file is one key" in warning for warning in found.warnings)
+
+
 def test_another_layout_knows_nothing_of_the_trained_fields() -> None:
     """A long topic gets its grid from the bundle, but not the columns of the wide file that was learnt from."""
     found = with_contract(load(input__layout="long"), contract("kafka"), "kafka")
