@@ -21,13 +21,14 @@ def read_parquet_rows(path: Path, max_rows: int) -> Iterator[dict[str, Any]]:
         DataError: not readable as Parquet, a column stands twice, or more than `max_rows` rows; names the file.
     """
     try:
+        rows = parquet.read_metadata(path).num_rows
+        if rows > max_rows:
+            raise DataError(f"{path}: {rows:,} rows, input.max_rows is {max_rows:,}")
         table = parquet.read_table(path, partitioning=None)
         names = table.column_names
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise DataError(f"{path}: column {twice[0]!r} stands twice")
-        if table.num_rows > max_rows:
-            raise DataError(f"{path}: {table.num_rows:,} rows, input.max_rows is {max_rows:,}")
         plain = _with_plain_types(table)
         for start in range(0, plain.num_rows, CHUNK_ROWS):
             yield from plain.slice(start, CHUNK_ROWS).to_pylist()

@@ -61,14 +61,14 @@ class CsvFile:
     """A file of separated text, see `RecordFile`; rows with another number of cells come last."""
 
     def __init__(self, path: Path, settings: InputSettings) -> None:
-        text = read_csv_text(path, csv_dialect(path, settings))
+        text = read_csv_text(path, csv_dialect(path, settings), settings.max_rows + 1)
         self.path, self.dialect = path, with_marks(text.dialect, telling_cells(text), settings)
         self._table, self._bad = (
             text.table,
             [f"line {row.line}: {row.what}: {row.text}".encode() for row in text.bad_rows],
         )
         if len(self) > settings.max_rows:
-            raise DataError(f"{path}: {len(self):,} rows, input.max_rows is {settings.max_rows:,}")
+            raise DataError(f"{path}: more than {settings.max_rows:,} rows: input.max_rows; read less, or raise it")
         marks = {"decimal_mark": self.dialect.decimal_mark, "thousands_mark": self.dialect.thousands_mark}
         as_text = settings.model_copy(update={"numbers": "text", **marks})
         self.names = tuple(map(escaped, self._table.column_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from streamae.batches import Series
 from streamae.connectors.files.paths import find_files
@@ -382,3 +384,28 @@ def test_a_file_of_blank_lines_has_no_rows(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="has no rows"):
         read_series([path], InputSettings(row_ms=1_000))
     assert one(path, write_csv(tmp_path / "b.csv", "x\n1\n2\n"), row_ms=1_000).features == ("x",)
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.csv.gz", "data.parquet", "data.jsonl"])
+def test_more_rows_than_allowed_are_refused(tmp_path: Path, name: str) -> None:
+    """One row more than `max_rows` is too many in every format, as many as that are not."""
+    path, times = tmp_path / name, range(1_740_960_000, 1_740_960_010)
+    if name == "data.parquet":
+        parquet.write_table(pa.table({"time": list(times), "a": [1.5] * 10}), path)
+    elif name == "data.jsonl":
+        path.write_text("\n".join(f'{{"time": {time}, "a": 1.5}}' for time in times))
+    else:
+        data = ("time,a\n" + "".join(f"{time},1.5\n" for time in times)).encode()
+        path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    assert 10 == len(one(path, max_rows=10))
+    with pytest.raises(DataError, match=r"input\.max_rows"):
+        one(path, max_rows=9)
+
+
+def test_a_file_that_is_too_long_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """The limit bounds the memory that is taken, not only what is done with it: damage far behind it is never met."""
+    lines = "".join(f"{1_740_960_000 + i},{i * 7919 % 10_007}\n" for i in range(400_000))
+    packed = gzip.compress(f"time,a\n{lines}".encode())
+    (tmp_path / "data.csv.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(DataError, match=r"input\.max_rows"):
+        one(tmp_path / "data.csv.gz", max_rows=100)
