@@ -16,7 +16,8 @@ import numpy as np
 from streamae.discovery.columns import Kind
 from streamae.discovery.features import Feature, Roles
 from streamae.discovery.figures import Figures
-from streamae.discovery.wording import number
+from streamae.discovery.telling import Telling
+from streamae.discovery.wording import number, rough
 
 STEPS = 100  # pairs of rows below which nothing is said of how a feature moves
 RECURS = 3  # times that an exact value must occur to be a sentinel
@@ -29,9 +30,12 @@ SENTINELS = frozenset(
     for value in (99.0, 999.0, 9999.0, 99999.0, 999999.0, 99.9, 999.9, 9999.9, 99.99, 999.99, 32767.0, 2147483647.0)
 ) | {-200.0, -100.0, -1.0, -32768.0, -2147483648.0, 65535.0, 4294967295.0, 1e20, -1e20, 6553.5, -127.0, 85.0}
 UNSURE = frozenset({-1.0, 0.0, 85.0, -100.0, 99.0})  # may as well be measured
-SELDOM = 0.1  # share of rows below which a feature is told so seldom that it must be held
+SELDOM = 0.1  # share of rows below which it matters what a feature is in between
 MOST_RESETS = 0.02  # share of steps at which a counter starts again; a saw does so more often
 MOST_TURNS = (2, 3, 4)  # keys whose rows may take turns
+APART = 0.5  # distance of these levels, in standard deviations of all
+MOST_MISSING = 0.1  # rows without a value, beyond which the others do not tell whose turn it is
+LEAST_DISTINCT = 0.05  # different values a row, below which a feature goes back and forth between a few of its own
 TURNING = 4.0  # how much smaller the steps of one of them are than those from one to the next
 NAMED = 5  # features in one sentence
 
@@ -92,6 +96,8 @@ def sentinel_doubts(features: Sequence[Feature]) -> list[Doubt]:
         times = sum(_count(feature.figures, value) for feature in of_value)
         elsewhere = [feature for feature in features if feature not in of_value and _count(feature.figures, value)]
         is_known = value in SENTINELS - UNSURE
+        if elsewhere and not is_known:
+            continue  # what stands for missing does so for all features, and there it is measured
         is_taken = is_known and not elsewhere
         text = f"{number(value)} recurs {times:,} times, far outside all other values: "
         text += "taken as missing" if is_taken else "does it mean missing?"
@@ -136,24 +142,38 @@ def spelling_doubts(features: Sequence[Feature], *, is_text: bool) -> list[Doubt
     return doubts
 
 
-def hold_doubts(features: Sequence[Feature], shares: Mapping[str, float]) -> list[Doubt]:
-    """Return one doubt that names the features that are only told when they change.
+def hold_doubts(tellings: Mapping[str, Telling]) -> list[Doubt]:
+    """Return doubts that name the features whose last value stands until the next one.
 
     Args:
-        features: those of the data.
-        shares: by feature, in what share of the rows of its keys it is there.
+        tellings: how each feature is told, by its name.
     """
-    if max(shares.values(), default=0.0) < 0.5:
+    if max((telling.share for telling in tellings.values()), default=0.0) < 0.5:
         return []
-    found = [
-        feature for feature in features if shares[feature.name] < (0.5 if _tells_changes(feature.figures) else SELDOM)
+    silent = {name: telling for name, telling in tellings.items() if telling.share < 0.5 and telling.is_scattered}
+    on_change = [name for name, telling in silent.items() if telling.is_on_change and not telling.is_even]
+    seldom = {name: telling for name, telling in silent.items() if name not in on_change and telling.share < SELDOM}
+    steady = [name for name, telling in seldom.items() if telling.is_steady]
+    asked = [
+        name
+        for name, telling in silent.items()
+        if name not in (*on_change, *steady) and (name in seldom or telling.is_even)
     ]
-    if not found:
-        return []
-    names = [feature.name for feature in found]
-    text = "told only when it changes" if len(found) == 1 else "told only when they change"
-    answer = dict.fromkeys(names, "hold")
-    return [Doubt(named(names), f"{text}: the last value is held", "window.missing_overrides", answer, is_taken=True)]
+    it_changes = "it changes" if len(on_change) == 1 else "they change"
+    found = [
+        (on_change, f"told only when {it_changes}: the last value is held", True),
+        (steady, "told seldom, and mostly as before: the last value is held", True),
+        (
+            asked,
+            f"told in {_shares([silent[name].share for name in asked])} of the rows: does the last value stand in between?",
+            False,
+        ),
+    ]
+    return [
+        Doubt(named(names), text, "window.missing_overrides", dict.fromkeys(names, "hold"), is_taken=is_taken)
+        for names, text, is_taken in found
+        if names
+    ]
 
 
 def twin_doubts(features: Sequence[Feature]) -> list[Doubt]:
@@ -174,7 +194,7 @@ def twin_doubts(features: Sequence[Feature]) -> list[Doubt]:
 
 def interleaved_doubts(features: Sequence[Feature]) -> list[Doubt]:
     """Return a doubt where the rows take turns between several levels, as those of several keys do."""
-    moving = [feature for feature in features if feature.figures.distinct > 10 and feature.figures.steps >= STEPS]
+    moving = [feature for feature in features if _moves(feature.figures)]
     turns = [_turns(feature) for feature in moving]
     turn = max(set(turns), key=turns.count, default=0)
     if not turn or 2 * turns.count(turn) <= len(turns):
@@ -183,17 +203,22 @@ def interleaved_doubts(features: Sequence[Feature]) -> list[Doubt]:
     return [Doubt("", text.replace("2th", "second").replace("3th", "third"), "input.key_field")]
 
 
+def _moves(figures: Figures) -> bool:
+    """Tell whether a feature is measured in nearly every row, and has more values than a few levels."""
+    is_there = figures.missing <= MOST_MISSING * figures.count
+    return is_there and figures.steps >= STEPS and figures.distinct > max(10, LEAST_DISTINCT * figures.count)
+
+
 def _turns(feature: Feature) -> int:
     """Return how many levels the rows take turns between, 0 = they do not."""
-    numbers = feature.numbers[: 20 * STEPS]
+    numbers = feature.numbers[~np.isnan(feature.numbers)][: 20 * STEPS]
 
     def move(rows: int) -> float:
-        steps = np.abs(numbers[rows:] - numbers[:-rows])
-        steps = steps[~np.isnan(steps)]
-        return float(np.median(steps)) if len(steps) else math.inf
+        return float(np.median(np.abs(numbers[rows:] - numbers[:-rows])))
 
     near = move(1)
-    return next((rows for rows in MOST_TURNS if near > 0 and move(rows) * TURNING <= near), 0)
+    is_far = near > 0 and near >= APART * float(numbers.std())
+    return next((rows for rows in MOST_TURNS if is_far and move(rows) * TURNING <= near), 0)
 
 
 def named(names: Sequence[str]) -> str:
@@ -218,13 +243,15 @@ def _is_counter(figures: Figures) -> bool:
     )
 
 
-def _tells_changes(figures: Figures) -> bool:
-    return figures.rises + figures.falls >= 0.8 * figures.steps
-
-
 def _count(figures: Figures, value: float) -> int:
     place = int(np.searchsorted(figures.values, value))
     return int(figures.counts[place]) if place < figures.distinct and figures.values[place] == value else 0
+
+
+def _shares(shares: Sequence[float]) -> str:
+    """Return shares as one figure, or as two where they differ."""
+    ends = dict.fromkeys(f"{rough(100 * share)} %" for share in (min(shares, default=0.0), max(shares, default=0.0)))
+    return " to ".join(ends)
 
 
 def _fall(found: Sequence[Feature]) -> str:

@@ -18,7 +18,7 @@ from streamae.discovery.names import LABEL, RECORD, hints_at, is_id
 from streamae.discovery.times import counts_up
 
 RARE = 0.03  # share of ones up to which 0 and 1 are more of a verdict than a measurement
-MOST_RARE = 2  # columns of this kind; more are channels of commands or states
+MOST_RARE = 2  # columns of this kind, or that are always 0; more are channels of commands, states or errors
 MOST_CLASSES = 10
 FEW_WORDS = 50  # different texts up to which they may be categories
 
@@ -128,8 +128,10 @@ def _feature(name: str, column: Column, numbers: Doubles, keys: Ints, times_ms: 
 
 
 def _labels(free: Mapping[str, Column]) -> dict[str, str]:
-    """Return the fields that look like labels, with why: those whose names say so, else those that are nearly all 0."""
-    named, rare = {}, {}
+    """Return the fields that look like labels, with why: those whose names say so, else those that are nearly all 0,
+    unless the records count or switch much that hardly ever happens.
+    """
+    named, rare, never = {}, {}, 0
     for name, column in free.items():
         if not column.is_numeric or not column.is_whole or column.odd:
             continue
@@ -137,13 +139,13 @@ def _labels(free: Mapping[str, Column]) -> dict[str, str]:
         if there.min() < 0 or there.max() > MOST_CLASSES:
             continue
         ones = float((there != 0).mean())
+        never += ones == 0
         if hints_at(name, LABEL) and ones < 0.5:
-            named[name] = (
-                f"looks like a label: its name, and {np.count_nonzero(there):,} of {len(there):,} rows are not 0"
-            )
+            marked = f"{np.count_nonzero(there):,} of {len(there):,} rows are not 0" if ones else "it is 0 in every row"
+            named[name] = f"looks like a label: its name, and {marked}"
         elif there.max() == 1 and 0 < ones <= RARE:
             rare[name] = f"looks like a label: 0 but for {np.count_nonzero(there):,} of {len(there):,} rows"
-    return named or (rare if len(rare) <= MOST_RARE else {})
+    return named or (rare if max(len(rare), never) <= MOST_RARE else {})
 
 
 def _is_record_id(column: Column) -> bool:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from streamae.batches import Ints
 from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.event_times import plausible_range
 from streamae.discovery import doubts as ask
@@ -20,6 +19,7 @@ from streamae.discovery.doubts import Doubt
 from streamae.discovery.keys import UNIQUE, kinds_of, unique_share
 from streamae.discovery.rhythm import NEAT_MS, Rhythm
 from streamae.discovery.scene import Sample, Scene, Wish, look
+from streamae.discovery.telling import tellings_of
 from streamae.discovery.wording import instant, span
 
 MERGED = 0.7  # share of rows alone with key and time, below which a grid merges the others
@@ -135,7 +135,7 @@ def _decide_layout(draft: _Draft, scene: Scene) -> None:
 
 def _decide_time(draft: _Draft, scene: Scene, now_ms: int) -> None:
     time, given = scene.time, draft.wish.given
-    if draft.wish.input.row_ms is not None and (time is None or time.counts_rows):
+    if draft.wish.input.row_ms is not None and (time is None or not time.is_known):
         draft.decide("input.row_ms", None, "")
         return
     if time is None:
@@ -250,7 +250,9 @@ def _decide_rows(draft: _Draft, scene: Scene) -> None:
         share = 1 - scene.key.unique
         text = f"{share:.1%} of the rows have the key and time of another one"
         draft.ask([Doubt(scene.key.field, text, "window.duplicate")])
-    draft.ask(ask.hold_doubts(scene.features, _presence(scene, step if is_merged else None)))
+    usable = scene.is_usable
+    tellings = tellings_of(scene.features, scene.key.codes[usable], times[usable], step if is_merged else None)
+    draft.ask(ask.hold_doubts(tellings))
 
 
 def _decide_bounds(draft: _Draft, scene: Scene) -> None:
@@ -282,25 +284,6 @@ def _merges(scene: Scene) -> bool:
         for one in scene.features
         for there in [~np.isnan(one.numbers)]
     )
-
-
-def _presence(scene: Scene, step_ms: int | None) -> dict[str, float]:
-    """Return, by feature, in what share of its keys' rows it is there; rows are records, or those of a grid."""
-    if scene.times_ms is None or step_ms is None:
-        return {one.name: one.figures.count / (one.figures.count + one.figures.missing) for one in scene.features}
-    usable = scene.is_usable
-    first, width = int(scene.times_ms[usable].min()), int(np.ptp(scene.times_ms[usable])) // step_ms + 2
-
-    def rows_of(keys: Ints, times_ms: Ints) -> Ints:
-        return np.unique(keys * width + (times_ms - first) // step_ms) // width
-
-    every = np.bincount(rows_of(scene.key.codes[usable], scene.times_ms[usable]))
-    shares = {}
-    for one in scene.features:
-        there = ~np.isnan(one.numbers)
-        own = rows_of(one.keys[there], one.times_ms[there])
-        shares[one.name] = len(own) / max(1, int(every[np.unique(own)].sum()))
-    return shares
 
 
 def _kind_doubts(scene: Scene) -> list[Doubt]:

@@ -219,7 +219,7 @@ def _times(
 ) -> tuple[Ints | None, Flags]:
     """Return the event times, and which of them can be used."""
     everything = np.ones(len(files), np.bool_)
-    if of.row_ms is not None and (time is None or time.counts_rows):
+    if of.row_ms is not None and (time is None or not time.is_known):
         return (np.arange(len(files), dtype=np.int64) - np.searchsorted(files, files)) * of.row_ms, everything
     if time is None:
         return stamps_ms, everything

@@ -56,6 +56,11 @@ class Time:
     looks: str | None = None
     score: float = 0.0
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it tells when each row was, and not only in which order they came."""
+        return not (self.is_relative or self.counts_rows or self.looks)
+
 
 def find_times(
     columns: Mapping[str, Column], files: Ints, settings: InputSettings, now_ms: int

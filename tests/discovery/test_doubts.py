@@ -16,7 +16,8 @@ FEW_ONES = [int(row in {50, 51, 300}) for row in range(ROWS)]
 
 
 def _asked(cells: list[Any], name: str = "x", **given: Any) -> dict[str, str]:
-    return asked(proposed(table(time=times(ROWS), other=noise(ROWS, 5.0, seed=9), **{name: cells}), **given))
+    switch = {"switch": given.pop("switch")} if "switch" in given else {}
+    return asked(proposed(table(time=times(ROWS), other=noise(ROWS, 5.0, seed=9), **{name: cells}, **switch), **given))
 
 
 @pytest.mark.parametrize("name", ["Class", "anomaly", "is_fraud", "isFraud", "label", "changepoint", "target"])
@@ -43,6 +44,20 @@ def test_channels_of_commands_are_no_labels() -> None:
     rare = {f"cmd_{number}": np.roll(FEW_ONES, number).tolist() for number in range(5)}
     assert names(proposed(table(time=times(ROWS), telemetry=noise(ROWS), valve=often))) == ["telemetry", "valve"]
     assert len(names(proposed(table(time=times(ROWS), telemetry=noise(ROWS), **rare)))) == 6
+
+
+def test_among_errors_that_never_happened_one_that_did_is_no_label() -> None:
+    """Machines count dozens of errors, and nearly all of them stay 0."""
+    never = {f"err_{number}": [0] * ROWS for number in range(3)}
+    assert "errors_rx" in names(proposed(table(time=times(ROWS), load=noise(ROWS), errors_rx=FEW_ONES, **never)))
+    few = {name: never[name] for name in list(never)[:2]}
+    assert asked(proposed(table(time=times(ROWS), load=noise(ROWS), x=FEW_ONES, **few))) == {"input.label_field": "x"}
+
+
+def test_a_label_without_any_mark_says_so() -> None:
+    """A quiet history has nothing marked, and its label is none the less no measurement."""
+    proposal = proposed(table(time=times(ROWS), a=noise(ROWS), is_anomaly=[0] * ROWS))
+    assert left_out(proposal) == {"is_anomaly": "looks like a label: its name, and it is 0 in every row"}
 
 
 def test_beside_a_label_rare_ones_are_a_feature() -> None:
@@ -116,6 +131,14 @@ def test_a_sentinel_that_is_ordinary_elsewhere_is_only_asked_about() -> None:
     assert "input.missing_values" not in settings_of(proposal)
 
 
+@pytest.mark.parametrize("value", [0, -1, 1234.5])
+def test_what_is_measured_elsewhere_is_no_doubt(value: float) -> None:
+    """`missing_values` holds for all fields: saying yes would cost a switch all its zeros."""
+    cells = [value if row % 50 == 3 else cell for row, cell in enumerate(noise(ROWS, 600.0, 2.0))]
+    switch = [value if row // 30 % 2 else 7 for row in range(ROWS)]
+    assert _asked(cells, switch=switch) == {}
+
+
 @pytest.mark.parametrize(
     "cells",
     [
@@ -178,6 +201,57 @@ def test_what_is_often_missing_is_not_held() -> None:
     """A sensor that drops out now and then does not speak on change."""
     cells = [None if row % 3 == 0 else cell for row, cell in enumerate(noise(ROWS))]
     assert _asked(cells) == {}
+
+
+def _told_at(told: Any, cells: Any) -> list[Any]:
+    """Return cells of which only those are there that were told."""
+    return [cell if there else None for cell, there in zip(cells, told, strict=True)]
+
+
+DRAWN = np.random.default_rng(3)
+LEVEL = 40 + np.cumsum(DRAWN.normal(0, 0.1, 4 * ROWS))
+TANK = [row for row in range(4 * ROWS) if row == 0 or int(LEVEL[row] // 0.5) != int(LEVEL[row - 1] // 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        (_told_at([row in TANK for row in range(4 * ROWS)], (LEVEL // 0.5 * 0.5).tolist()), "only when it changes"),
+        (_told_at(DRAWN.random(4 * ROWS) < 0.04, [1] * 1_500 + [0] * 100), "mostly as before"),
+    ],
+)
+def test_what_stands_until_it_is_told_again_is_held(cells: list[Any], says: str) -> None:
+    """A level that is told by its dead band, and a state that is told now and then, are known in between."""
+    proposal = proposed(table(time=times(4 * ROWS), flow=noise(4 * ROWS), x=cells))
+    assert settings_of(proposal)["window.missing_overrides"] == {"x": "hold"}
+    assert [says in doubt.text for doubt in proposal.doubts] == [True]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        _told_at([not 80 <= row < 320 for row in range(ROWS)], noise(ROWS)),  # out of order for a while
+        _told_at([row >= 380 for row in range(ROWS)], noise(ROWS)),  # began late
+        _told_at([row < 100 for row in range(ROWS)], list(range(100)) * 4),  # died
+        _told_at(DRAWN.random(ROWS) < 0.4, noise(ROWS)),  # loses records
+        _told_at(DRAWN.random(ROWS) < 0.4, DRAWN.integers(0, 2, ROWS).tolist()),  # so does a switch
+    ],
+)
+def test_what_is_missing_is_not_told_on_change(cells: list[Any]) -> None:
+    """Held, an outage is a value that nobody measured."""
+    proposal = proposed(table(time=times(ROWS), x=cells, **{f"s{i}": noise(ROWS, seed=20 + i) for i in range(3)}))
+    assert proposal.doubts == ()
+    assert "window.missing_overrides" not in settings_of(proposal)
+
+
+@pytest.mark.parametrize("told", [np.arange(ROWS) % 3 == 0, np.arange(ROWS) % 20 == 0, DRAWN.random(ROWS) < 0.05])
+def test_slower_sensors_are_asked_about(told: Any) -> None:
+    """A value that is taken every hour may stand for it; whether it does, the numbers do not say."""
+    proposal = proposed(table(time=times(ROWS), a=noise(ROWS), x=_told_at(told, noise(ROWS, seed=5))))
+    (doubt,) = proposal.doubts
+    assert (doubt.field, doubt.setting, doubt.answer) == ("x", "window.missing_overrides", {"x": "hold"})
+    assert not doubt.is_taken
+    assert "window.missing_overrides" not in settings_of(proposal)
 
 
 def test_twins_are_told() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,23 @@ def test_rows_that_take_turns_between_levels_are_noticed() -> None:
     """Two devices at different seconds, with no field that names them."""
     turns = np.tile([20.0, 30.0], ROWS // 2) + np.cumsum(np.array(noise(ROWS, 0.0, 0.05)))
     assert "input.key_field" in asked(proposed(table(time=times(ROWS), temp=turns.round(4).tolist())))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        np.tile([0.066, 0.134], ROWS) + np.arange(2 * ROWS) // 70 * 0.001,  # between a few values of its own
+        [0] * 1_000 + noise(ROWS),  # still at first
+        [cell if row % 20 == 0 else None for row, cell in enumerate(noise(6_000))],  # told seldom
+        [None] * 3_000 + noise(ROWS),  # told late
+        [*(np.tile([2.0, 2.2], 2 * ROWS) + np.array(noise(4 * ROWS, 0, 0.02))), *noise(ROWS, 60, 20)],  # beats a little
+    ],
+)
+def test_rows_of_one_key_take_no_turns(cells: list[Any]) -> None:
+    """A question about keys that are none is one that nobody can answer."""
+    proposal = proposed(table(time=times(len(cells)), temp=cells, other=noise(len(cells), seed=4)))
+    assert "input.key_field" not in asked(proposal)
+    assert "input.key_field" not in asked(proposed(table(time=times(len(cells)), temp=cells)))
 
 
 def test_a_named_key_is_taken() -> None:

@@ -122,6 +122,17 @@ def test_row_numbers_are_no_time() -> None:
     assert proposed(cells, row_ms=1_000).refusals == ()
 
 
+@pytest.mark.parametrize("first", [0, 500, 34_000])
+def test_rows_that_are_counted_from_anywhere_are_evenly_spaced_if_said_so(first: int) -> None:
+    """Part of a numbered series begins with any number, which is neither seconds nor days of Excel."""
+    cells = table(timestamp=list(range(first, first + 2_000)), temp=noise(2_000))
+    assert proposed(cells).refusals
+    given = proposed(cells, row_ms=1_000)
+    assert given.refusals == ()
+    assert "input.time_field" not in settings_of(given)
+    assert names(given) == ["temp"]
+
+
 @pytest.mark.parametrize(
     ("scale", "base", "word"),
     [
