@@ -28,6 +28,7 @@ FORWARDED: dict[str, tuple[str, ...]] = {
     "connectors/files/json_files.py:read_json_records": (),
     "connectors/files/series.py:read": ("connectors/files/series.py:_left_out",),
     "core/thresholds/budget.py:parameters": ("core/thresholds/budget.py:refusal",),
+    "discovery/proposal.py:_decide_values": ("discovery/proposal.py:_why_no_features",),
     "discovery/proposal.py:_refuse_implausible": (
         "connectors/time_numbers.py:looks_like",
         "discovery/times.py:_from_numbers",

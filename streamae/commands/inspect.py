@@ -70,6 +70,8 @@ def inspect(
         print("\n".join(report_lines(proposal, spelling(sources), proof)), file=out)
     if proposal.refusals:
         raise DataError("; ".join(proposal.refusals))
+    if trial.records and not trial.rows:
+        raise DataError(f"none of {trial.records:,} records can be read so: {'; '.join(trial.said)}")
     if write is not None:
         write.write_text(settings_text(proposal, _others(loaded), _typed(data)), encoding="utf-8")
         print(_next_steps(data, write, loaded.settings.model.bundle), file=progress if as_data else out)

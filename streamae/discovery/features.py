@@ -5,6 +5,7 @@ Must not know: how the time was found, doubts, or settings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ from streamae.discovery.times import counts_up
 RARE = 0.03  # share of ones up to which 0 and 1 are more of a verdict than a measurement
 MOST_RARE = 2  # columns of this kind, or that are always 0; more are channels of commands, states or errors
 MOST_CLASSES = 10
+WITH_UNIT = re.compile(
+    r"[-+\u2212]?\d+([.,]\d+)*( ?[%°‰][CFK]?| [^\W\d_]{1,5}[²³]?(/[^\W\d_]{1,3}[²³]?)?)"
+)  # 1.23 kW, 45%
+UNITS_IN_CELLS = "numbers with their unit"
+UNIT_CELLS = 200  # different cells that are looked at
 FEW_WORDS = 50  # different texts up to which they may be categories
 
 
@@ -157,6 +163,12 @@ def _is_record_id(column: Column) -> bool:
     return len(column.cells) > 1 and not column.missing and column.distinct == len(column.cells)
 
 
+def _has_units(column: Column) -> bool:
+    """Tell whether cells of text are numbers that are followed by a unit: `1.23 kW`."""
+    some = list(column.places)[:UNIT_CELLS]
+    return all(isinstance(cell, str) and WITH_UNIT.fullmatch(cell.strip()) for cell in some)
+
+
 def _why_not(column: Column, files: Ints) -> str | None:
     """Return why a column is no feature, None where it may be one."""
     if column.kind is Kind.EMPTY or (column.is_numeric and not column.is_there.any()):
@@ -166,6 +178,8 @@ def _why_not(column: Column, files: Ints) -> str | None:
     if column.kind is Kind.TEXT:
         if column.distinct == 1:
             return f"the same text in every row: {column.example!r}"
+        if _has_units(column):
+            return f"{UNITS_IN_CELLS}, such as {column.example!r}: write the numbers alone"
         hint = f", {column.distinct} different: features.category_fields" if column.distinct <= FEW_WORDS else ""
         return f"text such as {column.example!r}{hint}"
     if counts_up(column, files):

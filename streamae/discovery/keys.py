@@ -6,16 +6,17 @@ of fields.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from streamae.batches import Ints
 from streamae.discovery.columns import Column, Kind
-from streamae.discovery.names import METRIC, VALUE, hints_at, is_id, key_rank, names_only_keys
+from streamae.discovery.names import KEYS, METRIC, VALUE, hints_at, is_id, key_rank, names_only_keys, parts
 
 UNIQUE = 0.99  # share of rows that are alone with their key and time
+MOSTLY_ALONE = 0.5  # share of these rows, below which a number that is called an id is another thing: idle time
 ROWS_A_KEY = 2  # on average, below which a field names records, not keys
 MOST_METRICS = 1_000
 MOST_KINDS = 20
@@ -92,7 +93,9 @@ def find_key(
         if name in taken or not _may_be_key(column):
             continue
         share = unique_share(times, column.codes, files, *metrics)
-        is_sure = rank is not None and (column.kind is Kind.TEXT or is_id(name))
+        is_sure = rank is not None and (
+            not _is_of_measure(column) if column.kind is Kind.TEXT else is_id(name) and share >= MOSTLY_ALONE
+        )
         if not is_sure and (alone >= UNIQUE or share < UNIQUE or column.distinct < 2 or kinds_of(column, columns)):
             continue  # without a name that says so, only where it is needed
         rows = len(files) / column.distinct
@@ -137,7 +140,12 @@ def find_metrics(columns: Mapping[str, Column], taken: Collection[str]) -> Metri
         columns: all columns by name.
         taken: fields that are something else: the time.
     """
-    numeric = [name for name, column in columns.items() if column.is_numeric and name not in taken and _varies(column)]
+    texts = [column for name, column in columns.items() if column.kind is Kind.TEXT and name not in taken]
+    numeric = [
+        name
+        for name, column in columns.items()
+        if column.is_numeric and name not in taken and _varies(column) and not _is_told_by(texts, column)
+    ]
     values = [name for name in numeric if hints_at(name, VALUE)]
     if not values or any(name not in values and not is_id(name) for name in numeric):
         return None
@@ -160,6 +168,25 @@ def find_metrics(columns: Mapping[str, Column], taken: Collection[str]) -> Metri
 
 def _varies(column: Column) -> bool:
     return bool(column.is_there.any()) and bool(np.nanmin(column.numbers) < np.nanmax(column.numbers))
+
+
+def _is_told_by(texts: Sequence[Column], column: Column) -> bool:
+    """Tell whether texts that repeat say what a column of whole numbers holds, as of the number of a series."""
+    if not column.is_whole or column.missing or hints_at(column.name, VALUE):
+        return False
+    repeated = [text.codes for text in texts if ROWS_A_KEY * text.distinct <= len(text.cells)]
+    if not repeated:
+        return False
+    groups = np.unique(np.column_stack(repeated), axis=0, return_inverse=True)[1].reshape(-1)
+    first = np.unique(groups, return_index=True)[1]
+    return bool((column.numbers == column.numbers[first][groups]).all())
+
+
+def _is_of_measure(column: Column) -> bool:
+    """Tell whether a column called unit holds those of measurement, such as Percent, and not numbered machines."""
+    if set(parts(column.name)) & {"unit", "units"} and key_rank(column.name) == KEYS.index("unit"):
+        return not all(any(letter.isdigit() for letter in str(cell)) for cell in column.places)
+    return False
 
 
 def _covered(name: Column, value: Column) -> tuple[int, int]:

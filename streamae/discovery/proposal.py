@@ -15,14 +15,17 @@ import numpy as np
 from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.event_times import plausible_range
 from streamae.discovery import doubts as ask
+from streamae.discovery.columns import Kind
 from streamae.discovery.doubts import Doubt
+from streamae.discovery.features import UNITS_IN_CELLS
 from streamae.discovery.keys import UNIQUE, kinds_of, unique_share
 from streamae.discovery.rhythm import NEAT_MS, Rhythm
 from streamae.discovery.scene import Sample, Scene, Wish, look
 from streamae.discovery.telling import tellings_of
-from streamae.discovery.wording import instant, span
+from streamae.discovery.wording import UNIT_WORDS, instant, span
 
 MERGED = 0.7  # share of rows alone with key and time, below which a grid merges the others
+MOST_OF_ONE_TIME = 10  # rows a key that may all have the same time
 GAP_STEPS = 10  # usual steps without a row after which a window starts anew
 AHEAD_MS = 3_600_000  # how far a record's time may be past the Kafka timestamp, in proposed settings
 
@@ -139,7 +142,7 @@ def _decide_time(draft: _Draft, scene: Scene, now_ms: int) -> None:
         draft.decide("input.row_ms", None, "")
         return
     if time is None:
-        if scene.times_ms is None:
+        if scene.times_ms is None and (scene.features or not _lists(scene)):
             draft.refusals.append(
                 "no field holds a time: name it with --input.time_field, or say with --input.row_ms how many"
                 " milliseconds lie between two rows"
@@ -166,7 +169,7 @@ def _decide_time(draft: _Draft, scene: Scene, now_ms: int) -> None:
             " lie between two rows, or with --input.time_origin when the first one was"
         )
     elif time.is_relative:
-        what = "seconds" if time.unit == "s" else time.unit or "the time of day"
+        what = UNIT_WORDS[time.unit] if time.unit else "the time of day"
         draft.refusals.append(
             f"{time.field} holds {what} without saying from when on: give --input.time_origin, such as"
             " 2025-03-03T00:00:00Z"
@@ -182,6 +185,12 @@ def _refuse_implausible(draft: _Draft, scene: Scene, now_ms: int) -> None:
         return
     if time.looks is not None:
         draft.refusals.append(f"{time.field}: {time.looks}")
+        return
+    if rhythm.step_ms is None and scene.rows > MOST_OF_ONE_TIME * scene.key.count:
+        draft.refusals.append(
+            f"{time.field}: all rows of a key have one time: name another field with --input.time_field, with"
+            " --input.date_field where it holds the date only"
+        )
         return
     earliest, latest = plausible_range(now_ms)
     if rhythm.first_ms < earliest or rhythm.last_ms > latest:
@@ -216,7 +225,7 @@ def _decide_key(draft: _Draft, scene: Scene) -> None:
 def _decide_values(draft: _Draft, scene: Scene) -> None:
     features, roles, of = scene.features, scene.roles, draft.wish.input
     if not features:
-        draft.refusals.append("no field holds numbers to learn from: name them with --input.value_fields")
+        draft.refusals.append(_why_no_features(scene))
     for one in features:
         if not one.figures.count:
             draft.refusals.append(f"{one.name} holds no numbers: leave it out of --input.value_fields")
@@ -233,6 +242,24 @@ def _decide_values(draft: _Draft, scene: Scene) -> None:
     if scene.key.field is None and scene.key.unique >= MERGED and scene.metrics is None:
         draft.ask(ask.interleaved_doubts(features))
     draft.decide("input.bad_value", "missing", "one bad field need not cost its record")
+
+
+def _lists(scene: Scene) -> list[str]:
+    """Return the fields that hold lists."""
+    return [name for name, column in scene.columns.items() if column.kind is Kind.NESTED]
+
+
+def _why_no_features(scene: Scene) -> str:
+    """Return why nothing can be learnt, and what helps where the cells show it."""
+    texts = [left for left in scene.left_out if left.why.startswith(UNITS_IN_CELLS)]
+    if texts:
+        return f"no field holds numbers to learn from: {texts[0].field} holds {texts[0].why}"
+    lists = _lists(scene)
+    if lists:
+        return (
+            f"no field holds numbers to learn from: {lists[0]} holds lists: write a record for each of their elements"
+        )
+    return "no field holds numbers to learn from: name them with --input.value_fields"
 
 
 def _decide_rows(draft: _Draft, scene: Scene) -> None:

@@ -16,11 +16,10 @@ from streamae.discovery.proposal import Proposal
 from streamae.discovery.rhythm import GAP_STEPS, Rhythm
 from streamae.discovery.scene import Scene
 from streamae.discovery.settings_file import toml
-from streamae.discovery.wording import instant, number, rough, span
+from streamae.discovery.wording import UNIT_WORDS, instant, number, rough, span
 
 MOST_LINES = 40  # features, and fields left out, that are named one by one
 STILL = 1e-3  # spread against size below which a feature is said to move little
-UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _WIDTH = 10  # of the first column
 
 
@@ -105,7 +104,7 @@ def _time(proposal: Proposal) -> Iterator[str]:
     else:
         field = time.field if time.date_field is None else f"{time.date_field} and {time.field}"
         zone = proposal.settings.get("input.time_zone")
-        how = time.format or ("ISO 8601" if time.unit is None else UNITS[time.unit])
+        how = time.format or ("ISO 8601" if time.unit is None else UNIT_WORDS[time.unit])
         origin = proposal.settings.get("input.time_origin")
         since = f" since {origin.value.isoformat()}" if origin is not None else ""
         if time.unit is not None and not since:

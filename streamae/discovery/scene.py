@@ -6,7 +6,7 @@ What the user named is taken as it is. Must not know: which settings follow from
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from streamae.batches import Flags, Ints
 from streamae.connectors.cell_table import CellTable
 from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.event_times import UNREADABLE, plausible_range
+from streamae.connectors.repeated_hours import resolve_order
 from streamae.discovery.columns import Column, read_columns
 from streamae.discovery.features import Feature, LeftOut, Roles, features_of, find_roles, metrics_of
-from streamae.discovery.keys import Key, Metrics, find_key, find_metrics, key_of
+from streamae.discovery.keys import Key, Metrics, find_key, find_metrics, key_of, unique_share
 from streamae.discovery.names import TIME, hints_at
 from streamae.discovery.rhythm import Rhythm, rhythm_of
 from streamae.discovery.times import NEARLY_ALL, Time, find_times
@@ -136,6 +137,12 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
     taken |= set() if metrics is None else {metrics.name_field, metrics.value_field, *metrics.others}
     key = _key(columns, taken, files, times, metrics, wish)
     taken |= set() if key.field is None else {key.field}
+    if times is not None and time is not None and time.later_ms is not None:
+        names = files if metrics is None else columns[metrics.name_field].codes
+        times = resolve_order(
+            times, time.later_ms, list(zip(files.tolist(), key.codes.tolist(), names.tolist(), strict=True))
+        )
+        key = replace(key, unique=unique_share(times, files, key.codes, names))
     roles = _roles(columns, taken, files, wish)
     stamps = np.arange(rows, dtype=np.int64) if times is None else times
     order = np.lexsort((stamps, key.codes))
@@ -162,7 +169,7 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
         spread_keys=_spread(samples, key),
         roles=roles,
         features=features,
-        left_out=(*(LeftOut(one.field, "another time") for one in others), *left_out),
+        left_out=(*(LeftOut(name, "another time") for name in dict.fromkeys(one.field for one in others)), *left_out),
         rhythm=rhythm,
     )
 

@@ -17,9 +17,21 @@ DATES = (
     *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%Y", "%d/%b/%Y", "%d-%b-%y", "%Y%m%d"),
 )
 WORDY_DATES = ("%d %b %Y", "%b %d %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
-CLOCKS = ("%H:%M:%S", "%H:%M", "%H.%M.%S", "%H.%M", "%H:%M:%S.%f", "%H:%M:%S,%f", "%I:%M:%S %p", "%I:%M %p", "%H%M%S")
+CLOCKS = (
+    "%H:%M:%S",
+    "%H:%M",
+    "%H.%M.%S",
+    "%H.%M",
+    "%H:%M:%S.%f",
+    "%H:%M:%S,%f",
+    "%I:%M:%S %p",
+    "%I:%M %p",
+    "%H%M%S",
+    "%H%M",
+)
 ZONE = re.compile(r"\s?([+-]\d\d:?\d\d|Z)$")
 _JOINT = re.compile(r"T|[,:_-]? ?", re.IGNORECASE)
+_WIDTHS = {"%Y%m%d": 8, "%H%M%S": 6, "%H%M": 4}  # nothing between the parts: each has its full width
 _LETTERS = {
     **dict.fromkeys(("%d", "%m", "%H", "%M", "%S", "%I"), r"\d{1,2}"),
     "%Y": r"\d{4}",
@@ -32,8 +44,8 @@ _LETTERS = {
 
 
 def _pattern(form: str) -> re.Pattern[str]:
-    if form in {"%Y%m%d", "%H%M%S"}:  # nothing between them: each has its full width
-        return re.compile(r"\d{8}" if form == "%Y%m%d" else r"\d{6}", re.ASCII)
+    if form in _WIDTHS:
+        return re.compile(rf"\d{{{_WIDTHS[form]}}}", re.ASCII)
     pieces = re.split(r"(%\w)", form)
     return re.compile("".join(_LETTERS.get(piece, re.escape(piece)) for piece in pieces), re.ASCII)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from streamae.batches import Flags, Ints
-from streamae.connectors.event_times import UNREADABLE, TimeRules, looks_like, plausible_range, read_times
+from streamae.connectors.event_times import UNREADABLE, TimeRules, looks_like, plausible_range, read_local, read_times
 from streamae.discovery.columns import Column, Kind
 from streamae.discovery.names import NOT_THE_EVENT, STRICTLY_ELAPSED, TIME, hints_at, parts
 from streamae.discovery.time_spellings import ZONE, Part, spellings
@@ -42,6 +42,7 @@ class Time:
         counts_rows: holds 0, 1, 2 and so on.
         looks: what it looks like where the plain reading is implausible; None = it is plausible.
         score: how much speaks for it.
+        later_ms: (N,) int64, the later one of two instants that a local clock shows alike; None = there is none such.
     """
 
     field: str
@@ -55,6 +56,7 @@ class Time:
     counts_rows: bool = False
     looks: str | None = None
     score: float = 0.0
+    later_ms: Ints | None = None
 
     @property
     def is_known(self) -> bool:
@@ -215,10 +217,11 @@ def _read_text(
 ) -> Time | None:
     """Return text read in one way; None where too many cells are no time."""
     cells = ["" if cell is None else cell for cell in column.cells]
-    times = read_times(cells, rules_of(settings, format=form, from_text=column.is_numeric))
+    times, later = read_local(cells, rules_of(settings, format=form, from_text=column.is_numeric))
     if _share(times[column.codes >= 0]) < NEARLY_ALL and settings.time_field is None:
         return None
-    return Time(column.name, None, None, form, others, has_zone, times)
+    found = Time(column.name, None, None, form, others, has_zone, times)
+    return found if later is times else replace(found, later_ms=later)
 
 
 def _from_numbers(column: Column, files: Ints, settings: InputSettings, now_ms: int, *, is_named: bool) -> Time | None:

@@ -204,3 +204,12 @@ def test_what_was_set_elsewhere_is_kept_but_no_secret(written: Callable[[str], P
     loaded = load_settings(settings, {}, {}).settings
     assert (loaded.kafka.group_id, loaded.window.stride) == ("g", 2)
     assert "hunter2" not in settings.read_text(encoding="utf-8")
+
+
+def test_what_no_record_can_be_read_by_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A settings file with which not one record is read would only fail later, in `train`."""
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps({"time": at, 'te"mp': temp}) for at, temp in zip(STAMPS, TEMPS, strict=True)))
+    assert _inspect(data, "--write", tmp_path / "streamae.toml") != ExitCode.OK
+    assert f"none of {ROWS} records can be read so: " in capsys.readouterr().err
+    assert not (tmp_path / "streamae.toml").exists()

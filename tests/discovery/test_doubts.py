@@ -283,3 +283,19 @@ def test_all_that_is_no_feature_has_a_reason() -> None:
     assert names(proposal) == ["a"]
     assert set(left_out(proposal)) == {"empty", "model", "note", "row", "order_nr"}
     assert all(left_out(proposal).values())
+
+
+@pytest.mark.parametrize("form", ["{:.2f} kW", "{:.0f}%", "{:.1f} °C", "{:.1f} km/h"])
+def test_numbers_with_their_unit_are_refused_in_words(form: str) -> None:
+    """Dashboards export what they show, and 1 kW beside 900 W is no larger number."""
+    proposal = proposed(table(time=times(ROWS), power=[form.format(cell) for cell in noise(ROWS)]))
+    (refusal,) = proposal.refusals
+    assert "with their unit" in refusal
+    words = proposed(table(time=times(ROWS), word=[f"batch {row % 7}" for row in range(ROWS)]))
+    assert "unit" not in words.refusals[0]
+
+
+def test_series_in_lists_are_refused_in_words() -> None:
+    """The answer of a query holds each series as two lists."""
+    (refusal,) = proposed(table(is_text=False, metric=["a", "b"], values=[[1, 2], [3, 4]])).refusals
+    assert "values holds lists" in refusal

@@ -154,3 +154,27 @@ def test_several_files_without_a_key_are_a_key_each() -> None:
     assert (scene.key.field, scene.key.count, scene.rows) == (None, 2, 2 * ROWS)
     assert scene.rhythm is not None
     assert scene.rhythm.late == 0
+
+
+def test_the_number_of_a_series_is_no_second_value() -> None:
+    """Exports of time-series databases number their series: this is no feature beside the value."""
+    cells = {"time": _interleaved(2), "host": ["a"] * 2 * ROWS, "_field": ["user", "system"] * ROWS}
+    numbers = np.ravel([noise(ROWS), noise(ROWS, 5.0, seed=2)], "F").tolist()
+    proposal = proposed(table(**cells, table=[0, 1] * ROWS, _value=numbers))
+    assert names(proposal) == ["user", "system"]
+    assert "table" in left_out(proposal)
+    wide = proposed(table(**cells, second=noise(2 * ROWS, seed=7), _value=numbers))
+    assert wide.scene.metrics is None
+
+
+def test_an_id_that_tells_nothing_apart_is_no_key() -> None:
+    """`id` is idle time in the tables of some programs."""
+    idle = np.random.default_rng(1).integers(85, 90, 2 * ROWS).tolist()
+    assert proposed(table(time=["2025-03-03"] * 2 * ROWS, id=idle, us=noise(2 * ROWS))).scene.key.field is None
+
+
+def test_a_unit_of_measurement_is_no_key() -> None:
+    """Percent is no machine; unit 7 is one."""
+    cells = {"time": times(ROWS), "temp": noise(ROWS)}
+    assert proposed(table(**cells, Unit=["Percent"] * ROWS)).scene.key.field is None
+    assert proposed(table(**cells, Unit=["U7"] * ROWS)).scene.key.field == "Unit"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.discovery.tables import START, left_out, names, noise, proposed, settings_of, table, times
@@ -212,3 +213,29 @@ def test_a_named_time_is_taken(given: dict[str, Any]) -> None:
     assert proposal.settings["input.time_field"].is_given
     assert proposal.scene.rhythm is not None
     assert proposal.scene.rhythm.step_ms == 1
+
+
+def test_digits_without_seconds_are_times_too() -> None:
+    """Weather services write 202503030010."""
+    cells = table(time=times(ROWS, 600, "%Y%m%d%H%M"), temp=noise(ROWS))
+    assert settings_of(proposed(cells))["input.time_format"] == "%Y%m%d%H%M"
+
+
+def test_the_hour_that_a_clock_shows_twice_is_looked_at_in_its_order() -> None:
+    """Else a counter falls there, and rows are late and twice that are neither."""
+    stamps = [f"2024-10-27 {minute // 60:02d}:{minute % 60:02d}" for minute in range(0, 180, 5)]
+    stamps += [f"2024-10-27 {minute // 60:02d}:{minute % 60:02d}" for minute in range(120, 900, 5)]
+    total = (np.cumsum(np.array(noise(len(stamps), 5.0))) + 1_000).round(3).tolist()
+    given = proposed(table(time=stamps, total=total, temp=noise(len(stamps))), time_zone="Europe/Berlin")
+    rhythm = given.scene.rhythm
+    assert rhythm is not None
+    assert (rhythm.late, rhythm.gaps, given.scene.key.unique) == (0, 0, 1.0)
+    assert settings_of(given)["features.rate_fields"] == ("total",)
+
+
+def test_one_time_for_all_rows_is_refused() -> None:
+    """A date alone, or when the file was made, says nothing of when each row was."""
+    proposal = proposed(table(date=["2025-03-03"] * ROWS, temp=noise(ROWS)))
+    assert "one time" in proposal.refusals[0]
+    few = table(date=["2025-03-03"] * ROWS, host=[f"h{row // 5}" for row in range(ROWS)], temp=noise(ROWS))
+    assert not any("one time" in refusal for refusal in proposed(few).refusals)

@@ -244,7 +244,6 @@ def test_a_contract_from_anyone_sets_nothing_else(part: str, content: Any, reaso
         (["a.json"], "files:json_lines"),
         (["a.tsv"], "files:csv"),
         (["a.ndjson"], "files:json_lines"),
-        (["a.json"], "files:json_lines"),
         (["a.tsv.gz", "b.json"], "files:csv"),
         (["kafka:sensors"], "kafka"),
         (["notes.txt", "a.parquet"], "files:parquet"),

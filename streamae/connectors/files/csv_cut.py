@@ -62,7 +62,7 @@ class Cut:
                 found = [*found, row] if found and row.line == found[-1].last + 1 else [row]
                 if not self.has_values and not row.cells[0].startswith("#"):
                     break
-            elif self._holds_values(row):
+            elif self._holds_values(row) and not row.cells[0].startswith("#"):
                 break
         return next((row for row in found if not row.cells[0].startswith("#")), found[-1] if found else None)
 

@@ -21,6 +21,7 @@ SAMPLE_LINES = 1_000  # lines that are looked at
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # written by and for Excel
 _OBJECT = re.compile(r'(\[\s*)?\{\s*["}]')
 OF_MARKS = ("input.decimal_mark", "input.thousands_mark")  # settings
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f]+")
 _LAST_RESORT = "\x1f"  # a delimiter for one column whose text has all others
 
 
@@ -35,7 +36,8 @@ class Dialect:
         skips_blanks: blanks behind a delimiter do not count: `"a", "b"`.
         skip_lines: lines before that of the names.
         first_line: number of the line where data begin, counted from 1.
-        names: of the columns, all different, none empty.
+        names: of the columns, all different, none empty; what no field of a record can be called is written otherwise:
+            a backslash as a slash, double quotes as single ones, an end of line as a blank.
         trailing_empty: columns behind them, without name: `1;2;;`.
         decimal_mark, thousands_mark: of numbers, as in the settings.
         doubts: what may be meant otherwise.
@@ -77,7 +79,8 @@ def sniff(head: bytes, settings: InputSettings, *, is_whole: bool) -> Dialect:
     cut = _best_cut(_lines(text, is_whole=is_whole), settings)
     if cut.header is None:
         raise DataError(cut.why_no_names())
-    names, doubts = _names(cut.header, cut.width)
+    sample = cut.data[:SAMPLE_ROWS]
+    names, doubts = _names(cut.header, cut.width, is_first_used=any(row.cells[0].strip(BLANKS) for row in sample))
     doubts += [CsvDoubt(f"line {row.line} is taken for units and left out", "input.skip_lines") for row in cut.units]
     dialect = Dialect(
         encoding=encoding,
@@ -92,7 +95,6 @@ def sniff(head: bytes, settings: InputSettings, *, is_whole: bool) -> Dialect:
         thousands_mark=settings.thousands_mark,
         doubts=tuple(doubts),
     )
-    sample = cut.data[:SAMPLE_ROWS]
     return with_marks(dialect, {name: [row.cells[i] for row in sample] for i, name in enumerate(names)}, settings)
 
 
@@ -141,9 +143,9 @@ def _best_cut(lines: Sequence[str], settings: InputSettings) -> Cut:
     return best
 
 
-def _names(header: CsvRow, width: int) -> tuple[tuple[str, ...], list[CsvDoubt]]:
+def _names(header: CsvRow, width: int, *, is_first_used: bool) -> tuple[tuple[str, ...], list[CsvDoubt]]:
     """Return the names of the columns; those at the end that have none are left out."""
-    names = [cell.strip(BLANKS) for cell in header.cells]
+    names = [_NO_NAME.sub(" ", cell.strip(BLANKS)).replace("\\", "/").replace('"', "'") for cell in header.cells]
     while len(names) > 1 and not names[-1]:
         names.pop()
     names[0] = names[0].lstrip("#").strip(BLANKS) or names[0]
@@ -153,7 +155,8 @@ def _names(header: CsvRow, width: int) -> tuple[tuple[str, ...], list[CsvDoubt]]
     doubts = []
     if not names[0]:  # as pandas writes an index
         names[0] = "column_1"
-        doubts.append(CsvDoubt("the first column has no name and is called column_1", "input.skip_lines"))
+        if is_first_used:
+            doubts.append(CsvDoubt("the first column has no name and is called column_1", "input.skip_lines"))
     for i, name in enumerate(names):
         if not name:
             raise DataError(f"line {header.line} has no name for column {i + 1}: write one, or set input.skip_lines")

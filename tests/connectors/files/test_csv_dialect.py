@@ -111,6 +111,7 @@ def test_a_head_may_end_within_a_character() -> None:
         ("Station,North,plant\n\nt,a,b\n", 4),
         ('"t\n(UTC)",a,b\n', 3),
         ("\n\nt,a,b\n", 4),
+        ("#group,false,true\n#datatype,dateTime:RFC3339,double\n#default,,\nt,a,b\n", 5),
     ],
 )
 def test_names_are_found_below_a_preamble(head: str, first_line: int) -> None:
@@ -156,6 +157,18 @@ def test_a_seldom_remark_without_a_name_is_no_column() -> None:
     """It would have no name to be called by."""
     dialect = found(table("t;a;\n", lambda i: f";{i};{'calibrated' if i == 3 else ''}"))
     assert (dialect.names, dialect.trailing_empty) == (("t", "a"), 1)
+
+
+def test_names_are_such_that_a_field_of_a_record_can_have_them() -> None:
+    """Counters of Windows are called by paths of backslashes, which no field of the codec may have."""
+    dialect = found(table('t,"\\\\SRV\\CPU","a ""b""\nc"\n', lambda i: f",{i}.5,7"))
+    assert dialect.names == ("t", "//SRV/CPU", "a 'b' c")
+
+
+def test_an_index_without_content_is_no_doubt() -> None:
+    """An empty first column needs no question about its name."""
+    dialect = found("\n".join([",t,a", *(f",2025-03-03T00:{i:02d}:00,{i}.5" for i in range(60))]).encode())
+    assert (dialect.names, dialect.doubts) == (("column_1", "t", "a"), ())
 
 
 def test_an_index_gets_a_name_and_a_doubt() -> None:
