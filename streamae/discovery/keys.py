@@ -13,7 +13,7 @@ import numpy as np
 
 from streamae.batches import Ints
 from streamae.discovery.columns import Column, Kind
-from streamae.discovery.names import KEYS, METRIC, VALUE, hints_at, is_id, key_rank, names_only_keys, parts
+from streamae.discovery.names import KEYS, METRIC, STATES, VALUE, hints_at, is_id, key_rank, names_only_keys, parts
 
 UNIQUE = 0.99  # share of rows that are alone with their key and time
 MOSTLY_ALONE = 0.5  # share of these rows, below which a number that is called an id is another thing: idle time
@@ -93,9 +93,8 @@ def find_key(
         if name in taken or not _may_be_key(column):
             continue
         share = unique_share(times, column.codes, files, *metrics)
-        is_sure = rank is not None and (
-            not _is_of_measure(column) if column.kind is Kind.TEXT else is_id(name) and share >= MOSTLY_ALONE
-        )
+        is_number_of_it = is_id(name) and names_only_keys(name) and share >= MOSTLY_ALONE
+        is_sure = rank is not None and (not _is_of_measure(column) if column.kind is Kind.TEXT else is_number_of_it)
         if not is_sure and (alone >= UNIQUE or share < UNIQUE or column.distinct < 2 or kinds_of(column, columns)):
             continue  # without a name that says so, only where it is needed
         rows = len(files) / column.distinct
@@ -201,6 +200,10 @@ def _may_be_key(column: Column) -> bool:
     rows = len(column.cells)
     if column.kind not in {Kind.TEXT, Kind.NUMBER, Kind.TEXT_NUMBER} or column.missing > MISSING * rows:
         return False
-    if column.is_numeric and (not names_only_keys(column.name) or not column.is_whole or column.odd):
+    if column.is_numeric and (
+        not (names_only_keys(column.name) or is_id(column.name)) or not column.is_whole or column.odd
+    ):
+        return False
+    if not column.is_numeric and all(str(word).strip().lower() in STATES for word in column.places):
         return False
     return bool(column.distinct) and rows >= ROWS_A_KEY * column.distinct

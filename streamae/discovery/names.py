@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_SMALL = r"[^\W\d_A-Z]"  # any letter but an upper-case one of ASCII
+_PARTS = re.compile(rf"[A-Z]?{_SMALL}+|[A-Z]+(?!{_SMALL})|\d+")
 _ELEMENT = re.compile(r"(?<!\\)\.")
 
 
@@ -22,7 +23,7 @@ STRICTLY_ELAPSED = _words("elapsed seconds sec secs ms millis duration offset re
 KEYS = _words(  # the more telling first
     "key device host hostname node instance machine unit sensor asset card pump engine turbine meter station vehicle"
     " car tank motor robot pod container server equipment account customer client user patient channel line plant"
-    " site location tenant service tag"
+    " site location tenant service tag gerät geraet anlage maschine appareil capteur equipo máquina maquina point"
 )
 NO_KEY = _words("type kind status state model version mode")
 ID = _words("id ids uuid guid nr no serial mac")
@@ -33,9 +34,17 @@ LABEL = _words(
 )
 METRIC = _words(
     "name metric parameter param variable measurement measure quantity tag tagname signal attribute property item"
-    " metricname sensortype channel field type"
+    " metricname sensortype channel field type merkmal kanal messgröße messgroesse grandeur magnitud grandezza"
 )
-VALUE = _words("value values val reading readings measurement v number hrf raw data")
+VALUE = _words("value values val reading readings measurement v number hrf raw data messwert wert valeur valor valore")
+STATES = frozenset(  # words of what something is doing, in some languages: they name no thing
+    _words(
+        "on off yes no y n t f true false open opened closed close running run stopped stop idle active inactive enabled"
+        " disabled up down ok nok ready normal abnormal fault error alarm auto manual high low an aus ein ja nein auf zu"
+        " offen geschlossen oui non marche arrêt ouvert fermé si sí encendido apagado abierto cerrado acceso spento"
+        " aperto chiuso aan uit"
+    )
+)
 
 
 def parts(field: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamae.discovery.names import parts
 from tests.discovery.tables import asked, left_out, names, noise, proposed, settings_of, table, times
 
 ROWS = 200
@@ -47,6 +48,29 @@ def test_numbers_are_keys_only_where_they_are_ids() -> None:
     assert settings_of(proposal)["input.key_field"] == "meter_id"
     assert names(proposal) == ["pump_speed", "kwh"]
     assert names(proposed(table(time=times(ROWS), engine=[0, 1] * 100))) == ["engine"]
+
+
+@pytest.mark.parametrize("words", [("on", "off"), ("Yes", "No"), ("OPEN", "CLOSED"), ("offen", "geschlossen")])
+def test_what_a_machine_does_is_no_name_of_one(words: tuple[str, str]) -> None:
+    """A pump that is on and off would become two pumps, each with a hole where the other runs."""
+    states = [words[row % 40 < 25] for row in range(ROWS)]
+    proposal = proposed(table(time=times(ROWS), pump=states, temp=noise(ROWS)))
+    assert "input.key_field" not in settings_of(proposal)
+    assert "features.category_fields" in left_out(proposal)["pump"]
+
+
+def test_an_id_in_digits_is_the_key_where_times_repeat() -> None:
+    """An id of no known thing tells keys apart only where nothing else does."""
+    cells = {"time": _interleaved(2), "circuit_id": [101, 102] * ROWS, "amps": noise(2 * ROWS)}
+    assert settings_of(proposed(table(**cells)))["input.key_field"] == "circuit_id"
+    alone = proposed(table(time=times(2 * ROWS), circuit_id=[101, 102] * ROWS, amps=noise(2 * ROWS)))
+    assert "input.key_field" not in settings_of(alone)
+
+
+@pytest.mark.parametrize("name", ["Gerät", "Qualität"])
+def test_letters_beyond_ascii_belong_to_their_word(name: str) -> None:
+    """A word is not cut at them: its last letter alone would hint at a time."""
+    assert parts(name) == (name.lower(),)
 
 
 def test_one_record_each_is_no_key() -> None:
@@ -102,7 +126,9 @@ def test_a_named_key_is_taken() -> None:
     assert proposal.settings["input.key_field"].is_given
 
 
-@pytest.mark.parametrize(("name", "value"), [("name", "value"), ("parameter", "value_hrf"), ("metric", "reading")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("name", "value"), ("parameter", "value_hrf"), ("metric", "reading"), ("merkmal", "messwert")]
+)
 def test_one_metric_a_record_is_the_long_layout(name: str, value: str) -> None:
     """Read as wide, all metrics are one feature."""
     numbers = np.ravel([noise(ROWS, 40.0), noise(ROWS, 20.0, seed=2)], "F").tolist()
