@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from streamae.discovery.columns import Kind
-from streamae.discovery.features import Feature, Roles
+from streamae.discovery.columns import Column, Kind
+from streamae.discovery.features import Feature, Roles, tells_anomalies
 from streamae.discovery.figures import Figures
 from streamae.discovery.telling import Telling
 from streamae.discovery.wording import number, rough
@@ -59,18 +59,19 @@ class Doubt:
     is_taken: bool = False
 
 
-def label_doubts(roles: Roles) -> list[Doubt]:
+def label_doubts(roles: Roles, columns: Mapping[str, Column]) -> list[Doubt]:
     """Return a doubt for each field that looks like a label."""
-    return [
-        Doubt(
-            field,
-            f"{why}; it is no feature" + (", but tells known anomalies" if field == roles.label else ""),
-            "input.label_field",
-            field,
-            is_taken=field == roles.label,
-        )
-        for field, why in roles.labels.items()
-    ]
+    doubts = []
+    for field, why in roles.labels.items():
+        text = f"{why}; it is no feature"
+        if not tells_anomalies(columns[field]):
+            text += ", nor can anomalies be told by what is not 0: name it among the features if it is one"
+            doubts.append(Doubt(field, text, "input.value_fields"))
+            continue
+        is_taken = field == roles.label
+        text += ", but tells known anomalies" if is_taken else ""
+        doubts.append(Doubt(field, text, "input.label_field", field, is_taken=is_taken))
+    return doubts
 
 
 def counter_doubts(features: Sequence[Feature]) -> list[Doubt]:

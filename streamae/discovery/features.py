@@ -89,7 +89,7 @@ def find_roles(columns: Mapping[str, Column], taken: Collection[str], files: Int
     """
     free = {name: column for name, column in columns.items() if name not in taken}
     labels = _labels(free)
-    named = [name for name in labels if hints_at(name, LABEL)]
+    named = [name for name in labels if hints_at(name, LABEL) and tells_anomalies(free[name])]
     record_id = next((name for name, column in free.items() if _is_record_id(column)), None)
     left_out = []
     for name, column in free.items():
@@ -97,6 +97,12 @@ def find_roles(columns: Mapping[str, Column], taken: Collection[str], files: Int
         if why:
             left_out.append(LeftOut(name, why))
     return Roles(named[0] if named else None, labels, record_id, tuple(left_out))
+
+
+def tells_anomalies(column: Column) -> bool:
+    """Tell whether what is not 0 may be the anomalies: neither most rows, nor -1 beside 1."""
+    there = column.numbers[column.is_there]
+    return bool(there.min() >= 0) and float((there != 0).mean()) < 0.5
 
 
 def features_of(columns: Sequence[Column], order: Ints, keys: Ints, times_ms: Ints) -> list[Feature]:
@@ -142,14 +148,14 @@ def _labels(free: Mapping[str, Column]) -> dict[str, str]:
         if not column.is_numeric or not column.is_whole or column.odd:
             continue
         there = column.numbers[column.is_there]
-        if there.min() < 0 or there.max() > MOST_CLASSES:
+        if np.abs(there).max() > MOST_CLASSES:
             continue
         ones = float((there != 0).mean())
         never += ones == 0
-        if hints_at(name, LABEL) and ones < 0.5:
+        if hints_at(name, LABEL):
             marked = f"{np.count_nonzero(there):,} of {len(there):,} rows are not 0" if ones else "it is 0 in every row"
             named[name] = f"looks like a label: its name, and {marked}"
-        elif there.max() == 1 and 0 < ones <= RARE:
+        elif there.min() == 0 and there.max() == 1 and 0 < ones <= RARE:
             rare[name] = f"looks like a label: 0 but for {np.count_nonzero(there):,} of {len(there):,} rows"
     return named or (rare if max(len(rare), never) <= MOST_RARE else {})
 

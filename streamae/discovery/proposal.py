@@ -230,7 +230,7 @@ def _decide_values(draft: _Draft, scene: Scene) -> None:
         if not one.figures.count:
             draft.refusals.append(f"{one.name} holds no numbers: leave it out of --input.value_fields")
     draft.decide("input.value_fields", tuple(feature.name for feature in features), "the features")
-    draft.ask(ask.label_doubts(roles))
+    draft.ask(ask.label_doubts(roles, scene.columns))
     if of.label_field is not None:
         draft.decide("input.label_field", of.label_field, "")
     if roles.record_id is not None:

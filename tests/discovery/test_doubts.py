@@ -38,6 +38,18 @@ def test_zeros_with_few_ones_are_asked_about_and_not_learnt() -> None:
     assert names(proposed(table(time=times(ROWS), a=noise(ROWS), x=FEW_ONES), value_fields=("a", "x"))) == ["a", "x"]
 
 
+@pytest.mark.parametrize("usual", [1, 2])
+@pytest.mark.parametrize("rare", [-1, 0])
+def test_a_label_whose_usual_value_is_not_0_is_neither_learnt_nor_believed(usual: int, rare: int) -> None:
+    """-1 for outliers beside 1, or 1 for good rows: not 0 would be nearly everything."""
+    cells = [rare if one else usual for one in FEW_ONES]
+    proposal = proposed(table(time=times(ROWS), a=noise(ROWS), label=cells))
+    assert names(proposal) == ["a"]
+    assert asked(proposal) == {"input.value_fields": "label"}
+    assert "input.label_field" not in settings_of(proposal)
+    assert names(proposed(table(time=times(ROWS), label=cells), value_fields=("label",))) == ["label"]
+
+
 def test_channels_of_commands_are_no_labels() -> None:
     """Zeros and ones that switch often, or several that are nearly always 0, are what the machine was told."""
     often = (RNG.random(ROWS) < 0.3).astype(int).tolist()
