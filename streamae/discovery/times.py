@@ -13,6 +13,7 @@ import numpy as np
 
 from streamae.batches import Flags, Ints
 from streamae.connectors.event_times import UNREADABLE, TimeRules, looks_like, plausible_range, read_local, read_times
+from streamae.connectors.time_numbers import COUNTS
 from streamae.discovery.columns import Column, Kind
 from streamae.discovery.names import NOT_THE_EVENT, STRICTLY_ELAPSED, TIME, hints_at, parts
 from streamae.discovery.time_spellings import ZONE, Part, spellings
@@ -22,6 +23,7 @@ NEARLY_ALL = 0.98  # share of cells that must be times
 ORDERED = 0.9  # share of steps that go one way, from which on a column is in an order
 EXAMPLES = 200  # texts from which a format is told
 MOST_TRIED = 20_000  # cells by which formats are told apart
+TOO_LARGE = 1e17  # for any measurement: numbers of this size that look like times need no name that says so
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 
 
@@ -127,6 +129,8 @@ def _given(
 def _told(column: Column, files: Ints, settings: InputSettings, now_ms: int, *, is_named: bool = False) -> Time | None:
     """Return a column as a time, None where it holds none."""
     is_spelt = settings.time_format is not None and (is_named or hints_at(column.name, TIME))
+    if settings.time_format in COUNTS and not is_named:
+        is_spelt = column.is_numeric and _counts_plausibly(column, settings, now_ms)
     if column.kind is Kind.TEXT or is_spelt or _is_compact(column):
         time = _from_text(column, files, settings)
     elif column.kind in {Kind.NUMBER, Kind.TEXT_NUMBER}:
@@ -147,6 +151,13 @@ def _score(time: Time, column: Column, files: Ints) -> float:
     if time.looks is not None or time.is_relative or time.counts_rows:
         score -= 3.0
     return score
+
+
+def _counts_plausibly(column: Column, settings: InputSettings, now_ms: int) -> bool:
+    """Tell whether the numbers of a column, counted as the settings say, are times of these years."""
+    earliest, latest = plausible_range(now_ms)
+    times = read_times(column.numbers[column.is_there].tolist(), rules_of(settings))
+    return bool(len(times)) and float(((times >= earliest) & (times <= latest)).mean()) >= NEARLY_ALL
 
 
 def _is_compact(column: Column) -> bool:
@@ -208,8 +219,9 @@ def _apart(column: Column, forms: tuple[str, ...], files: Ints, settings: InputS
         if _share(times) >= NEARLY_ALL:
             readable = times != UNREADABLE
             rising, falling = order_share(times[readable], of_file[readable])
-            fitting.append((-round(max(rising, falling), 2), int(np.ptp(times[readable])), form))
-    return tuple(form for _, _, form in sorted(fitting, key=lambda one: one[:2]))
+            is_unusual = "%p" in form and form.startswith("%d/")  # who writes AM and PM after slashes has months first
+            fitting.append((-round(max(rising, falling), 2), int(np.ptp(times[readable])), is_unusual, form))
+    return tuple(form for *_, form in sorted(fitting, key=lambda one: one[:3]))
 
 
 def _read_text(
@@ -243,13 +255,16 @@ def _from_numbers(column: Column, files: Ints, settings: InputSettings, now_ms: 
                     return None
                 return _numbers(column, settings, there, unit)
     counts = counts_up(column, files)
-    if not is_named and (max(rising, falling) < ORDERED or not hints_at(column.name, (*STRICTLY_ELAPSED, *TIME))):
+    if not is_named and max(rising, falling) < ORDERED:
         return None
     looks = looks_like(known)
+    if not is_named and known.min() < TOO_LARGE and not hints_at(column.name, STRICTLY_ELAPSED):
+        return None
     if looks is not None and settings.time_origin is None and settings.time_format is None:
         return Time(column.name, None, "s", None, (), None, _ranks(numbers), looks=looks)
     if rising < NEARLY_ALL or known.min() < 0 or known.min() > 0.5 * known.max():
-        if not is_named or settings.time_field is None:
+        is_meant = settings.time_field is not None or (rising >= NEARLY_ALL and _says_time(column.name))
+        if not is_named or not is_meant:
             return None
         unit = "s" if settings.time_unit == "auto" else settings.time_unit
         strange = "the times lie before 1991 or ahead in every unit: say how to read them with --input.time_unit"
@@ -260,6 +275,11 @@ def _from_numbers(column: Column, files: Ints, settings: InputSettings, now_ms: 
     )
     found = _numbers(column, settings, there, unit)
     return replace(found, is_relative=settings.time_origin is None and not is_counted, counts_rows=is_counted)
+
+
+def _says_time(name: str) -> bool:
+    """Tell whether a name speaks of time in a whole word: `t` may be a temperature."""
+    return any(len(word) > 1 and word in TIME for word in parts(name))
 
 
 def _numbers(column: Column, settings: InputSettings, there: Flags, unit: str) -> Time:

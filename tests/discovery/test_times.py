@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.discovery.tables import START, left_out, names, noise, proposed, settings_of, table, times
+from tests.discovery.tables import START, asked, left_out, names, noise, proposed, settings_of, table, times
 
 ROWS = 200
 EPOCH_S = int(START.timestamp())
@@ -149,6 +149,42 @@ def test_strange_clocks_are_refused_and_named(scale: float, base: int, word: str
     proposal = proposed(table(Timestamp=cells, a=noise(ROWS)))
     assert word.lower() in proposal.refusals[0].lower()
     assert names(proposal) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "base", "form"),
+    [
+        ("c0", 10_000_000, 11_644_473_600, "filetime"),
+        ("Ticks", 10_000_000, 62_135_596_800, "ticks"),
+        ("Day", 1 / 86_400, 25_569 * 86_400, "excel"),
+    ],
+)
+def test_strange_clocks_need_no_name_of_a_time(name: str, scale: float, base: int, form: str) -> None:
+    """Their size tells; with their setting they are the time, and what is beside them stays a feature."""
+    cells = [(EPOCH_S + 60 * row + base) * scale for row in range(ROWS)]
+    cells = [int(cell) for cell in cells] if scale > 1 else cells
+    data = table(**{name: cells, "T": noise(ROWS), "b": noise(ROWS, 50.0, seed=2)})
+    if form != "excel":
+        assert f"{name}: looks like" in proposed(data).refusals[0]
+    given = proposed(data, time_format=form)
+    assert (given.refusals, names(given)) == ((), ["T", "b"])
+    assert settings_of(given)["input.time_field"] == name
+
+
+def test_a_named_time_of_no_known_clock_is_refused_and_not_learnt() -> None:
+    """Days since the year 0: neither a feature, nor a counter whose growth tells anything."""
+    data = table(time=[f"{739_679 + row / 1_440:.6f}" for row in range(ROWS)], a=noise(ROWS))
+    assert "in every unit" in proposed(data).refusals[0]
+    assert names(proposed(data)) == ["a"]
+    rising = table(time=times(ROWS), t=[700 + row / 10 for row in range(ROWS)], a=noise(ROWS))
+    assert names(proposed(rising)) == ["t", "a"]
+
+
+def test_am_and_pm_after_slashes_mean_months_first() -> None:
+    """Where every time reads both ways; the other way is asked about."""
+    proposal = proposed(table(when=times(ROWS, form="%m/%d/%Y %I:%M %p"), a=noise(ROWS)))
+    assert settings_of(proposal)["input.time_format"] == "%m/%d/%Y %I:%M %p"
+    assert asked(proposal)["input.time_format"] == "when"
 
 
 @pytest.mark.parametrize("year", [1905, 2064])
