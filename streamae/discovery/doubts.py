@@ -32,7 +32,10 @@ SENTINELS = frozenset(
 UNSURE = frozenset({-1.0, 0.0, 85.0, -100.0, 99.0})  # may as well be measured
 SELDOM = 0.1  # share of rows below which it matters what a feature is in between
 MOST_RESETS = 0.02  # share of steps at which a counter starts again; a saw does so more often
-MOST_TURNS = (2, 3, 4)  # keys whose rows may take turns
+FULL = (2.0**16, 2.0**24, 2.0**32)  # where counters of devices begin again
+MOST_WRAPS = 0.1  # share of steps at which a counter that gets as far as one of these starts again
+MOST_TURNS = (2, 3, 4, 5, 6)  # keys whose rows may take turns
+DAY_MS = 86_400_000
 APART = 0.5  # distance of these levels, in standard deviations of all
 MOST_MISSING = 0.1  # rows without a value, beyond which the others do not tell whose turn it is
 LEAST_DISTINCT = 0.05  # different values a row, below which a feature goes back and forth between a few of its own
@@ -198,7 +201,7 @@ def interleaved_doubts(features: Sequence[Feature]) -> list[Doubt]:
     moving = [feature for feature in features if _moves(feature.figures)]
     turns = [_turns(feature) for feature in moving]
     turn = max(set(turns), key=turns.count, default=0)
-    if not turn or 2 * turns.count(turn) <= len(turns):
+    if not turn or 2 * turns.count(turn) <= len(turns) or _is_daily(moving[0], turn):
         return []
     text = f"every {turn}th row goes on where that one was: rows of {turn} keys that no field tells apart?"
     return [Doubt("", text.replace("2th", "second").replace("3th", "third"), "input.key_field")]
@@ -222,6 +225,12 @@ def _turns(feature: Feature) -> int:
     return next((rows for rows in MOST_TURNS if is_far and move(rows) * TURNING <= near), 0)
 
 
+def _is_daily(feature: Feature, turn: int) -> bool:
+    """Tell whether so many rows are a day: each hour is like the same one of the day before."""
+    steps = np.diff(feature.times_ms)
+    return bool(len(steps)) and abs(turn * float(np.median(steps)) - DAY_MS) <= 0.05 * DAY_MS
+
+
 def named(names: Sequence[str]) -> str:
     """Return names for a sentence, the first ones where there are many.
 
@@ -239,9 +248,16 @@ def _is_counter(figures: Figures) -> bool:
         and figures.distinct >= 20
         and figures.low >= 0
         and figures.rises >= 0.2 * figures.steps
-        and figures.falls == figures.resets <= MOST_RESETS * figures.steps + 1
+        and (figures.falls == figures.resets <= MOST_RESETS * figures.steps + 1 or _fills_up(figures))
         and figures.high > 0
     )
+
+
+def _fills_up(figures: Figures) -> bool:
+    """Tell whether values begin again just above 0 after they came close to where a counter of some bits is full."""
+    usual = 3 * figures.high * (figures.falls + 1) / figures.steps
+    is_near = figures.low <= usual and any(0 < full - figures.high <= usual for full in FULL)
+    return is_near and 0.8 * figures.falls <= figures.resets <= MOST_WRAPS * figures.steps
 
 
 def _count(figures: Figures, value: float) -> int:

@@ -107,6 +107,17 @@ def test_what_only_looks_like_a_counter_is_none(cells: Any) -> None:
     assert "features.rate_fields" not in _asked(cells.round(3).tolist())
 
 
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("wraps", [1, 12, 25])
+def test_a_counter_of_some_bits_starts_again_as_often_as_it_is_full(bits: int, wraps: int) -> None:
+    """Octets of a busy port: more often than anything that is reset by people."""
+    steps = RNG.integers(2**bits * wraps // ROWS * 9 // 10, 2**bits * wraps // ROWS * 11 // 10, ROWS)
+    cells = (np.cumsum(steps) % 2**bits).tolist()
+    assert _asked(cells) == {"features.rate_fields": "x"}
+    half = (np.cumsum(steps // 2) % 2 ** (bits - 1) // 3).tolist()
+    assert wraps == 1 or "features.rate_fields" not in _asked(half)
+
+
 def test_counters_of_each_key_are_looked_at_by_themselves() -> None:
     """Two counters interleaved go up and down all the time."""
     both = np.ravel([np.arange(ROWS) * 7, 10_000 + np.arange(ROWS) * 9], "F").tolist()

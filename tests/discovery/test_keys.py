@@ -95,10 +95,13 @@ def test_devices_without_a_key_are_noticed() -> None:
     assert "input.key_field" not in asked(proposed(table(time=times(ROWS), temp=noise(ROWS))))
 
 
-def test_rows_that_take_turns_between_levels_are_noticed() -> None:
-    """Two devices at different seconds, with no field that names them."""
-    turns = np.tile([20.0, 30.0], ROWS // 2) + np.cumsum(np.array(noise(ROWS, 0.0, 0.05)))
-    assert "input.key_field" in asked(proposed(table(time=times(ROWS), temp=turns.round(4).tolist())))
+@pytest.mark.parametrize("keys", [2, 3, 5, 6])
+def test_rows_that_take_turns_between_levels_are_noticed(keys: int) -> None:
+    """Some devices at different seconds, with no field that names them; rows of every few hours may take turns so."""
+    turns = np.resize(20.0 + 10.0 * np.arange(keys), ROWS) + np.cumsum(np.array(noise(ROWS, 0.0, 0.05)))
+    cells = turns.round(4).tolist()
+    assert "input.key_field" in asked(proposed(table(time=times(ROWS), temp=cells)))
+    assert "input.key_field" not in asked(proposed(table(time=times(ROWS, 86_400 / keys), temp=cells)))
 
 
 @pytest.mark.parametrize(
