@@ -123,7 +123,7 @@ def _rhythm(rhythm: Rhythm) -> Iterator[str]:
         gaps = f"{rhythm.gaps:,} gaps of {GAP_STEPS} steps or more, the longest {span(rhythm.longest_gap_ms)}"
         yield f"{usual} {span(rhythm.step_ms)} apart, {gaps if rhythm.gaps else 'no gaps'}"
     if rhythm.is_newest_first:
-        yield "newest rows first: sorted by time for learning"
+        yield "newest rows first: sorted by time for learning, read from the last row on by `run`"
     elif rhythm.late:
         yield f"{rhythm.late:,} rows are older than an earlier row of their key: sorted by time for learning"
     else:

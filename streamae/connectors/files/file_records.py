@@ -19,6 +19,7 @@ from streamae.errors import DataError
 from streamae.settings.data import InputSettings
 
 TIME_FIELDS = ("timestamp", "event_time", "time")  # taken for the event time when no field is named
+MOSTLY_BACK = 9  # steps back for each one ahead, from which on a file has its newest rows first
 NO_TIME = -1  # timestamp of a record whose time cannot be read: the codec says why
 
 
@@ -31,7 +32,9 @@ class FileRecords:
         file: what holds the bytes.
     """
 
-    def __init__(self, partition: Partition, name: str, path: Path, settings: InputSettings) -> None:
+    def __init__(
+        self, partition: Partition, name: str, path: Path, settings: InputSettings, *, oldest_first: bool = False
+    ) -> None:
         """Read the file.
 
         Args:
@@ -39,6 +42,7 @@ class FileRecords:
             name: key of its records where no field is the key.
             path: of the file.
             settings: how it is read; where no time field is named, a usual name is taken, else `row_ms`.
+            oldest_first: a file that has its newest rows first is read from its last row on, which then is row 0.
 
         Raises:
             DataError: it cannot be read, a field is not there, or there is no time.
@@ -51,7 +55,9 @@ class FileRecords:
         fields = (self.settings.key_field, self.settings.time_field)
         cells = self.file.cells().cells if any(fields) else {}
         self._keys = self._key_cells(cells)
-        self._times = self._event_times_ms(cells).tolist()
+        times_ms = self._event_times_ms(cells)
+        self._times = times_ms.tolist()
+        self._is_reversed = oldest_first and _has_newest_first(times_ms)
 
     def __len__(self) -> int:
         return len(self.file)
@@ -59,9 +65,15 @@ class FileRecords:
     def records(self, start: int, count: int) -> list[RawRecord]:
         """Return `count` records from row `start` on, fewer at the end."""
         topic, index = self._partition
+        if self._is_reversed:
+            stop = max(0, len(self) - start)
+            rows = range(max(0, stop - count), stop)
+        else:
+            rows = range(start, min(start + count, len(self)))
+        found = zip(rows, self.file.records(rows.start, rows.stop), strict=True)
         return [
-            Record(topic, index, row, self._times[row], self._keys[row], value, [])
-            for row, value in enumerate(self.file.records(start, start + count), start)
+            Record(topic, index, offset, self._times[row], self._keys[row], value, [])
+            for offset, (row, value) in enumerate(reversed(list(found)) if self._is_reversed else found, start)
         ]
 
     def path_of(self, name: str) -> str:
@@ -104,6 +116,12 @@ class FileRecords:
         found[absent] = NO_TIME
         found = np.where((found >= EARLIEST_MS) & (found <= LATEST_MS), found, NO_TIME)
         return np.concatenate([found, np.full(len(self) - len(found), NO_TIME)])
+
+
+def _has_newest_first(times_ms: Ints) -> bool:
+    """Tell whether nearly all steps between rows go back in time; several keys may share a time."""
+    steps = np.diff(times_ms[times_ms != NO_TIME])
+    return bool(np.count_nonzero(steps < 0) > MOSTLY_BACK * np.count_nonzero(steps > 0))
 
 
 def _with_time(file: RecordFile) -> InputSettings:

@@ -1,8 +1,8 @@
 """Files as a source: each record or row is a JSON record.
 
-One file is one partition, offsets are row numbers, so a replay is the same every time. The record key is the key
-field, or the file's name; its timestamp is the event time. There is no group: one reader owns all files from its first
-poll on. Does not know what becomes of the records.
+One file is one partition. Offsets are row numbers, from the end of a file that has its newest rows first, so a replay
+is the same every time. The record key is the key field, or the file's name; its timestamp is the event time. There is
+no group: one reader owns all files from its first poll on. Does not know what becomes of the records.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class FileSource:
     def _file(self, partition: Partition) -> FileRecords:
         if partition not in self._files:
             name, path = self._found[partition.index]
-            self._files[partition] = FileRecords(partition, name, path, self._settings)
+            self._files[partition] = FileRecords(partition, name, path, self._settings, oldest_first=True)
             self._check_marks(self._files[partition].file)
         return self._files[partition]
 

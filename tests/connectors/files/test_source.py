@@ -163,6 +163,26 @@ def test_an_array_column_is_an_array_field(tmp_path: Path) -> None:
     assert batch.values.tolist() == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize("keys", [1, 2])
+def test_newest_rows_first_are_read_from_the_last_one_on(tmp_path: Path, keys: int) -> None:
+    """Else every record but the first is late; offsets still count up, wherever a run begins."""
+    moments = [moment for moment in range(50, 0, -1) for _ in range(keys)]
+    path = write_csv(tmp_path / "a.csv", "time,x\n" + "".join(f"{one},{-row}\n" for row, one in enumerate(moments)))
+    found = everything(opened(path, max_poll_records=7))
+    assert [record.offset for record in found] == list(range(50 * keys))
+    assert [record.timestamp for record in found] == [1_000 * one for one in reversed(moments)]
+    assert [json.loads(record.value or b"")["x"] for record in found] == [str(-row) for row in range(50 * keys)][::-1]
+    again = opened(path, committed={P0: 40})
+    assert [record.offset for record in everything(again)] == list(range(40, 50 * keys))
+    assert everything(opened(path, committed={P0: 40}))[0] == found[40]
+
+
+def test_rows_out_of_order_stay_where_they_are(tmp_path: Path) -> None:
+    """Only a file as a whole is turned round: what comes late in it comes late."""
+    path = write_csv(tmp_path / "a.csv", "time,x\n" + "".join(f"{row + row % 2 * -5},0\n" for row in range(90, 190)))
+    assert everything(opened(path))[0].timestamp == 90_000
+
+
 def test_the_same_replay_every_time(tmp_path: Path) -> None:
     """A backtest is compared with yesterday's: order, offsets and bytes must not depend on anything else."""
     for i in range(4):
