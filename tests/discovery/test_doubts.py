@@ -83,6 +83,16 @@ def test_a_target_that_is_measured_is_a_feature() -> None:
     assert names(proposed(table(time=times(ROWS), target_temperature=noise(ROWS, 60.0)))) == ["target_temperature"]
 
 
+def test_what_never_changes_is_nothing_to_learn_from() -> None:
+    """Such as the partition of a dump whose values are text: a bundle of it would look like a success."""
+    data = table(time=times(ROWS), partition=[0] * ROWS, value=['{"temp": 1}'] * ROWS)
+    (refusal,) = proposed(data).refusals
+    assert "partition: always the same" in refusal
+    assert "--input.value_fields" in refusal
+    assert proposed(data, value_fields=("partition",)).refusals == ()
+    assert proposed(table(time=times(ROWS), partition=[0] * ROWS, temp=noise(ROWS))).refusals == ()
+
+
 def test_counters_are_learnt_as_rates() -> None:
     """What only grows leaves the range that was learnt at once."""
     counter = np.cumsum(RNG.integers(900, 1_100, ROWS))
