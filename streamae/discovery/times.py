@@ -24,6 +24,7 @@ ORDERED = 0.9  # share of steps that go one way, from which on a column is in an
 EXAMPLES = 200  # texts from which a format is told
 MOST_TRIED = 20_000  # cells by which formats are told apart
 TOO_LARGE = 1e17  # for any measurement: numbers of this size that look like times need no name that says so
+COMPACT = (19_910_101_000_000, 21_000_101_000_000)  # instants in digits, of years that need no name that says so
 UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 
 
@@ -162,7 +163,11 @@ def _counts_plausibly(column: Column, settings: InputSettings, now_ms: int) -> b
 
 def _is_compact(column: Column) -> bool:
     """Tell whether numbers in text are dates or instants without anything between their parts: 20250303120000."""
-    if column.kind is Kind.TRUTH or not column.is_whole or not hints_at(column.name, TIME):
+    if column.kind is Kind.TRUTH or not column.is_whole:
+        return False
+    low, high = COMPACT
+    known = column.numbers[column.is_there]
+    if not hints_at(column.name, TIME) and not (known.min() >= low and known.max() < high):
         return False
     told = spellings(_examples(column))
     return told is not None and told[0] != "clock"

@@ -171,6 +171,14 @@ def test_strange_clocks_need_no_name_of_a_time(name: str, scale: float, base: in
     assert settings_of(given)["input.time_field"] == name
 
 
+def test_instants_in_digits_need_no_name_of_a_time() -> None:
+    """20250303000100 is read by its digits; a counter of that size that is no date stays one."""
+    found = settings_of(proposed(table(c0=times(ROWS, form="%Y%m%d%H%M%S"), a=noise(ROWS))))
+    assert (found["input.time_field"], found["input.time_format"]) == ("c0", "%Y%m%d%H%M%S")
+    counter = [20_250_303_000_000 + 97 * row for row in range(ROWS)]
+    assert names(proposed(table(time=times(ROWS), c0=counter, a=noise(ROWS)))) == ["c0", "a"]
+
+
 def test_a_named_time_of_no_known_clock_is_refused_and_not_learnt() -> None:
     """Days since the year 0: neither a feature, nor a counter whose growth tells anything."""
     data = table(time=[f"{739_679 + row / 1_440:.6f}" for row in range(ROWS)], a=noise(ROWS))
