@@ -283,7 +283,12 @@ class Service:
 
     def _judge_end(self) -> ExitCode:
         """Return a failure where an input was read to its end without one window scored: it is read wrongly."""
-        status = self._engine.status() if self._engine is not None else EngineStatus()
+        if self._engine is None:
+            return ExitCode.OK
+        if self._is_finished():
+            with suppress(RetryableError):
+                self._engine.report()  # a short input ends before the first one was due
+        status = self._engine.status()
         if not status.unscored:
             return ExitCode.OK
         self._log.error("nothing_scored", reason=status.unscored)

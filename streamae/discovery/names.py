@@ -17,7 +17,9 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-TIME = _words("time timestamp datetime date ts t utc epoch when at moment instant zeit datum uhrzeit fecha hora heure horodatage tijd ora")
+TIME = _words(
+    "time timestamp datetime date ts t utc epoch when at moment instant zeit datum uhrzeit fecha hora heure horodatage tijd ora"
+)
 NOT_THE_EVENT = _words("ingest ingested received processed updated inserted created end expires birth dob")
 STRICTLY_ELAPSED = _words("elapsed seconds sec secs ms millis duration offset relative")
 KEYS = _words(  # the more telling first

@@ -178,7 +178,7 @@ class Engine(Announcer):
         """Return what readiness and the log need; cheap."""
         since = (self.checkpointer.failing_since_ms, self.recovery.failing_since_ms, self.store_waits.failing_since_ms)
         failing = [when_ms for when_ms in since if when_ms is not None]
-        finished = isinstance(self.source, Finite) and self.source.is_finished
+        finished = self._is_finished()
         return EngineStatus(
             partitions=len(self.partitions),
             replaying=self.partitions.replaying(),
@@ -204,6 +204,8 @@ class Engine(Announcer):
         self.listener.keys(standing.by_state(found))
         self._standings = standing.plain(found)
         tell_starved(self.stages, self.states.table)
+        if self._is_finished():
+            self.watch.describe()
         self.watch.report()
         self.listener.episode_rate(self.stages.rate.per_week())
         halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
@@ -214,6 +216,9 @@ class Engine(Announcer):
         self.listener.committed({partition: progress.committed for partition, progress in self.partitions.items()})
         if self._on_report is not None:
             self._on_report()
+
+    def _is_finished(self) -> bool:
+        return isinstance(self.source, Finite) and self.source.is_finished
 
     def _is_member(self) -> bool:
         try:

@@ -131,12 +131,17 @@ class StreamWatch(Announcer):
         if self._first is not None:
             self._first.add(records, live)
             if self.seen.sum() >= STREAM_RECORDS:
-                self._tell_first(self._first)
-                self._first = None
+                self.describe()
         for newest in self._stream.add(STREAM, counts[None])[1]:
             self._tell_stream(newest)
         if not self._stream.columns["half"].any():  # just judged
             self._tell_of_keys()
+
+    def describe(self) -> None:
+        """Tell what the first records looked like, once: these are all there are so far."""
+        if self._first is not None and self.seen.any():
+            self._tell_first(self._first)
+            self._first = None
 
     def report(self) -> None:
         """Hold the live step against the trained one, and refresh the metrics: costs a pass over all keys."""

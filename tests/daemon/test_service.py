@@ -274,6 +274,7 @@ class TestStop:
         world.engine.script[1] = lambda: world.engine.become(finished=True)
         assert world.service.run() == 0
         assert world.engine.names == ["step", "step", "drain", "close"]
+        assert world.engine.reports == 1  # however short it was: what is odd about it is told
 
     def test_an_input_that_ends_unscored_is_a_failure(self, make: Make) -> None:
         """A replay of files that scored nothing exits 1 and says why, once what was windowed is drained."""

@@ -334,6 +334,26 @@ def test_an_input_that_ends_unscored_says_why(records: Records, words: str) -> N
     assert words in status.unscored
 
 
+def test_an_input_that_ends_is_described_however_short() -> None:
+    """A file of some hundred rows at another step than in training: the log says both before the process ends."""
+    log = io.StringIO()
+    logs.configure("info", "json", log)
+    rig = ending([record(key, 6 * row) for row in range(20) for key in range(2)])
+    rig.run_dry()
+    for _ in range(2):
+        rig.engine.report()
+    told = [line for line in map(json.loads, log.getvalue().splitlines()) if "step_ms" in line]
+    assert [line["event"] for line in told] == ["step_differs", "stream_seen"]
+    assert (told[1]["records"], told[1]["keys"], told[1]["step_ms"]) == (40, 2, 6 * STEP_MS)
+
+
+def test_the_first_records_are_described_with_their_keys_also_in_one_poll() -> None:
+    """A poll may bring them all at once: no line says that there are no keys."""
+    records = [record(key, row) for row in range(600) for key in range(2)]
+    (line,) = Watched(records, step_records=5_000).lines("stream_seen")
+    assert (line["keys"], line["step_ms"]) == (2, STEP_MS)
+
+
 def test_an_input_that_was_scored_ends_well() -> None:
     """One window is enough, and so is having nothing new to read."""
     rig = ending([record(0, row) for row in range(8)])
