@@ -126,7 +126,7 @@ class Shell:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.commands.shell"],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={name: value for name, value in os.environ.items() if not name.startswith("STREAMAE_")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
