@@ -116,8 +116,10 @@ def _falls_back(times_ms: Ints, steps: Ints, step: int | None) -> bool:
         steps: (n,) int64 in the order of the source.
         step: the usual one.
     """
-    back = steps < 0
-    if step is None or step >= HOUR_MS or not 0 < back.sum() <= 0.01 * len(steps):
+    if step is None or step > HOUR_MS:
+        return False
+    back = steps < (1 if step == HOUR_MS else 0)  # rows of every hour then stand still
+    if not 0 < back.sum() <= 0.01 * len(steps):
         return False
     is_hour = bool((np.abs(steps[back] + HOUR_MS - step) <= 0.1 * step).all())
     days = [_EPOCH + timedelta(milliseconds=moment) for moment in times_ms[back].tolist()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 
@@ -135,13 +136,11 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
     taken |= {one.field for one in others}
     metrics = _metrics(columns, taken, wish)
     taken |= set() if metrics is None else {metrics.name_field, metrics.value_field, *metrics.others}
-    key = _key(columns, taken, files, times, metrics, wish)
+    key = _key(columns, taken, files, _resolved(times, time, files), metrics, wish)
     taken |= set() if key.field is None else {key.field}
+    names = files if metrics is None else columns[metrics.name_field].codes
     if times is not None and time is not None and time.later_ms is not None:
-        names = files if metrics is None else columns[metrics.name_field].codes
-        times = resolve_order(
-            times, time.later_ms, list(zip(files.tolist(), key.codes.tolist(), names.tolist(), strict=True))
-        )
+        times = _resolved(times, time, files, key.codes, names)
         key = replace(key, unique=unique_share(times, files, key.codes, names))
     roles = _roles(columns, taken, files, wish)
     stamps = np.arange(rows, dtype=np.int64) if times is None else times
@@ -152,10 +151,6 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
     else:
         found = features_of(_numeric(columns, taken, roles, wish), order, key.codes, stamps)
     features, left_out = _chosen(found, columns, taken, roles, metrics, wish)
-    rhythm = None
-    if times is not None and usable.any():
-        groups = None if metrics is None else _groups(key.codes, columns[metrics.name_field].codes)[usable]
-        rhythm = rhythm_of(times[usable], key.codes[usable], files[usable], groups)
     return Scene(
         sources=sources,
         rows=rows,
@@ -170,8 +165,27 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
         roles=roles,
         features=features,
         left_out=(*(LeftOut(name, "another time") for name in dict.fromkeys(one.field for one in others)), *left_out),
-        rhythm=rhythm,
+        rhythm=_rhythm(times, usable, files, key, None if metrics is None else names),
     )
+
+
+def _rhythm(times_ms: Ints | None, is_usable: Flags, files: Ints, key: Key, metrics: Ints | None) -> Rhythm | None:
+    """Return when usable rows come; None where there are no times."""
+    if times_ms is None or not is_usable.any():
+        return None
+    groups = None if metrics is None else _groups(key.codes, metrics)[is_usable]
+    return rhythm_of(times_ms[is_usable], key.codes[is_usable], files[is_usable], groups)
+
+
+@overload
+def _resolved(times_ms: Ints, time: Time | None, *groups: Ints) -> Ints: ...
+@overload
+def _resolved(times_ms: Ints | None, time: Time | None, *groups: Ints) -> Ints | None: ...
+def _resolved(times_ms: Ints | None, time: Time | None, *groups: Ints) -> Ints | None:
+    """Return the times with the hour that a clock shows twice told apart by the order of rows of each group."""
+    if times_ms is None or time is None or time.later_ms is None:
+        return times_ms
+    return resolve_order(times_ms, time.later_ms, list(zip(*(of.tolist() for of in groups), strict=True)))
 
 
 def _is_another(time: Time, column: Column) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -231,6 +232,27 @@ def test_local_time_with_an_hour_twice_is_asked_about(day: int, asks: bool) -> N
     )
     proposal = proposed(table(time=stamps, a=noise(len(stamps))))
     assert ("input.time_zone" in {doubt.setting for doubt in proposal.doubts}) is asks
+
+
+def test_local_time_of_every_hour_is_asked_about_too() -> None:
+    """There the clock stands still once instead of going back."""
+    start = datetime(2024, 10, 24, tzinfo=UTC)
+    stamps = times(75, 3_600, "%d.%m.%Y %H:%M", start) + times(90, 3_600, "%d.%m.%Y %H:%M", start + timedelta(hours=74))
+    assert asked(proposed(table(time=stamps, a=noise(len(stamps))))) == {"input.time_zone": "time"}
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_with_its_zone_no_row_of_the_repeated_hour_is_late_or_twice(step: int) -> None:
+    """The key is found by times that do not repeat, and nobody is told of a disorder that is none."""
+    instants = [datetime(2024, 10, 26, 20, tzinfo=UTC) + timedelta(minutes=5 * row) for row in range(ROWS)]
+    stamps = [one.astimezone(ZoneInfo("Europe/Rome")).strftime("%Y-%m-%d %H:%M") for one in instants][::step]
+    cells = {"time": np.repeat(stamps, 2).tolist(), "what": ["a", "b"] * ROWS, "x": noise(2 * ROWS)}
+    scene = proposed(table(**cells), time_zone="Europe/Rome").scene
+    assert (scene.key.field, scene.key.unique) == ("what", 1.0)
+    assert scene.rhythm is not None
+    assert (scene.rhythm.late, scene.rhythm.gaps) == (0, 0)
+    assert scene.times_ms is not None
+    assert sorted(scene.times_ms[::2].tolist()) == [int(one.timestamp() * 1_000) for one in instants]
 
 
 def test_a_second_time_is_left_out() -> None:
