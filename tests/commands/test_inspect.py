@@ -135,6 +135,15 @@ def test_what_cannot_be_learnt_from_is_refused_and_not_written(
     assert load_settings(settings, {}, {}).settings.input.row_ms == 1_000
 
 
+def test_a_reading_of_which_nothing_comes_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings by which `run` would refuse every record are no success."""
+    data, settings = tmp_path / "data.jsonl", tmp_path / "streamae.toml"
+    data.write_text(JSON, encoding="utf-8")
+    assert _inspect(data, "--write", settings, "--input.min_time_ms", str(10**13)) == ExitCode.FAILURE
+    assert f"none of {ROWS} records can be read so" in capsys.readouterr().err
+    assert not settings.exists()
+
+
 def test_flags_win_over_what_is_found(written: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever knows better says so, and is believed."""
     assert _inspect(written("plain"), "--input.value_fields", "temp", "--json") == ExitCode.OK
