@@ -90,7 +90,7 @@ def find_key(
     candidates = []
     for name, column in columns.items():
         rank = key_rank(name)
-        if name in taken or not _may_be_key(column):
+        if name in taken or not _may_be_key(column) or any(_tells_no_more(column, metric) for metric in metrics):
             continue
         share = unique_share(times, column.codes, files, *metrics)
         is_number_of_it = is_id(name) and names_only_keys(name) and share >= MOSTLY_ALONE
@@ -193,6 +193,12 @@ def _covered(name: Column, value: Column) -> tuple[int, int]:
     all_rows = np.bincount(name.codes + 1, minlength=name.distinct + 1)[1:]
     there = np.bincount(name.codes[value.is_there] + 1, minlength=name.distinct + 1)[1:]
     return int(np.count_nonzero(there > 0.5 * all_rows)), int(there.sum())
+
+
+def _tells_no_more(column: Column, metrics: Ints) -> bool:
+    """Tell whether several words of a column follow from the metric, as its unit does."""
+    different = len(set(zip(column.codes.tolist(), metrics.tolist(), strict=True)))
+    return column.distinct > 1 and different == len(np.unique(metrics))
 
 
 def _may_be_key(column: Column) -> bool:

@@ -143,6 +143,14 @@ def test_one_metric_a_record_is_the_long_layout(name: str, value: str) -> None:
     assert names(proposal) == ["humidity", "temp"]
 
 
+def test_the_unit_of_a_metric_is_no_key() -> None:
+    """Each metric would have a key of its own, and every row half of its features."""
+    numbers = np.ravel([noise(ROWS, 40.0), noise(ROWS, 20.0, seed=2)], "F").tolist()
+    cells = {"time": _interleaved(2), "tag": ["hum", "temp"] * ROWS, "unit": ["%", "C"] * ROWS, "value": numbers}
+    assert "input.key_field" not in settings_of(proposed(table(**cells)))
+    assert settings_of(proposed(table(**cells, host=["h"] * 2 * ROWS)))["input.key_field"] == "host"
+
+
 def test_of_two_values_the_one_that_is_there_is_taken() -> None:
     """Raw values that are missing for a metric are no values of it."""
     numbers = np.ravel([noise(ROWS, 40.0), noise(ROWS, 20.0, seed=2)], "F").tolist()
