@@ -24,12 +24,13 @@ RECURS = 3  # times that an exact value must occur to be a sentinel
 FAR = 1.0  # distance of a well-known sentinel, in ranges of all other values
 VERY_FAR = 3.0  # of any other value
 MOST_SENTINELS = 0.4  # share of rows beyond which a value is the usual one
+MOST_KNOWN_SENTINELS = 0.95  # the same of a well-known one
 SENTINELS = frozenset(
     sign * value
     for sign in (1.0, -1.0)
     for value in (99.0, 999.0, 9999.0, 99999.0, 999999.0, 99.9, 999.9, 9999.9, 99.99, 999.99, 32767.0, 2147483647.0)
-) | {-200.0, -100.0, -1.0, -32768.0, -2147483648.0, 65535.0, 4294967295.0, 1e20, -1e20, 6553.5, -127.0, 85.0}
-UNSURE = frozenset({-1.0, 0.0, 85.0, -100.0, 99.0})  # may as well be measured
+) | {-200.0, -100.0, -1.0, -32768.0, -2147483648.0, 65535.0, 4294967295.0, 1e20, -1e20, 6553.5, -127.0, 85.0, 255.0}
+UNSURE = frozenset({-1.0, 0.0, 85.0, -100.0, 99.0, 255.0})  # may as well be measured
 SELDOM = 0.1  # share of rows below which it matters what a feature is in between
 MOST_RESETS = 0.02  # share of steps at which a counter starts again; a saw does so more often
 FULL = (2.0**16, 2.0**24, 2.0**32)  # where counters of devices begin again
@@ -103,13 +104,20 @@ def sentinel_doubts(features: Sequence[Feature]) -> list[Doubt]:
         if elsewhere and not is_known:
             continue  # what stands for missing does so for all features, and there it is measured
         is_taken = is_known and not elsewhere
-        text = f"{number(value)} recurs {times:,} times, far outside all other values: "
+        is_near = value == -1 and not any(_is_far_off(feature.figures) for feature in of_value)
+        where = "the only value below 0" if is_near else "far outside all other values"
+        text = f"{number(value)} recurs {times:,} times, {where}: "
         text += "taken as missing" if is_taken else "does it mean missing?"
         if elsewhere:
             text += f" It is an ordinary value of {named([feature.name for feature in elsewhere])}."
         names = [feature.name for feature in of_value]
         doubts.append(Doubt(named(names), text, "input.missing_values", (number(value),), is_taken=is_taken))
     return doubts
+
+
+def _is_far_off(figures: Figures) -> bool:
+    """Tell whether the least value lies far below all others."""
+    return bool(figures.values[1] - figures.values[0] > VERY_FAR * (figures.values[-1] - figures.values[1]))
 
 
 def sentinels_of(figures: Figures) -> list[float]:
@@ -121,10 +129,13 @@ def sentinels_of(figures: Figures) -> list[float]:
     for end, inner in ((0, values[1:]), (-1, values[:-1])):
         value, times = float(values[end]), int(counts[end])
         width, near = float(inner[-1] - inner[0]), float(inner[0] if end == 0 else inner[-1])
-        far = FAR if value in SENTINELS - UNSURE else VERY_FAR
-        is_far = 0 < width < math.inf and abs(near - value) > far * width
+        is_known = value in SENTINELS - UNSURE
+        is_far = 0 < width < math.inf and abs(near - value) > (FAR if is_known else VERY_FAR) * width
         is_common = value in SENTINELS or value == 0 or times > counts[values != value].max()
-        if RECURS <= times <= MOST_SENTINELS * figures.count and is_far and is_common:
+        is_alone = value == -1 and near >= 0  # of what else is never negative
+        most = MOST_KNOWN_SENTINELS if is_known else MOST_SENTINELS
+        least = RECURS - 1 if is_known and is_far and abs(near - value) > VERY_FAR * width else RECURS
+        if least <= times <= most * figures.count and (is_far or is_alone) and is_common:
             found.append(value)
     return found
 

@@ -27,6 +27,7 @@ WITH_UNIT = re.compile(
 UNITS_IN_CELLS = "numbers with their unit"
 UNIT_CELLS = 200  # different cells that are looked at
 FEW_WORDS = 50  # different texts up to which they may be categories
+_MARKED = re.compile(r"[-+]?\d{1,3}(?:[.,' \u2019\u00a0\u202f]\d{3})*(?:[.,]\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,8 @@ def _why_not(column: Column, files: Ints) -> str | None:
         if _has_units(column):
             return f"{UNITS_IN_CELLS}, such as {column.example!r}: write the numbers alone"
         hint = f", {column.distinct} different: features.category_fields" if column.distinct <= FEW_WORDS else ""
+        if _MARKED.fullmatch(column.example) and column.example.count(".") != 3:  # which would be an address
+            hint = ": a number? input.decimal_mark and input.thousands_mark say how it is written"
         return f"text such as {column.example!r}{hint}"
     if counts_up(column, files):
         return "grows by one from row to row"

@@ -151,6 +151,8 @@ def _decide_time(draft: _Draft, scene: Scene, now_ms: int) -> None:
     draft.decide("input.time_field", time.field, "holds times in order" if time.looks is None else time.looks)
     if time.date_field is not None:
         draft.decide("input.date_field", time.date_field, f"the date of {time.field}")
+    if time.unit is not None and not scene.is_text and scene.columns[time.field].kind is Kind.TEXT_NUMBER:
+        draft.decide("input.numbers", "text", f"the numbers of {time.field} are written as text")
     if time.unit is not None:
         draft.decide("input.time_unit", time.unit, "the unit in which the times are plausible")
     if time.format is not None:

@@ -155,6 +155,32 @@ def test_other_values_far_outside_are_asked_about(value: float) -> None:
     assert "input.missing_values" not in settings_of(proposal)
 
 
+@pytest.mark.parametrize("every", [2, 150])
+def test_a_well_known_sentinel_means_missing_however_often(every: int) -> None:
+    """Also in half of the rows, or in three of them."""
+    cells = [-999 if row % every == 1 else cell for row, cell in enumerate(noise(ROWS))]
+    assert settings_of(proposed(table(time=times(ROWS), co=cells)))["input.missing_values"] == ("-999",)
+
+
+@pytest.mark.parametrize(("value", "asks"), [(-1, True), (255, True), (99, False)])
+def test_what_a_byte_or_a_program_says_for_missing_is_asked_about(value: int, asks: bool) -> None:
+    """-1 beside what is never negative, 255 beside percents; a little above the others is an ordinary value."""
+    cells = [value if row % 40 == 1 else 30 + row * 7 % 45 for row in range(ROWS)]
+    proposal = proposed(table(time=times(ROWS), humidity=cells))
+    assert asked(proposal) == ({"input.missing_values": "humidity"} if asks else {})
+    assert "input.missing_values" not in settings_of(proposal)
+    falling = [-1 if row % 40 == 1 else row % 9 - 5 for row in range(ROWS)]
+    assert asked(proposed(table(time=times(ROWS), x=falling))) == {}
+
+
+def test_text_that_may_be_numbers_is_named_with_its_settings() -> None:
+    """Of JSON nothing tells the marks: the way to read them stands beside the field."""
+    records = {"time": times(ROWS), "a": noise(ROWS), "b": [f"{one:,.2f}" for one in noise(ROWS, 5_000.0)]}
+    assert "input.thousands_mark" in left_out(proposed(table(is_text=False, **records)))["b"]
+    records["b"] = [f"192.168.100.{100 + row % 99}" for row in range(ROWS)]
+    assert "input.thousands_mark" not in left_out(proposed(table(is_text=False, **records)))["b"]
+
+
 def test_a_sentinel_that_is_ordinary_elsewhere_is_only_asked_about() -> None:
     """`missing_values` holds for all fields: -200 may be measured in another one."""
     cells = [-200 if row % 50 == 3 else cell for row, cell in enumerate(noise(ROWS))]

@@ -255,6 +255,13 @@ def test_with_its_zone_no_row_of_the_repeated_hour_is_late_or_twice(step: int) -
     assert sorted(scene.times_ms[::2].tolist()) == [int(one.timestamp() * 1_000) for one in instants]
 
 
+def test_a_time_in_digits_as_text_is_read_with_its_setting() -> None:
+    """In JSON a number in text is none unless that is said."""
+    cells = {"time": [str(1_000 * (EPOCH_S + row)) for row in range(ROWS)], "a": noise(ROWS)}
+    assert settings_of(proposed(table(is_text=False, **cells)))["input.numbers"] == "text"
+    assert "input.numbers" not in settings_of(proposed(table(**cells)))
+
+
 def test_a_second_time_is_left_out() -> None:
     """The time of arrival is neither the event time nor a feature."""
     later = times(ROWS, start=START + timedelta(seconds=5))
