@@ -17,6 +17,7 @@ from streamae.discovery.names import KEYS, METRIC, STATES, VALUE, hints_at, is_i
 
 UNIQUE = 0.99  # share of rows that are alone with their key and time
 MOSTLY_ALONE = 0.5  # share of these rows, below which a number that is called an id is another thing: idle time
+MERGED = 0.7  # share of rows alone with key and time, below which a grid merges the others
 ROWS_A_KEY = 2  # on average, below which a field names records, not keys
 MOST_METRICS = 1_000
 MOST_KINDS = 20
@@ -163,6 +164,35 @@ def find_metrics(columns: Mapping[str, Column], taken: Collection[str]) -> Metri
     of_name = columns[name]
     value = max(values, key=lambda value: (_covered(of_name, columns[value]), value.lower() == "value"))
     return Metrics(name, value, tuple(other for other in values if other != value))
+
+
+def needed_metrics(
+    columns: Mapping[str, Column], taken: Collection[str], key: Key, files: Ints, times_ms: Ints, *, is_text: bool
+) -> Metrics | None:
+    """Return name and value field of the long layout where only that tells rows of one key and time apart.
+
+    Args:
+        columns: all columns by name.
+        taken: fields that are something else: the time, the key.
+        key: under which rows repeat their time.
+        files, times_ms: (N,) int64 of each row.
+        is_text: every cell is text, so that a number may be a name.
+    """
+    free = {name: column for name, column in columns.items() if name not in taken}
+    values = [name for name, column in free.items() if column.is_numeric and not is_id(name) and _varies(column)]
+    if len(values) != 1:
+        return None
+    names = [
+        name
+        for name, column in free.items()
+        if column.kind is Kind.TEXT or (is_text and column.is_whole and is_id(name))
+        if 2 <= column.distinct <= min(MOST_METRICS, len(column.cells) // 5) and not column.missing
+        if unique_share(times_ms, key.codes, files, column.codes) >= UNIQUE
+    ]
+    if not names:
+        return None
+    name = min(names, key=lambda name: (not hints_at(name, METRIC), columns[name].distinct))
+    return Metrics(name, values[0], ())
 
 
 def _varies(column: Column) -> bool:

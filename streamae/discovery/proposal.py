@@ -18,13 +18,12 @@ from streamae.discovery import doubts as ask
 from streamae.discovery.columns import Kind
 from streamae.discovery.doubts import Doubt
 from streamae.discovery.features import UNITS_IN_CELLS
-from streamae.discovery.keys import UNIQUE, kinds_of, unique_share
+from streamae.discovery.keys import MERGED, UNIQUE, kinds_of, unique_share
 from streamae.discovery.rhythm import NEAT_MS, Rhythm
 from streamae.discovery.scene import Sample, Scene, Wish, look
 from streamae.discovery.telling import tellings_of
 from streamae.discovery.wording import UNIT_WORDS, instant, span
 
-MERGED = 0.7  # share of rows alone with key and time, below which a grid merges the others
 MOST_OF_ONE_TIME = 10  # rows a key that may all have the same time
 GAP_STEPS = 10  # usual steps without a row after which a window starts anew
 AHEAD_MS = 3_600_000  # how far a record's time may be past the Kafka timestamp, in proposed settings

@@ -18,7 +18,7 @@ from streamae.connectors.event_times import UNREADABLE, plausible_range
 from streamae.connectors.repeated_hours import resolve_order
 from streamae.discovery.columns import Column, read_columns
 from streamae.discovery.features import Feature, LeftOut, Roles, features_of, find_roles, metrics_of
-from streamae.discovery.keys import Key, Metrics, find_key, find_metrics, key_of, unique_share
+from streamae.discovery.keys import MERGED, Key, Metrics, find_key, find_metrics, key_of, needed_metrics, unique_share
 from streamae.discovery.names import TIME, hints_at
 from streamae.discovery.rhythm import Rhythm, rhythm_of
 from streamae.discovery.times import NEARLY_ALL, Time, find_times
@@ -126,11 +126,10 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
     if not rows:
         raise DataError(f"{', '.join(sources)}: no rows to look at")
     files = _groups_of(samples)
-    stamps_ms = [sample.stamps_ms for sample in samples if sample.stamps_ms is not None]
     columns = read_columns(tables, rules or NumberRules.of(wish.input))
     _check_names(columns, wish.input)
     time, others = find_times(columns, files, wish.input, now_ms)
-    times, usable = _times(time, wish.input, files, np.concatenate(stamps_ms) if stamps_ms else None, now_ms)
+    times, usable = _times(time, wish.input, files, _stamps(samples), now_ms)
     taken = set() if time is None else {name for name in (time.field, time.date_field) if name is not None}
     others = [one for one in others if one.field not in taken and _is_another(one, columns[one.field])]
     taken |= {one.field for one in others}
@@ -138,14 +137,16 @@ def look(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules 
     taken |= set() if metrics is None else {metrics.name_field, metrics.value_field, *metrics.others}
     key = _key(columns, taken, files, _resolved(times, time, files), metrics, wish)
     taken |= set() if key.field is None else {key.field}
+    if metrics is None and (metrics := _needed_metrics(columns, taken, key, files, times, tables, wish)) is not None:
+        taken |= {metrics.name_field, metrics.value_field}
+        key = key_of(columns[str(key.field)], times, columns[metrics.name_field].codes)
     names = files if metrics is None else columns[metrics.name_field].codes
     if times is not None and time is not None and time.later_ms is not None:
         times = _resolved(times, time, files, key.codes, names)
         key = replace(key, unique=unique_share(times, files, key.codes, names))
     roles = _roles(columns, taken, files, wish)
     stamps = np.arange(rows, dtype=np.int64) if times is None else times
-    order = np.lexsort((stamps, key.codes))
-    order = order[usable[order]]
+    order = (by_key := np.lexsort((stamps, key.codes)))[usable[by_key]]
     if metrics is not None:
         found = metrics_of(metrics, columns, order, key.codes, stamps)
     else:
@@ -202,6 +203,12 @@ def _spread(samples: Sequence[Sample], key: Key) -> int:
     return int(np.count_nonzero(np.bincount(places[0][places[0] >= 0]) > 1))
 
 
+def _stamps(samples: Sequence[Sample]) -> Ints | None:
+    """Return the (N,) Kafka timestamps; None = there are none."""
+    stamps_ms = [sample.stamps_ms for sample in samples if sample.stamps_ms is not None]
+    return np.concatenate(stamps_ms) if stamps_ms else None
+
+
 def _groups_of(samples: Sequence[Sample]) -> Ints:
     """Return (N,) int64 what is a key where no field is one: a source, or a Kafka key; -1 = there is none."""
     groups, first = [], 0
@@ -254,7 +261,28 @@ def _metrics(columns: Mapping[str, Column], taken: Collection[str], wish: Wish) 
     of = wish.input
     if of.layout == "long":
         return Metrics(of.name_field, of.value_field, ())
-    return None if "input.layout" in wish.given or of.value_fields else find_metrics(columns, {*taken, *_named(wish)})
+    return find_metrics(columns, {*taken, *_named(wish)}) if _is_open(wish) else None
+
+
+def _is_open(wish: Wish) -> bool:
+    """Tell whether the layout is still to be found out."""
+    return "input.layout" not in wish.given and not wish.input.value_fields
+
+
+def _needed_metrics(
+    columns: Mapping[str, Column],
+    taken: Collection[str],
+    key: Key,
+    files: Ints,
+    times_ms: Ints | None,
+    tables: Sequence[CellTable],
+    wish: Wish,
+) -> Metrics | None:
+    """Return the long layout where without it rows of a key have the same times; None where it does not help."""
+    if times_ms is None or key.field is None or key.unique >= MERGED or not _is_open(wish):
+        return None
+    is_text = all(table.is_text for table in tables)
+    return needed_metrics(columns, {*taken, *_named(wish)}, key, files, times_ms, is_text=is_text)
 
 
 def _key(

@@ -143,6 +143,23 @@ def test_one_metric_a_record_is_the_long_layout(name: str, value: str) -> None:
     assert names(proposal) == ["humidity", "temp"]
 
 
+@pytest.mark.parametrize("words", [["temp", "hum"], [11, 12]])
+def test_rows_that_nothing_else_tells_apart_hold_a_metric_each(words: list[Any]) -> None:
+    """Whatever the fields are called: read as wide, half of the rows would be dropped as repeated."""
+    names_of = "x" if isinstance(words[0], str) else "x_id"
+    cells: dict[str, Any] = {
+        "time": _interleaved(4),
+        "maschine": ["a", "a", "b", "b"] * ROWS,
+        names_of: words * 2 * ROWS,
+        "y": noise(4 * ROWS),
+    }
+    found = settings_of(proposed(table(**cells)))
+    assert (found["input.layout"], found["input.name_field"], found["input.value_field"]) == ("long", names_of, "y")
+    assert (found["input.key_field"], found["window.grid_ms"]) == ("maschine", 60_000)
+    assert settings_of(proposed(table(**cells), layout="wide"))["input.layout"] == "wide"
+    assert settings_of(proposed(table(**cells, z=noise(4 * ROWS, seed=2))))["input.layout"] == "wide"
+
+
 def test_the_unit_of_a_metric_is_no_key() -> None:
     """Each metric would have a key of its own, and every row half of its features."""
     numbers = np.ravel([noise(ROWS, 40.0), noise(ROWS, 20.0, seed=2)], "F").tolist()
