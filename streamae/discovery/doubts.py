@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from streamae.discovery.columns import Column, Kind
+from streamae.discovery.columns import LONGEST, Column, Kind
 from streamae.discovery.features import Feature, Roles, tells_anomalies
 from streamae.discovery.figures import Figures
+from streamae.discovery.names import PLACE, hints_at
 from streamae.discovery.telling import Telling
 from streamae.discovery.wording import number, rough
 
@@ -80,7 +81,7 @@ def label_doubts(roles: Roles, columns: Mapping[str, Column]) -> list[Doubt]:
 
 def counter_doubts(features: Sequence[Feature]) -> list[Doubt]:
     """Return one doubt that names the features that only grow, but for resets."""
-    found = [feature for feature in features if _is_counter(feature.figures)]
+    found = [one for one in features if _is_counter(one.figures) and not hints_at(one.name, PLACE)]
     if not found:
         return []
     resets = sum(feature.figures.resets for feature in found)
@@ -143,8 +144,17 @@ def sentinels_of(figures: Figures) -> list[float]:
 def spelling_doubts(features: Sequence[Feature], *, is_text: bool) -> list[Doubt]:
     """Return doubts about cells of numbers that are text, or none."""
     doubts = []
+    again = [feature for feature in features if feature.odd and feature.example == feature.name[:LONGEST]]
+    if len(again) > 1:
+        text = (
+            f"{max(feature.odd for feature in again):,} rows hold the names of the columns again: they count as missing"
+        )
+        names = tuple(feature.example for feature in again)
+        doubts.append(Doubt(named([feature.name for feature in again]), text, "input.missing_values", names))
+    else:
+        again = []
     for feature in features:
-        if feature.odd:
+        if feature.odd and feature not in again:
             total = len(feature.numbers)
             text = (
                 f"{feature.odd:,} of {total:,} cells are no number, such as {feature.example!r}: they count as missing"

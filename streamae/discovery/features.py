@@ -184,7 +184,12 @@ def _why_not(column: Column, files: Ints) -> str | None:
         return "a list or an object, not a number"
     if column.kind is Kind.TEXT:
         if column.distinct == 1:
-            return f"the same text in every row: {column.example!r}"
+            where = (
+                f"in the {len(column.cells) - column.missing:,} rows that have one"
+                if column.missing
+                else "in every row"
+            )
+            return f"the same text {where}: {column.example!r}"
         if _has_units(column):
             return f"{UNITS_IN_CELLS}, such as {column.example!r}: write the numbers alone"
         hint = f", {column.distinct} different: features.category_fields" if column.distinct <= FEW_WORDS else ""

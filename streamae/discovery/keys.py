@@ -16,6 +16,9 @@ from streamae.discovery.columns import Column, Kind
 from streamae.discovery.names import KEYS, METRIC, STATES, VALUE, hints_at, is_id, key_rank, names_only_keys, parts
 
 UNIQUE = 0.99  # share of rows that are alone with their key and time
+EVEN = 0.95  # share of steps that are the usual one, from which on rows are evenly spaced
+UNEVEN = 0.8  # and up to which they are not
+EVEN_ROWS = 20  # on average of a key, below which an even step may be chance
 MOSTLY_ALONE = 0.5  # share of these rows, below which a number that is called an id is another thing: idle time
 MERGED = 0.7  # share of rows alone with key and time, below which a grid merges the others
 ROWS_A_KEY = 2  # on average, below which a field names records, not keys
@@ -96,6 +99,8 @@ def find_key(
         share = unique_share(times, column.codes, files, *metrics)
         is_number_of_it = is_id(name) and names_only_keys(name) and share >= MOSTLY_ALONE
         is_sure = rank is not None and (not _is_of_measure(column) if column.kind is Kind.TEXT else is_number_of_it)
+        is_whole = not metrics and alone >= UNIQUE and not kinds_of(column, columns)
+        is_sure = is_sure or (is_whole and _is_even_by(column, times, files))
         if not is_sure and (alone >= UNIQUE or share < UNIQUE or column.distinct < 2 or kinds_of(column, columns)):
             continue  # without a name that says so, only where it is needed
         rows = len(files) / column.distinct
@@ -105,6 +110,8 @@ def find_key(
     _, name, share = min(candidates)
     column = columns[name]
     why = "times repeat without it" if alone < UNIQUE <= share else "by its name"
+    if why == "by its name" and key_rank(name) is None:
+        why = "its rows are evenly spaced"
     return Key(name, column.codes, column.distinct, why, share)
 
 
@@ -209,6 +216,25 @@ def _is_told_by(texts: Sequence[Column], column: Column) -> bool:
     groups = np.unique(np.column_stack(repeated), axis=0, return_inverse=True)[1].reshape(-1)
     first = np.unique(groups, return_index=True)[1]
     return bool((column.numbers == column.numbers[first][groups]).all())
+
+
+def _is_even_by(column: Column, times_ms: Ints, files: Ints) -> bool:
+    """Tell whether rows are evenly spaced within the texts of a column, and are not without it."""
+    rows = len(column.cells)
+    if column.kind is not Kind.TEXT or not 2 <= column.distinct <= rows // EVEN_ROWS:
+        return False
+    return _even_share(times_ms, files) <= UNEVEN and _even_share(times_ms, column.codes, files) >= EVEN
+
+
+def _even_share(times_ms: Ints, *groups: Ints) -> float:
+    """Return the share of steps within a group that are its usual one, or nearly."""
+    order = np.lexsort((times_ms, *groups))
+    goes_on = np.logical_and.reduce([group[order][1:] == group[order][:-1] for group in groups])
+    steps = np.diff(times_ms[order])[goes_on]
+    if not len(steps):
+        return 0.0
+    usual = float(np.median(steps))
+    return float((np.abs(steps - usual) <= 0.1 * usual).mean())
 
 
 def _is_of_measure(column: Column) -> bool:

@@ -25,7 +25,8 @@ STRICTLY_ELAPSED = _words("elapsed seconds sec secs ms millis duration offset re
 KEYS = _words(  # the more telling first
     "key device host hostname node instance machine unit sensor asset card pump engine turbine meter station vehicle"
     " car tank motor robot pod container server equipment account customer client user patient channel line plant"
-    " site location tenant service tag gerät geraet anlage maschine appareil capteur equipo máquina maquina point"
+    " site location tenant service vin imei mmsi callsign deveui tag"
+    " gerät geraet anlage maschine appareil capteur equipo máquina maquina point"
 )
 NO_KEY = _words("type kind status state model version mode")
 ID = _words("id ids uuid guid nr no serial mac")
@@ -34,6 +35,7 @@ LABEL = _words(
     "label labels class target anomaly anomalies anomalous outlier outliers fraud fraudulent changepoint attack"
     " intrusion isfraud isanomaly isoutlier ground truth groundtruth"
 )
+PLACE = _words("lat lon lng latitude longitude")
 METRIC = _words(
     "name metric parameter param variable measurement measure quantity tag tagname signal attribute property item"
     " metricname sensortype channel field type merkmal kanal messgröße messgroesse grandeur magnitud grandezza"

@@ -21,7 +21,8 @@ from streamae.discovery.features import Feature, LeftOut, Roles, features_of, fi
 from streamae.discovery.keys import MERGED, Key, Metrics, find_key, find_metrics, key_of, needed_metrics, unique_share
 from streamae.discovery.names import TIME, hints_at
 from streamae.discovery.rhythm import Rhythm, rhythm_of
-from streamae.discovery.times import NEARLY_ALL, Time, find_times
+from streamae.discovery.time_spellings import NEARLY_ALL
+from streamae.discovery.times import Time, find_times
 from streamae.errors import DataError
 from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
 

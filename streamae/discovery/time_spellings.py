@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
+NEARLY_ALL = 0.98  # share of cells that must be times
 Part = Literal["instant", "date", "clock"]
 
 DATES = (
@@ -55,7 +56,7 @@ _CLOCK_PATTERNS = {form: _pattern(form) for form in CLOCKS}
 
 
 def spellings(examples: Sequence[str]) -> tuple[Part, tuple[str, ...]] | None:
-    """Return what the examples tell and every format that reads all of them; None where none does.
+    """Return what the examples tell and every format that reads all of them, or nearly all; None where none does.
 
     Args:
         examples: some texts of one column.
@@ -71,10 +72,12 @@ def spellings(examples: Sequence[str]) -> tuple[Part, tuple[str, ...]] | None:
     texts = [text.strip() for text in examples]
     if not texts:
         return None
-    for part, forms in _candidates(texts[0]).items():
-        fitting = tuple(form for form in forms if all(_reads(text, form) for text in texts))
-        if fitting:
-            return part, fitting
+    candidates = _candidates(texts[0])
+    for least in (len(texts), NEARLY_ALL * len(texts)):
+        for part, forms in candidates.items():
+            fitting = tuple(form for form in forms if sum(_reads(text, form) for text in texts) >= least)
+            if fitting:
+                return part, fitting
     return None
 
 

@@ -16,10 +16,9 @@ from streamae.connectors.event_times import UNREADABLE, TimeRules, looks_like, p
 from streamae.connectors.time_numbers import COUNTS
 from streamae.discovery.columns import Column, Kind
 from streamae.discovery.names import NOT_THE_EVENT, STRICTLY_ELAPSED, TIME, hints_at, parts
-from streamae.discovery.time_spellings import ZONE, Part, spellings
+from streamae.discovery.time_spellings import NEARLY_ALL, ZONE, Part, spellings
 from streamae.settings.data import InputSettings
 
-NEARLY_ALL = 0.98  # share of cells that must be times
 ORDERED = 0.9  # share of steps that go one way, from which on a column is in an order
 EXAMPLES = 200  # texts from which a format is told
 MOST_TRIED = 20_000  # cells by which formats are told apart

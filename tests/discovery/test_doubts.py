@@ -358,3 +358,25 @@ def test_series_in_lists_are_refused_in_words() -> None:
     """The answer of a query holds each series as two lists."""
     (refusal,) = proposed(table(is_text=False, metric=["a", "b"], values=[[1, 2], [3, 4]])).refusals
     assert "values holds lists" in refusal
+
+
+def test_names_within_the_rows_are_one_doubt() -> None:
+    """Files put one behind the other hold their names again; five columns need not say so five times."""
+    columns = {name: noise(ROWS, seed=seed) for seed, name in enumerate("abcde")}
+    cells = {name: [name if row in {99, 199} else cell for row, cell in enumerate(of)] for name, of in columns.items()}
+    (doubt,) = proposed(table(time=times(ROWS), **cells)).doubts
+    assert (doubt.setting, doubt.answer) == ("input.missing_values", tuple("abcde"))
+    assert "2 rows hold the names" in doubt.text
+
+
+def test_a_place_is_no_counter() -> None:
+    """A train that goes east counts no degrees."""
+    east = [round(11.5 + 0.0007 * row, 6) for row in range(ROWS)]
+    assert _asked(east, "longitude") == {}
+    assert _asked(east, "energy") == {"features.rate_fields": "energy"}
+
+
+def test_a_text_that_is_seldom_there_is_not_said_to_be_in_every_row() -> None:
+    """An event now and then is another thing than a name of the device."""
+    cells = table(time=times(ROWS), a=noise(ROWS), event=["brake" if row % 100 == 5 else "" for row in range(ROWS)])
+    assert left_out(proposed(cells)) == {"event": "the same text in the 4 rows that have one: 'brake'"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 from streamae.discovery.names import parts
-from tests.discovery.tables import asked, left_out, names, noise, proposed, settings_of, table, times
+from tests.discovery.tables import START, asked, left_out, names, noise, proposed, settings_of, table, times
 
 ROWS = 200
 
@@ -232,3 +233,17 @@ def test_a_unit_of_measurement_is_no_key() -> None:
     cells = {"time": times(ROWS), "temp": noise(ROWS)}
     assert proposed(table(**cells, Unit=["Percent"] * ROWS)).scene.key.field is None
     assert proposed(table(**cells, Unit=["U7"] * ROWS)).scene.key.field == "Unit"
+
+
+def test_what_makes_rows_even_is_a_key_whatever_its_name() -> None:
+    """Vehicles that report in turn have no time twice, and are none the less several."""
+    stamps = sorted(at for n in range(4) for at in times(ROWS, 30, start=START + timedelta(seconds=n)))
+    cells = {"time": stamps, "speed": noise(4 * ROWS), "state": ["on", "on", "off"] * 266 + ["on", "off"]}
+    assert proposed(table(**cells, fleet_member=["a", "b", "c", "d"] * ROWS)).scene.key.field == "fleet_member"
+    assert proposed(table(**cells)).scene.key.field is None
+
+
+def test_a_state_that_comes_and_goes_is_no_key() -> None:
+    """Evenly spaced as they are, rows need nothing that tells them apart."""
+    quality = ["Bad" if row % 50 == 7 else "Good" for row in range(ROWS)]
+    assert proposed(table(time=times(ROWS), temp=noise(ROWS), quality=quality)).scene.key.field is None

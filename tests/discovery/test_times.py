@@ -312,3 +312,11 @@ def test_one_time_for_all_rows_is_refused() -> None:
     assert "one time" in proposal.refusals[0]
     few = table(date=["2025-03-03"] * ROWS, host=[f"h{row // 5}" for row in range(ROWS)], temp=noise(ROWS))
     assert not any("one time" in refusal for refusal in proposed(few).refusals)
+
+
+def test_remarks_below_a_table_do_not_hide_its_time() -> None:
+    """Reports end with a mean and with who made them."""
+    stamps = [*times(ROWS, 900, "%d.%m.%y %H:%M"), "Mean", "Made by admin"]
+    proposal = proposed(table(**{"Date/Time": stamps, "flow": [*noise(ROWS), 20.1, ""]}))
+    assert settings_of(proposal)["input.time_format"] == "%d.%m.%y %H:%M"
+    assert "2 of" in next(doubt.text for doubt in proposal.doubts)
