@@ -98,7 +98,7 @@ class _Draft:
             self.doubts.append(doubt)
             if doubt.is_taken and doubt.answer is not None:
                 known = self.settings[doubt.setting].value if doubt.setting in self.settings else None
-                self.settings[doubt.setting] = Decision(_with(known, doubt.answer), why or doubt.text)
+                self.settings[doubt.setting] = Decision(added(known, doubt.answer), why or doubt.text)
 
 
 def propose(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRules | None = None) -> Proposal:
@@ -117,7 +117,7 @@ def propose(samples: Sequence[Sample], wish: Wish, now_ms: int, rules: NumberRul
     return Proposal(scene, draft.settings, tuple(draft.doubts), tuple(draft.refusals))
 
 
-def _with(known: Any, more: Any) -> Any:
+def added(known: Any, more: Any) -> Any:
     """Return two answers to one setting as one: names after names, tables together."""
     if isinstance(known, dict):
         return known | more

@@ -125,7 +125,7 @@ def _rhythm(rhythm: Rhythm) -> Iterator[str]:
     if rhythm.is_newest_first:
         yield "newest rows first: sorted by time for learning, read from the last row on by `run`"
     elif rhythm.late:
-        yield f"{rhythm.late:,} rows are older than an earlier row of their key: sorted by time for learning"
+        yield f"{rhythm.late:,} rows are older than an earlier row of their key: sorted by time for learning, but late for `run`"
     else:
         yield "in order"
 

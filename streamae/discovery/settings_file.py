@@ -12,9 +12,11 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
-from streamae.discovery.proposal import Decision, Proposal
+from streamae.discovery.doubts import Doubt
+from streamae.discovery.proposal import Decision, Proposal, added
 
 SECTIONS = ("input", "window", "features")
+ADDED_TO = frozenset({"input.missing_values", "window.missing_overrides"})  # an answer does not replace others
 LONGEST = 110  # characters of a line with a value and its reason
 
 
@@ -38,7 +40,7 @@ def settings_text(proposal: Proposal, others: Mapping[str, Any], source: str) ->
             line
             for doubt in proposal.doubts
             if not doubt.is_taken and doubt.setting.partition(".")[0] == section
-            for line in _waiting(doubt.field, doubt.text, doubt.setting, doubt.answer)
+            for line in _waiting(doubt, decisions.get(doubt.setting))
         ]
         if of_section or waiting:
             lines += ["", f"[{section}]", *of_section, *waiting]
@@ -78,11 +80,14 @@ def _setting(section: str, name: str, decision: Decision) -> list[str]:
     return [f"{line}  # {why}"] if len(line) + len(why) < LONGEST else [f"# {why}", line]
 
 
-def _waiting(field: str, text: str, setting: str, answer: Any) -> list[str]:
-    """Return a doubt as comments, the last one the setting that would say yes."""
-    name = setting.partition(".")[2]
-    value = "..." if answer is None else toml(answer)
-    return [f"# {_plain(f'{field}: {text}' if field else text)}", f"# {name} = {value}"]
+def _waiting(doubt: Doubt, decided: Decision | None) -> list[str]:
+    """Return a doubt as comments, the last one the setting that would say yes: with what is decided already, if any."""
+    name, text, answer = doubt.setting.partition(".")[2], doubt.text, doubt.answer
+    if doubt.field:
+        text = f"{doubt.field}: {text}"
+    if doubt.setting in ADDED_TO and answer is not None and decided is not None and decided.value:
+        text, answer = f"{text} In place of the line above:", added(decided.value, answer)
+    return [f"# {_plain(text)}", f"# {name} = {'...' if answer is None else toml(answer)}"]
 
 
 def _plain(text: str) -> str:

@@ -142,3 +142,22 @@ def test_what_was_given_is_marked() -> None:
     text = settings_text(given, {}, "x")
     assert 'time_field = "t"  # as you said' in text
     assert "window]\nmax_gap_ms = 7  # as you said" in text
+
+
+def test_an_answer_is_added_to_what_is_decided(tmp_path: Path) -> None:
+    """Whoever takes it in place of the line that stands there must not lose what that said."""
+    cells = ["off" if row % 50 == 4 else -200 if row % 20 == 3 else cell for row, cell in enumerate(noise(ROWS))]
+    text = settings_text(proposed(table(time=times(ROWS), co=cells)), {}, "data.csv")
+    assert 'missing_values = ["-200"]' in text
+    (line,) = [line for line in text.splitlines() if line.startswith("# missing_values")]
+    assert line == '# missing_values = ["-200", "off"]'
+    assert "In place of the line above" in text
+
+
+def test_rows_out_of_order_are_said_to_be_late_when_they_are_served() -> None:
+    """Learning sorts them, the daemon refuses them."""
+    mixed = times(ROWS)[50:] + times(ROWS)[:50]
+    assert "50 rows are older" in _text(proposed(table(time=mixed, a=noise(ROWS))))
+    for stamps in (mixed, times(ROWS)[::-1]):
+        assert "late for `run`" in _text(proposed(table(time=stamps, a=noise(ROWS))))
+    assert "late" not in _text(proposed(table(time=times(ROWS), a=noise(ROWS))))
