@@ -17,6 +17,7 @@ from streamae.commands.topic_records import kind_of_data, past_data
 from streamae.connectors.past_records import PastData, is_keyed
 from streamae.errors import ConfigError, DataError, ExitCode
 from streamae.evaluation.backtest import KeyAlerts, look_back
+from streamae.evaluation.suite import check_labels
 from streamae.model.bundle import load_bundle
 from streamae.observe import logs
 from streamae.observe.progress import ReplayProgress
@@ -68,6 +69,8 @@ def backtest(
         print(doubt, file=sys.stderr)
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: no column is_anomaly in the data: name the field of labels with input.label_field")
+    if has_labels:
+        check_labels(series, "--labels")
     played = play(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))
     if played.unscored:
         raise DataError(f"0 windows scored: {played.unscored}")

@@ -16,7 +16,7 @@ from streamae.batches import Flags
 from streamae.connectors.record_type import Leaf, record_type, split_path
 
 KAFKA_KEY = "$key."  # begin of a key field that lies in the Kafka key, which is JSON
-FALSE_WORDS = frozenset({"", "false", "no", "n", "f", "normal", "nan", "null", "none"})
+FALSE_WORDS = frozenset({"", "false", "no", "n", "f", "normal", "benign", "ok", "nan", "null", "none"})
 
 
 class OnlyFields:

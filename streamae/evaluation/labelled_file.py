@@ -11,7 +11,7 @@ from streamae.batches import Flags, Series
 from streamae.connectors.files.series import read_series
 from streamae.errors import DataError
 from streamae.evaluation.metrics import runs
-from streamae.evaluation.suite import Suite, SuiteSeries, labels_of, usual_step_ms
+from streamae.evaluation.suite import Suite, SuiteSeries, check_labels, labels_of, usual_step_ms
 from streamae.settings.data import InputSettings
 
 LEAST_SHARE = 0.2  # of the rows train: what lies before an earlier anomaly would be too little to learn from
@@ -32,6 +32,7 @@ def open_file(path: Path, reading: InputSettings, train_rows: int | None, tell: 
         DataError: the file cannot be used or has no labels.
     """
     found = read_series([path], reading, tell=tell, sorts=True)
+    check_labels(found, path)
     group = path.name.partition(".")[0]
     entries = []
     tested = anomalous = 0

@@ -209,6 +209,20 @@ def labels_of(one: Series, path: Path) -> Flags:
     return one.labels
 
 
+def check_labels(series: Sequence[Series], source: object) -> None:
+    """Take labels that leave something normal: where all rows are anomalies, whatever alarms would look excellent.
+
+    Raises:
+        DataError: every labelled row is one, as where labels are 1 and -1, or words that nobody here knows.
+    """
+    labels = [one.labels for one in series if one.labels is not None]
+    if labels and all(map(np.all, labels)):
+        raise DataError(
+            f"{source}: every row is labelled as an anomaly: input.label_field names another field, or its words are not known;"
+            " normal rows need 0, false, no, normal, ok, benign or nothing"
+        )
+
+
 def usual_step_ms(times_ms: Ints) -> int | None:
     """Return the median distance of two rows of different times, None where there are no two.
 

@@ -248,6 +248,10 @@ def test_labels_are_compared_where_asked_for(folder: Path) -> None:
     reading = SETTINGS.input.model_copy(update={"label_field": "flag"})
     named = SETTINGS.model_copy(update={"input": reading})
     assert "1 of 1 labelled events found" in run(folder, named, has_labels=True)
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([head, *(f"{line.rpartition(',')[0]},-1" for line in lines)]), encoding="utf-8")
+    with pytest.raises(DataError, match="every row is labelled as an anomaly"):
+        run(folder, named, has_labels=True)
 
 
 def test_a_column_of_the_bundle_must_be_there(folder: Path) -> None:
@@ -258,7 +262,7 @@ def test_a_column_of_the_bundle_must_be_there(folder: Path) -> None:
         run(folder)
     renamed = Settings(input=InputSettings(key_field="key", value_fields=("heat", "load")))
     assert "800 rows" in run(folder, renamed)
-    with pytest.raises(ConfigError, match="1 names, the bundle has 2"):
+    with pytest.raises(ConfigError, match="1 names for 2 features; give 2: temp, load"):
         run(folder, Settings(input=InputSettings(key_field="key", value_fields=("heat",))))
 
 

@@ -73,3 +73,20 @@ def test_a_file_without_labels_says_which_setting_names_them(tmp_path: Path) -> 
     """Without labels there is nothing to hold figures against."""
     with pytest.raises(DataError, match=r"no labels: name their field with input\.label_field"):
         opened(table(tmp_path / "cards.csv"), InputSettings(time_field="at"))
+
+
+@pytest.mark.parametrize(
+    ("normal", "odd", "is_refused"),
+    [("1", "-1", True), ("fine", "dos", True), ("BENIGN", "DoS", False), ("ok", "x", False)],
+)
+def test_labels_without_a_normal_row_are_refused(tmp_path: Path, normal: str, odd: str, is_refused: bool) -> None:
+    """Where everything is an anomaly every alarm is right: the best of figures, and nothing was measured."""
+    lines = [f"{1_740_960_000 + 10 * row},{row}.5,{odd if row == 15 else normal}" for row in range(20)]
+    path = tmp_path / "cards.csv"
+    path.write_text("\n".join(["at,load,verdict", *lines]), encoding="utf-8")
+    reading = InputSettings(time_field="at", label_field="verdict", value_fields=("load",))
+    if is_refused:
+        with pytest.raises(DataError, match=r"cards\.csv: every row is labelled as an anomaly"):
+            opened(path, reading)
+    else:
+        assert [15] == opened(path, reading)[0].series[0].load().labels.nonzero()[0].tolist()

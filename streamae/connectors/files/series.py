@@ -14,6 +14,7 @@ import numpy as np
 
 from streamae.batches import Doubles, Ints, Partition, RawRecord, RecordBatch, Rejected, Series, Words
 from streamae.connectors.codec import Codec
+from streamae.connectors.field_names import map_fields
 from streamae.connectors.files.columns import long_names, numeric_fields
 from streamae.connectors.files.file_records import FileRecords
 from streamae.connectors.files.paths import SUFFIXES, find_files
@@ -196,7 +197,7 @@ def read_series(
 
     Raises:
         DataError: nothing found, a file or column cannot be used, no time was found, or files differ in their fields.
-        ConfigError: the fields contradict each other.
+        ConfigError: the fields contradict each other, or are fewer than the features.
     """
     files = find_files(paths)
     if not files:
@@ -246,6 +247,8 @@ def _reader_of(
     for field in texts:
         file.require(field)
     names = names or feature_names(settings, fields)
+    if file.file.dialect is not None and settings.layout == "wide" and len(fields) == 1:
+        map_fields(names, fields)  # a cell of CSV holds no array
     inputs = (*names, *plain_names(texts))
     settings = settings.model_copy(update={"value_fields": fields})
     return SeriesReader(settings, names, texts, requires(inputs), tell), names
