@@ -128,6 +128,7 @@ def test_one_metric_a_record(names: tuple[str, str], shell: Shell, tmp_path: Pat
     }
     found = shell.first_contact(tmp_path, saved(tmp_path / "nodes.csv", csv(columns)))
     assert_served(found, ["temperature", "humidity"])
+    assert "no number" not in found.inspected.out
     assert found.settings["input.layout"] == "long"
     assert found.settings["window.grid_ms"] == found.bundle["contract"]["meaning"]["window.grid_ms"] == 60_000
     assert f"from {2 * ROWS} rows of 1 keys" in str(found.trained and found.trained.out)
@@ -210,6 +211,7 @@ def test_numbers_as_text(shell: Shell, tmp_path: Path) -> None:
     data = saved(tmp_path / "prom.jsonl", json_lines(records))
     found = shell.first_contact(tmp_path, data)
     assert_served(found, ["value", "load"])
+    assert "no number" not in found.inspected.out
     assert found.settings["input.numbers"] == "text"
     read = rows_of(found, data).values[:, 0]
     assert np.flatnonzero(np.isnan(read)).tolist() == sorted(odd)
