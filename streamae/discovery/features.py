@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamae.batches import Doubles, Ints
+from streamae.connectors.side_fields import truths
 from streamae.discovery.columns import Column, Kind
 from streamae.discovery.figures import Figures, figures_of
 from streamae.discovery.keys import Metrics
@@ -102,6 +103,8 @@ def find_roles(columns: Mapping[str, Column], taken: Collection[str], files: Int
 
 def tells_anomalies(column: Column) -> bool:
     """Tell whether what is not 0 may be the anomalies: neither most rows, nor -1 beside 1."""
+    if column.kind is Kind.TEXT:
+        return 0 < float(truths(column.cells).mean()) < 0.5
     there = column.numbers[column.is_there]
     return bool(there.min() >= 0) and float((there != 0).mean()) < 0.5
 
@@ -146,6 +149,11 @@ def _labels(free: Mapping[str, Column]) -> dict[str, str]:
     """
     named, rare, never = {}, {}, 0
     for name, column in free.items():
+        if column.kind is Kind.TEXT and hints_at(name, LABEL) and column.distinct <= MOST_CLASSES:
+            if tells_anomalies(column):
+                bad, total = np.count_nonzero(truths(column.cells)), len(column.cells)
+                named[name] = f"looks like a label: its name, and {bad:,} of {total:,} rows are not normal"
+            continue
         if not column.is_numeric or not column.is_whole or column.odd:
             continue
         there = column.numbers[column.is_there]

@@ -50,6 +50,16 @@ def test_a_label_whose_usual_value_is_not_0_is_neither_learnt_nor_believed(usual
     assert names(proposed(table(time=times(ROWS), label=cells), value_fields=("label",))) == ["label"]
 
 
+@pytest.mark.parametrize("words", [("Normal", "Attack"), ("no", "yes"), ("", "outlier")])
+def test_a_label_in_words_is_known_to_judging(words: tuple[str, str]) -> None:
+    """Labels are read in words too: as a category it would be learnt. A class that nothing calls normal is none."""
+    proposal = proposed(table(time=times(ROWS), a=noise(ROWS), label=[words[one] for one in FEW_ONES]))
+    assert names(proposal) == ["a"]
+    assert settings_of(proposal)["input.label_field"] == "label"
+    classes = proposed(table(time=times(ROWS), a=noise(ROWS), label=["gold", "silver"] * (ROWS // 2)))
+    assert "features.category_fields" in left_out(classes)["label"]
+
+
 def test_channels_of_commands_are_no_labels() -> None:
     """Zeros and ones that switch often, or several that are nearly always 0, are what the machine was told."""
     often = (RNG.random(ROWS) < 0.3).astype(int).tolist()
