@@ -74,6 +74,8 @@ def backtest(
     played = play(series, bundle, settings, ReplayProgress(sys.stderr, sum(map(len, series))))
     if played.unscored:
         raise DataError(f"0 windows scored: {played.unscored}")
+    for warning in played.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     live = score_live(series, played)
     history = look_back(WhatIf(settings, bundle, series, live), has_labels=has_labels)
     out.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,7 @@ class Played:
         seconds: of wall time from the first record to the last.
         has_own_times: a row has the time of its record; with a grid it has that of its bucket.
         unscored: why no window was scored, a sentence; "" where some were.
+        warnings: what `run` would warn of, such as another step than in training, a sentence each.
     """
 
     episodes: list[Episode]
@@ -70,6 +71,7 @@ class Played:
     seconds: float
     has_own_times: bool
     unscored: str
+    warnings: tuple[str, ...]
 
 
 def play(
@@ -97,7 +99,9 @@ def play(
     slots = [known.get(one.key.encode(), NO_SLOT) for one in series]
     episodes = read_episodes(broker, OutputSettings().topic)
     unscored = "" if recording.count else why_unscored(engine.watch, engine.stages, engine.states)
-    return Played(episodes, recording, slots, seconds, settings.window.grid_ms is None, unscored)
+    engine.watch.report()
+    warnings = tuple(engine.watch.warnings)
+    return Played(episodes, recording, slots, seconds, settings.window.grid_ms is None, unscored, warnings)
 
 
 def embedded_engine(

@@ -237,6 +237,22 @@ def test_the_report_escapes_names_and_asks_no_network(folder: Path) -> None:
     assert "<script" not in text
 
 
+def test_a_history_of_another_step_is_told_as_by_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seconds read as milliseconds give windows and alerts like any other: figures without this line would be believed."""
+    run(folder)
+    assert "apart, in training" not in capsys.readouterr().err
+    path = folder / "history.csv"
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    slower = [
+        f"{key},{np.datetime64(1_000 * i, 's')},{rest}"
+        for i, line in enumerate(lines)
+        for key, _, rest in [line.split(",", 2)]
+    ]
+    path.write_text("\n".join([head, *slower]), encoding="utf-8")
+    run(folder)
+    assert "rows of a key are usually" in capsys.readouterr().err
+
+
 def test_labels_are_compared_where_asked_for(folder: Path) -> None:
     """With the column there are events to find; without it, asking for them is an error."""
     assert "1 of 1 labelled events found" in run(folder, has_labels=True)
