@@ -218,7 +218,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         "data",
         nargs="+",
         metavar="DATA",
-        help="CSV, CSV.gz or Parquet files, folders of them, or kafka:TOPIC, which is read without a group",
+        help="files of CSV, JSON lines or Parquet, folders of them, or kafka:TOPIC, which is read without a group",
     )
     command.add_argument(
         "--since",
