@@ -155,9 +155,9 @@ def test_an_answer_is_added_to_what_is_decided(tmp_path: Path) -> None:
 
 
 def test_rows_out_of_order_are_said_to_be_late_when_they_are_served() -> None:
-    """Learning sorts them, the daemon refuses them."""
+    """Learning sorts them, the daemon refuses them, but in a file that has its newest rows first."""
     mixed = times(ROWS)[50:] + times(ROWS)[:50]
     assert "50 rows are older" in _text(proposed(table(time=mixed, a=noise(ROWS))))
-    for stamps in (mixed, times(ROWS)[::-1]):
-        assert "late for `run`" in _text(proposed(table(time=stamps, a=noise(ROWS))))
+    assert "late for `run`" in _text(proposed(table(time=mixed, a=noise(ROWS))))
+    assert "read from the last row on by `run`" in _text(proposed(table(time=times(ROWS)[::-1], a=noise(ROWS))))
     assert "late" not in _text(proposed(table(time=times(ROWS), a=noise(ROWS))))
