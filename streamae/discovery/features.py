@@ -5,6 +5,7 @@ Must not know: how the time was found, doubts, or settings.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -184,6 +185,17 @@ def _has_units(column: Column) -> bool:
     return all(isinstance(cell, str) and WITH_UNIT.fullmatch(cell.strip()) for cell in some)
 
 
+def _holds_json(column: Column) -> bool:
+    """Tell whether the first text of a column is a whole record or list: a message that was wrapped as text."""
+    first = next((str(cell).strip() for cell in column.places), "")
+    if first[:1] not in ("{", "["):
+        return False
+    try:
+        return isinstance(json.loads(first), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _why_not(column: Column, files: Ints) -> str | None:
     """Return why a column is no feature, None where it may be one."""
     if column.kind is Kind.EMPTY or (column.is_numeric and not column.is_there.any()):
@@ -191,6 +203,8 @@ def _why_not(column: Column, files: Ints) -> str | None:
     if column.kind is Kind.NESTED:
         return "a list or an object, not a number"
     if column.kind is Kind.TEXT:
+        if _holds_json(column):
+            return f"JSON inside of text, which is not looked into, such as {column.example!r}: write its fields into the record"
         if column.distinct == 1:
             where = (
                 f"in the {len(column.cells) - column.missing:,} rows that have one"

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.batches import Ints
+from streamae.batches import Flags, Ints
 from streamae.discovery.columns import Column, Kind
 from streamae.discovery.names import KEYS, METRIC, STATES, VALUE, hints_at, is_id, key_rank, names_only_keys, parts
 
 UNIQUE = 0.99  # share of rows that are alone with their key and time
 EVEN = 0.95  # share of steps that are the usual one, from which on rows are evenly spaced
 UNEVEN = 0.8  # and up to which they are not
+EVENER = 0.3  # more of the steps are the usual one within the texts of a field than without it: perhaps the devices
 EVEN_ROWS = 20  # on average of a key, below which an even step may be chance
 MOSTLY_ALONE = 0.5  # share of these rows, below which a number that is called an id is another thing: idle time
 MERGED = 0.7  # share of rows alone with key and time, below which a grid merges the others
@@ -119,6 +120,27 @@ def key_of(column: Column, times_ms: Ints | None, *metrics: Ints) -> Key:
     """Return a key field that was named."""
     share = 1.0 if times_ms is None else unique_share(times_ms, column.codes, *metrics)
     return Key(column.name, column.codes, column.distinct, "", share)
+
+
+def evener_by(columns: Mapping[str, Column], key: Key, times_ms: Ints, is_usable: Flags) -> str | None:
+    """Return the field of text within which rows are clearly more evenly spaced than without it, None where there is none.
+
+    Args:
+        columns: all columns by name.
+        key: what was found; no field.
+        times_ms: (N,) int64 of each row.
+        is_usable: (N,) bool, rows with a time that can be used.
+    """
+    times, codes, found = times_ms[is_usable], key.codes[is_usable], []
+    for name, column in columns.items():
+        rows = len(column.cells)
+        if column.kind is not Kind.TEXT or not 2 <= column.distinct <= rows // EVEN_ROWS or not _may_be_key(column):
+            continue
+        has = kinds_of(column, columns)
+        if len(set(has.values())) < len(has) or not has:  # else each text is a kind of record
+            found.append((_even_share(times, column.codes[is_usable], codes), name))
+    share, name = max(found, default=(0.0, ""))
+    return name if share >= _even_share(times, codes) + EVENER else None
 
 
 def kinds_of(column: Column, columns: Mapping[str, Column]) -> dict[str, tuple[str, ...]]:

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from streamae.batches import Ints
 from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.event_times import plausible_range
 from streamae.discovery import doubts as ask
 from streamae.discovery.columns import Kind
 from streamae.discovery.doubts import Doubt
 from streamae.discovery.features import UNITS_IN_CELLS
-from streamae.discovery.keys import MERGED, UNIQUE, kinds_of, unique_share
+from streamae.discovery.keys import MERGED, UNIQUE, evener_by, kinds_of, unique_share
 from streamae.discovery.rhythm import NEAT_MS, Rhythm
 from streamae.discovery.scene import Sample, Scene, Wish, look
 from streamae.discovery.telling import tellings_of
@@ -215,12 +216,23 @@ def _decide_key(draft: _Draft, scene: Scene) -> None:
         share = 1 / max(key.unique, 1e-9)
         text = f"each time stands in about {share:.3g} rows: several keys that no field tells apart?"
         draft.ask([Doubt("", text, "input.key_field")])
+    elif scene.times_ms is not None and scene.metrics is None and not (key.unique < MERGED and _merges(scene)):
+        draft.ask(_device_doubts(scene, scene.times_ms))
     if scene.spread_keys:
         text = f"{scene.spread_keys:,} of {key.count:,} keys stand in several partitions, and each keeps a state of its own"
         draft.ask([Doubt(key.field or "", f"{text}: let the producer partition by the key", "input.key_field")])
     if key.field is not None and key.count > 0.5 * scene.rows:
         text = "nearly every record has a key of its own: nothing can be learnt of any"
         draft.ask([Doubt(key.field, text, "input.key_field")])
+
+
+def _device_doubts(scene: Scene, times_ms: Ints) -> list[Doubt]:
+    """Return a doubt where rows are more evenly spaced within the texts of a field: those of several keys."""
+    field = evener_by(scene.columns, scene.key, times_ms, scene.is_usable)
+    if field is None:
+        return []
+    text = f"rows are much more evenly spaced within each of its {scene.columns[field].distinct} texts: one key each?"
+    return [Doubt(field, text, "input.key_field", field)]
 
 
 def _decide_values(draft: _Draft, scene: Scene) -> None:

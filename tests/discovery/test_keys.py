@@ -247,3 +247,32 @@ def test_a_state_that_comes_and_goes_is_no_key() -> None:
     """Evenly spaced as they are, rows need nothing that tells them apart."""
     quality = ["Bad" if row % 50 == 7 else "Good" for row in range(ROWS)]
     assert proposed(table(time=times(ROWS), temp=noise(ROWS), quality=quality)).scene.key.field is None
+
+
+def test_a_field_that_makes_rows_much_more_even_is_asked_about() -> None:
+    """Sensors behind a bridge report each on its own, with holes and other messages between: one series of all is none."""
+    rng = np.random.default_rng(5)
+    rows = [
+        (START + timedelta(minutes=row, seconds=float(rng.uniform(0, 2))), sensor)
+        for row in range(ROWS)
+        for sensor in ("home/attic", "home/cellar", "home/kitchen")
+        if rng.random() < 0.9
+    ]
+    stamps, topics = zip(*sorted(rows), strict=True)
+    cells = table(time=[stamp.isoformat() for stamp in stamps], topic=list(topics), temp=noise(len(rows)))
+    assert asked(proposed(cells)) == {"input.key_field": "topic"}
+    said = proposed(cells, key_field="topic")
+    assert "input.key_field" not in asked(said)
+
+
+def test_of_kinds_of_records_and_of_one_device_nothing_is_asked() -> None:
+    """A name that says which fields a record has names no device, nor does what a single one tells irregularly."""
+    rng = np.random.default_rng(6)
+    late = sorted(START + timedelta(seconds=60 * row + float(rng.uniform(0, 50))) for row in range(2 * ROWS))
+    cells = {"time": [stamp.isoformat() for stamp in late], "what": ["p", "q"] * ROWS}
+    assert "input.key_field" not in asked(proposed(table(**cells, temp=noise(2 * ROWS))))
+    half = [START + timedelta(seconds=60 * row + shift) for row in range(ROWS) for shift in (0, 11)]
+    kinds = {"time": [stamp.isoformat() for stamp in half], "what": ["p", "q"] * ROWS}
+    one = [cell for value in noise(ROWS) for cell in (value, None)]
+    other = [cell for value in noise(ROWS, seed=4) for cell in (None, value)]
+    assert "input.key_field" not in asked(proposed(table(**kinds, a=one, b=other)))

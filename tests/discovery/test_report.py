@@ -161,3 +161,13 @@ def test_rows_out_of_order_are_said_to_be_late_when_they_are_served() -> None:
     assert "late for `run`" in _text(proposed(table(time=mixed, a=noise(ROWS))))
     assert "read from the last row on by `run`" in _text(proposed(table(time=times(ROWS)[::-1], a=noise(ROWS))))
     assert "late" not in _text(proposed(table(time=times(ROWS), a=noise(ROWS))))
+
+
+def test_json_inside_of_text_is_named() -> None:
+    """Messages wrapped as text hold the measurements: whoever reads only *text* looks for the fault elsewhere."""
+    cells = table(time=times(ROWS), temp=noise(ROWS), payload=[f'{{"t": {row}}}' for row in range(ROWS)])
+    same = table(time=times(ROWS), temp=noise(ROWS), payload=["[1, 2]"] * ROWS)
+    for one in (cells, same):
+        assert "payload: JSON inside of text, which is not looked into" in _text(proposed(one))
+    braces = table(time=times(ROWS), temp=noise(ROWS), note=["{see manual}"] * ROWS)
+    assert "JSON" not in _text(proposed(braces))
