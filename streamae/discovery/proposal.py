@@ -242,11 +242,9 @@ def _decide_values(draft: _Draft, scene: Scene) -> None:
     for one in features:
         if not one.figures.count:
             draft.refusals.append(f"{one.name} holds no numbers: leave it out of --input.value_fields")
-    if features and not of.value_fields and all(one.figures.is_constant for one in features):
-        draft.refusals.append(
-            f"{ask.named([one.name for one in features])}: always the same, there is nothing to learn from: name fields"
-            " of numbers that change with --input.value_fields"
-        )
+    if features and all(one.figures.is_constant for one in features):
+        text = "always the same: any other value will stand out, and nothing else is learnt"
+        draft.ask([Doubt(ask.named([one.name for one in features]), text, "input.value_fields")])
     draft.decide("input.value_fields", tuple(feature.name for feature in features), "the features")
     draft.ask(ask.label_doubts(roles, scene.columns))
     if of.label_field is not None:
