@@ -193,7 +193,7 @@ def bad_records(now: dict[bytes, Row]) -> list[tuple[Reason, Entry]]:
         (Reason.NOT_JSON, wide(fresh)[:-2]),
         (Reason.NOT_JSON, b"[1, 2, 3]"),
         (Reason.NOT_JSON, b'{"x":' + b"[" * 3_000),
-        (Reason.WRONG_TYPE, wide(fresh, temp=True)),
+        (Reason.WRONG_TYPE, wide(fresh, temp=[30.0])),
         (Reason.WRONG_TYPE, wide(fresh, temp="30.0")),
         (Reason.WRONG_TYPE, wide(fresh, ts=[row.time_ms])),
         (Reason.NOT_FINITE, wide(fresh, temp=float("nan"))),
