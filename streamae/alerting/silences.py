@@ -9,15 +9,12 @@ Must not know: where silences are kept, or what is done with what they withhold.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import lru_cache
-from types import MappingProxyType
 
 from streamae.alerting.alert import Labels
-
-NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class Silence:
     who: str
     why: str
     ended_by: str = ""
-    elsewhere: Labels = field(default=NONE)
+    elsewhere: Labels = field(default_factory=dict)
 
     def is_active(self, now_ms: int) -> bool:
         """Tell whether it holds now."""

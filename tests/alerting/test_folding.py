@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from hypothesis import given
@@ -164,4 +165,4 @@ def test_everything_that_is_due_goes_at_last_and_news_keep_their_distance(
     now_ms += INTERVAL_MS
     let_go()
     assert due == {}
-    assert all(later - earlier >= INTERVAL_MS for earlier, later in zip(sent, sent[1:], strict=False))
+    assert all(later - earlier >= INTERVAL_MS for earlier, later in itertools.pairwise(sent))
