@@ -127,6 +127,7 @@ def write_order(order: Order) -> tuple[bytes, bytes]:
             "starts_ms": order.starts_ms,
             "ends_ms": order.ends_ms,
             "ended_by": order.ended_by,
+            "ended_why": order.ended_why,
             "elsewhere": dict(order.elsewhere),
         }
     else:
@@ -157,9 +158,9 @@ def read_order(key: bytes | None, value: bytes) -> Order:
     who, why = _text(found, "who"), _text(found, "why")
     if found.get("kind") == "silence":
         starts_ms, ends_ms = _moment(found, "starts_ms"), _moment(found, "ends_ms")
-        ended_by = _text(found, "ended_by") if "ended_by" in found else ""
+        ended_by, ended_why = (_text(found, field) if field in found else "" for field in ("ended_by", "ended_why"))
         elsewhere = _labels(found, "elsewhere") if "elsewhere" in found else {}
-        return Silence(name, labels, starts_ms, ends_ms, who, why, ended_by, elsewhere)
+        return Silence(name, labels, starts_ms, ends_ms, who, why, ended_by, ended_why, elsewhere)
     if found.get("kind") == "resolve":
         return Resolution(name, labels, _moment(found, "given_ms"), who, why)
     raise DataError(f"order of unknown kind {found.get('kind')!r:.64}")
@@ -192,6 +193,6 @@ def tell(order: Order) -> None:
     if isinstance(order, Resolution):
         get_logger().info("alerts_ended_by_operator", **common)
     elif order.ended_by:
-        get_logger().info("silence_ended", ended_by=order.ended_by, **common)
+        get_logger().info("silence_ended", ended_by=order.ended_by, ended_why=order.ended_why, **common)
     else:
         get_logger().info("silence_set", starts_ms=order.starts_ms, ends_ms=order.ends_ms, **common)

@@ -26,7 +26,7 @@ class Silence:
         labels: by label, a pattern; all must fit. The pattern of keys is that of the label `key`. Never empty.
         starts_ms, ends_ms: it holds from the first, and no longer at the second.
         who, why: for whoever asks later.
-        ended_by: who has ended it early, "" = nobody.
+        ended_by, ended_why: who has ended it early, "" = nobody; and why.
         elsewhere: by receiver that silences by itself, the name it has there.
     """
 
@@ -37,6 +37,7 @@ class Silence:
     who: str
     why: str
     ended_by: str = ""
+    ended_why: str = ""
     elsewhere: Labels = field(default_factory=dict)
 
     def is_active(self, now_ms: int) -> bool:

@@ -40,7 +40,7 @@ def book(*orders: Silence | Resolution) -> OrderBook:
     return found
 
 
-@given(st.builds(Silence, names, labels, times, times, texts, texts, texts, labels))
+@given(st.builds(Silence, names, labels, times, times, texts, texts, texts, texts, labels))
 def test_a_silence_is_read_as_it_was_written(silence: Silence) -> None:
     """Whatever people type."""
     assert read_order(*write_order(silence)) == silence
