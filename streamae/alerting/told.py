@@ -21,7 +21,8 @@ class Told:
         is_resolved: the end was acknowledged too.
         told_ms: when something was acknowledged last.
         is_unknown: its detector has fallen silent: nobody knows whether it goes on.
-        is_withheld: a silence covers it: known to us, not to the receiver.
+        is_withheld: a silence covers it: `alert` is known to us, not to the receiver.
+        is_announced: the receiver took it as open at some time; False = all of it was withheld or refused.
     """
 
     alert: Alert
@@ -29,6 +30,7 @@ class Told:
     told_ms: int
     is_unknown: bool = False
     is_withheld: bool = False
+    is_announced: bool = True
 
 
 class ToldStore(Protocol):

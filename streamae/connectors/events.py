@@ -317,6 +317,21 @@ def episode_id(detector: str, partition: Partition, key: bytes, opened_offset: i
     return uuid.uuid5(_NAMESPACE, name)
 
 
+def read_event(value: bytes) -> dict[str, Any]:
+    """Return the value of an event of any release as its JSON object, unchecked.
+
+    Raises:
+        ValueError: not a JSON object, or one with NaN, numbers out of range, broken text or a bomb of nested brackets.
+    """
+    try:
+        content = msgspec.json.decode(value)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"JSON, but no object: {type(content).__name__}")  # noqa: TRY004 - the bytes are wrong
+    return content
+
+
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of the event value."""
     (_,), components = msgspec.json.schema_components([AnomalyEvent], ref_template="#/$defs/{name}")
