@@ -233,7 +233,7 @@ class EventWriter:
         text = key.decode(errors="backslashreplace")
         attributes = {
             "ce_specversion": "1.0",
-            "ce_id": str(uuid.uuid5(episode, f"{change.kind}|{change.sequence}")),
+            "ce_id": event_id(episode, change.kind.value, change.sequence),
             "ce_source": self._source_uri,
             "ce_type": EVENT_TYPE.format(kind=change.kind),
             "ce_time": _rfc3339(change.window_end_ms),
@@ -315,6 +315,11 @@ def episode_id(detector: str, partition: Partition, key: bytes, opened_offset: i
     """
     name = f"{detector}|{partition.topic}|{partition.index}|{key.hex()}|{opened_offset}|{start_time_ms}"
     return uuid.uuid5(_NAMESPACE, name)
+
+
+def event_id(episode: uuid.UUID, kind: str, sequence: int) -> str:
+    """Return the identifier of one event of an episode; the same after a replay."""
+    return str(uuid.uuid5(episode, f"{kind}|{sequence}"))
 
 
 def schema() -> dict[str, Any]:
