@@ -22,8 +22,8 @@ class Standing:
     """How all known detectors are.
 
     Attributes:
-        alive: a sign was seen lately.
-        silent: the others, with the wall-clock time (ms) of their last sign.
+        alive: a sign of them was seen lately.
+        silent: no sign for long; with the wall-clock time (ms) of the last one, or since when one is waited for.
         given_up: those of `silent` whose open alerts are to end.
         unseen: of these no offsets were ever seen: nobody can tell.
     """
@@ -40,6 +40,7 @@ class _Known:
 
     sign_ms: int
     sign_wall_ms: int
+    has_shown: bool = False  # a sign, not only that it is waited for
     offsets: Mapping[Partition, int] | None = None
 
 
@@ -69,7 +70,7 @@ class SignsOfLife:
     def heard(self, detector: str, now_ms: int, wall_ms: int) -> None:
         """An event of it was read."""
         known = self._known.setdefault(detector, _Known(now_ms, wall_ms))
-        known.sign_ms, known.sign_wall_ms = now_ms, wall_ms
+        known.sign_ms, known.sign_wall_ms, known.has_shown = now_ms, wall_ms, True
 
     def looked(self, offsets: Mapping[str, Mapping[Partition, int]], now_ms: int, wall_ms: int) -> None:
         """Take what groups have committed; a group is called like its detector."""
@@ -78,23 +79,23 @@ class SignsOfLife:
         for detector, known in self._known.items():
             found = offsets.get(detector) or known.offsets
             if known.offsets is not None and found != known.offsets:
-                known.sign_ms, known.sign_wall_ms = now_ms, wall_ms
+                known.sign_ms, known.sign_wall_ms, known.has_shown = now_ms, wall_ms, True
             elif unseen_ms > 0:
                 known.sign_ms = min(now_ms, known.sign_ms + unseen_ms)
             known.offsets = found
 
     def standing(self) -> Standing:
         """Return how all were when the cluster was last looked at."""
-        silent, given_up, unseen = {}, set(), set()
+        alive, silent, given_up, unseen = set(), {}, set(), set()
         for detector, known in self._known.items():
             quiet_ms = 0 if self._looked_ms is None else self._looked_ms - known.sign_ms
             if quiet_ms <= self._stale_ms:
-                continue
-            if known.offsets is None:
+                if known.has_shown:
+                    alive.add(detector)
+            elif known.offsets is None:
                 unseen.add(detector)
-                continue
-            silent[detector] = known.sign_wall_ms
-            if quiet_ms > self._stale_ms + self._give_up_ms:
-                given_up.add(detector)
-        alive = self.known - silent.keys() - unseen
+            else:
+                silent[detector] = known.sign_wall_ms
+                if quiet_ms > self._stale_ms + self._give_up_ms:
+                    given_up.add(detector)
         return Standing(frozenset(alive), silent, frozenset(given_up), frozenset(unseen))

@@ -71,6 +71,8 @@ class Reader:
         self._tracks: dict[Partition, _Track] = {}
         self._unplanned: set[Partition] = set()  # assigned, and not started yet
         self._committed: dict[Partition, int] = {}
+        self._ahead: set[Partition] = set()  # held at their news, while others are rebuilt
+        self._early: list[Read] = []  # news that came with what was told before
         self._is_paused = False
         self._newest_ms = 0
 
@@ -107,8 +109,10 @@ class Reader:
         for partition in poll.revoked:
             self._tracks.pop(partition, None)
             self._committed.pop(partition, None)
+            self._ahead.discard(partition)
+            self._early = [read for read in self._early if Partition(read.raw.topic, read.raw.partition) != partition]
         self._unplanned = (self._unplanned - set(poll.revoked)) | set(poll.assigned)
-        found = [self._read(raw, self._tracks[at], wall_ms) for at, records in poll.records.items() for raw in records]
+        found = [self._read(raw, wall_ms) for records in poll.records.values() for raw in records]
         try:
             for partition in sorted(self._unplanned):
                 self._start(partition, reach, wall_ms)
@@ -116,7 +120,7 @@ class Reader:
         except RetryableError:
             if not found:  # what was read must not be lost; the next poll tries again
                 raise
-        return found
+        return self._in_order(found)
 
     def pause(self) -> None:
         """Read no more, and stay the owner."""
@@ -132,23 +136,19 @@ class Reader:
         self._is_paused = False
         self._source.resume(list(self._tracks))
 
-    def settled(self, first_open: Mapping[Partition, int | None]) -> dict[Partition, int]:
-        """Return the offset to commit of each partition.
+    def positions(self) -> dict[Partition, int]:
+        """Return the offset that is read next of each partition, past what holds no record."""
+        return {partition: self._at(partition) for partition in self._tracks}
 
-        Args:
-            first_open: the first offset that is not settled; None = all that was read is.
-        """
-        found = {}
-        for partition, track in self._tracks.items():
-            offset = first_open.get(partition)
-            at = self._at(partition) if offset is None else offset
-            if at >= track.told_end:
-                found[partition] = at
-        return found
-
-    def has_moved(self, offsets: Mapping[Partition, int]) -> bool:
-        """Tell whether these are other offsets than those committed last."""
-        return any(self._committed.get(partition) != offset for partition, offset in offsets.items())
+    def to_commit(self, settled: Mapping[Partition, int | None]) -> dict[Partition, int]:
+        """Return the offsets that are worth a commit: they are higher than those committed last."""
+        if self.is_rebuilding:
+            return {}
+        return {
+            partition: offset
+            for partition, offset in settled.items()
+            if offset is not None and partition in self._tracks and offset > self._committed.get(partition, -1)
+        }
 
     def commit(self, letters: Sequence[Message], offsets: Mapping[Partition, int]) -> None:
         """Send dead letters, then commit offsets.
@@ -156,12 +156,11 @@ class Reader:
         Raises:
             RetryableError: the same may be committed again.
         """
-        moved = {at: offset for at, offset in offsets.items() if self._committed.get(at) != offset}
         with self._sink.transaction() as transaction:
             transaction.send(letters)
-            if moved:
-                transaction.send_offsets(moved, self._source.membership())
-        self._committed.update(moved)
+            if offsets:
+                transaction.send_offsets(dict(offsets), self._source.membership())
+        self._committed.update(offsets)
 
     def lag_ms(self, wall_ms: int) -> int:
         """Return the age of the newest record read, 0 where none waits."""
@@ -174,7 +173,23 @@ class Reader:
         self._source.close()
         self._sink.close()
 
-    def _read(self, raw: RawRecord, track: _Track, wall_ms: int) -> Read:
+    def _in_order(self, found: list[Read]) -> list[Read]:
+        """Return what was told before, and keep news until all of that is read."""
+        found, self._early = [*self._early, *found], []
+        if not self.is_rebuilding:
+            if self._ahead:
+                self._source.resume([] if self._is_paused else sorted(self._ahead))
+                self._ahead.clear()
+            return sorted(found, key=lambda read: not read.was_told)  # stable: offsets stay in order
+        ahead = {at for at, track in self._tracks.items() if self._at(at) >= track.told_end} - self._ahead
+        if ahead:
+            self._ahead |= ahead
+            self._source.pause(sorted(ahead))
+        self._early = [read for read in found if not read.was_told]
+        return [read for read in found if read.was_told]
+
+    def _read(self, raw: RawRecord, wall_ms: int) -> Read:
+        track = self._tracks[Partition(raw.topic, raw.partition)]
         self._newest_ms = max(self._newest_ms, raw.timestamp)
         is_aged = not track.has_commit or raw.timestamp < wall_ms - self._max_age_ms
         return Read(raw, raw.offset < track.told_end, raw.offset < track.end and is_aged)

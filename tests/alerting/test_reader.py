@@ -124,17 +124,17 @@ def test_settled_offsets_are_committed_once_and_letters_before_them() -> None:
     broker = broker_with(FRESH_MS, FRESH_MS, FRESH_MS)
     reader = reader_of(broker)
     read_to_end(reader)
-    assert reader.settled({HERE: 1}) == {HERE: 1}
-    assert reader.settled({HERE: None}) == {HERE: 3}
+    assert reader.positions() == {HERE: 3}
+    assert reader.to_commit({HERE: 2}) == {HERE: 2}
+    assert reader.to_commit({HERE: None}) == {}
     letter = Message("letters", b"k", b"v", (), Cause(HERE, 0))
     broker.fail_at("before_commit", RetryableError("away"))
     with pytest.raises(RetryableError):
         reader.commit([letter], {HERE: 2})
     assert (broker.committed(GROUP, HERE), broker.records("letters")) == (None, [])
-    assert reader.has_moved({HERE: 2})
     reader.commit([letter], {HERE: 2})
     assert (broker.committed(GROUP, HERE), len(broker.records("letters"))) == (2, 1)
-    assert not reader.has_moved({HERE: 2})
+    assert reader.to_commit({HERE: 2}) == reader.to_commit({HERE: 1}) == {}
 
 
 def test_nothing_is_committed_while_it_is_rebuilt() -> None:
@@ -145,7 +145,23 @@ def test_nothing_is_committed_while_it_is_rebuilt() -> None:
     reader.poll(0, WALL_MS, None)
     reader.poll(0, WALL_MS, None)
     assert reader.is_rebuilding
-    assert reader.settled({HERE: None}) == {}
+    assert reader.to_commit({HERE: 4}) == {}
+
+
+def test_news_wait_until_everything_told_before_is_known() -> None:
+    """Of an episode it may be known only from another partition that it was told."""
+    broker = MemoryBroker()
+    broker.create_topic(HERE.topic, 2)
+    for index, count in ((0, 2), (1, 6)):
+        for _ in range(count):
+            broker.produce(HERE.topic, b"k", b"v", FRESH_MS, partition=index)
+    broker.set_committed(GROUP, HERE, 1)
+    broker.set_committed(GROUP, Partition(HERE.topic, 1), 5)
+    reads = read_to_end(reader_of(broker, max_poll_records=2))
+    assert [read.was_told for read in reads] == [True] * 6 + [False] * 2
+    assert sorted((read.raw.partition, read.raw.offset) for read in reads) == sorted(
+        [(0, 0), (0, 1), *((1, offset) for offset in range(6))]
+    )
 
 
 def test_a_lost_partition_is_planned_anew() -> None:
