@@ -83,7 +83,10 @@ class Deliveries:
         """
         due = self._desk.due(wall_ms, covers, MOST_DUE + len(self._left_alone))
         if not due:
-            self._patience.succeeded()  # of what it refused nothing is left to say
+            self._patience.succeeded()  # of what it could not take nothing is left to say
+        if self._left_alone:
+            episodes = {notice.alert.episode_id for notice in due}
+            self._left_alone = {each: patience for each, patience in self._left_alone.items() if each in episodes}
         notices = [
             notice
             for notice in due
@@ -103,23 +106,23 @@ class Deliveries:
         outcomes = self._receiver.send(notices, wall_ms)
         fail_point("after_alert_send")
         settled = [notice for notice, outcome in zip(notices, outcomes, strict=True) if not isinstance(outcome, Retry)]
+        is_at_home = bool(settled) or all(notice.alert.episode_id in self._left_alone for notice in notices)
         for notice, outcome in zip(notices, outcomes, strict=True):
-            self._note(notice, outcome, now_ms, wall_ms, is_alone=bool(settled))
+            self._note(notice, outcome, now_ms, wall_ms, is_alone=is_at_home)
         if self._folder is not None and settled:
             self._folder.settled(settled, now_ms)
         retries = [outcome for outcome in outcomes if isinstance(outcome, Retry) and outcome.after_ms != 0]
         if settled:
             self._recover(now_ms)
-        elif retries:
-            self._fail(retries[0].why, max((each.after_ms or 0 for each in retries)), now_ms)
+        elif retries and not is_at_home:
+            self._fail(retries[0].why, max(each.after_ms or 0 for each in retries), now_ms)
         return bool(settled)
 
-    def lost(self, message: Message, why: str, wall_ms: int) -> None:
-        """Have a dead letter sent."""
+    def lost(self, message: Message, why: str) -> None:
+        """Have a dead letter sent, before the offset of its change is committed."""
         self.letters.append(message)
-        self.refusals = Refusals(self.refusals.count + 1, wall_ms, why)
         self._metrics.dead_letter(self._receiver.name)
-        self._log.error("alert_refused", why=why)
+        self._log.error("alert_lost", why=why)
 
     def _note(self, notice: Notice, outcome: Outcome, now_ms: int, wall_ms: int, *, is_alone: bool) -> None:
         episode_id = notice.alert.episode_id
@@ -131,9 +134,8 @@ class Deliveries:
                 change = self._desk.refused(notice, wall_ms)
                 self._metrics.sent(self._receiver.name, "refused", 1, wall_ms)
                 if change is not None:
-                    self.lost(
-                        letter(change.raw, self._letter_topic, self._receiver.name, REFUSED, why), why, wall_ms
-                    )
+                    self.lost(letter(change.raw, self._letter_topic, self._receiver.name, REFUSED, why), why)
+                    self.refusals = Refusals(self.refusals.count + 1, wall_ms, why)
                 else:
                     self._log.warning("own_alert_refused", alert=episode_id, why=why)
             case Retry(_, after_ms):

@@ -8,7 +8,7 @@ Must not know: where records are stored, or what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from streamae.alerting.told import Told, ToldStore
@@ -58,7 +58,7 @@ class Keeper:
         self.reach: dict[Partition, int] | None = None
         self.is_stateless = False
 
-    def load(self) -> Sequence[Told]:
+    def load(self) -> tuple[Told, ...]:
         """Return what is remembered; nothing where the store is away, or has lost it."""
         try:
             return self._load()
@@ -116,7 +116,7 @@ class Keeper:
         self._gone.clear()
         self._is_marked, self.is_stateless = True, False
 
-    def _load(self, *, is_late: bool = False) -> Sequence[Told]:
+    def _load(self, *, is_late: bool = False) -> tuple[Told, ...]:
         kept = self._store.load()
         self._is_loaded = True
         if kept is None:

@@ -92,6 +92,7 @@ def encoded(record: Told) -> bytes:
         "told_ms": record.told_ms,
         "is_unknown": record.is_unknown,
         "is_withheld": record.is_withheld,
+        "is_announced": record.is_announced,
     }
     return json.dumps(plain, separators=(",", ":"), default=dict).encode()
 
@@ -122,6 +123,7 @@ def decoded(text: bytes) -> Told:
         told_ms=int(plain["told_ms"]),
         is_unknown=bool(plain.get("is_unknown", False)),
         is_withheld=bool(plain.get("is_withheld", False)),
+        is_announced=bool(plain.get("is_announced", True)),
     )
 
 
