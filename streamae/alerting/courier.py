@@ -36,6 +36,7 @@ from streamae.observe.logs import Logger
 from streamae.settings.delivery import DeliverySettings
 
 POLL_MS = 250
+REST_S = 0.5
 COMMIT_INTERVAL_MS = 1_000
 REPORT_INTERVAL_MS = 1_000
 TIDY_INTERVAL_MS = 60_000
@@ -84,6 +85,11 @@ class Courier:
         self._was_busy = False
         self._committed_ms = self._reported_ms = self._tidied_ms = self._beaten_ms = -TIDY_INTERVAL_MS
         self.report = Report(self._name)
+
+    @property
+    def rest_s(self) -> float:
+        """A poll waits by itself, except where it fails."""
+        return REST_S if self._trouble else 0.0
 
     def step(self, now_ms: int, wall_ms: int) -> None:
         """Turn once. `now_ms` is monotonic, `wall_ms` since the epoch.

@@ -20,6 +20,7 @@ from streamae.observe.alert_metrics import AlertMetrics
 from streamae.observe.logs import get_logger
 from streamae.settings.delivery import DeliverySettings
 
+REST_S = 1.0
 OWNERS_INTERVAL_MS = 10_000
 BEAT_INTERVAL_MS = 60_000
 MOST_LAG_MS = 300_000  # above it nobody says that all is well
@@ -89,6 +90,11 @@ class Watcher:
         self.world = World(owners, Orders(Silences()))
 
     @property
+    def rest_s(self) -> float:
+        """Once a second is often enough."""
+        return REST_S
+
+    @property
     def problems(self) -> list[str]:
         """What is wrong now, a sentence each."""
         return list(self._troubles.values())
@@ -117,6 +123,9 @@ class Watcher:
             silent=len(self.world.standing.silent),
             silences=len(self.world.orders.silences.active(wall_ms)),
         )
+
+    def drain(self, now_ms: int) -> None:
+        """Nothing is in hand."""
 
     def close(self) -> None:
         """Release connections; idempotent."""
