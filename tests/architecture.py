@@ -93,7 +93,9 @@ HOME_OF = {
     "pydantic_settings": ("streamae.settings.sources",),
     "torch": ("streamae.model", "streamae.training"),
     "matplotlib": ("streamae.demo",),
-    "jinja2": ("streamae.reports.page", "streamae.commands.evaluate"),
+    "jinja2": ("streamae.reports.page", "streamae.commands.evaluate", "streamae.alerting.templates"),
+    "urllib3": ("streamae.alerting.http_client",),
+    "apprise": ("streamae.alerting.receivers.apprise",),
 }
 
 MOCK_NAMES = {"Mock", "MagicMock", "AsyncMock", "PropertyMock", "create_autospec", "mocker"}

@@ -40,7 +40,9 @@ class ReceiverSettings(Section):
 
     name: ReceiverName = Field(description="Name in routes, metrics and the consumer group.")
     kind: Literal["alertmanager", "pagerduty", "webhook", "apprise", "log"] = Field(description="What it is.")
-    url: Address | None = Field(None, description="webhook: where changes are posted.")
+    url: Address | None = Field(
+        None, description="webhook: where changes are posted. pagerduty: in place of its own address."
+    )
     urls: tuple[Address, ...] = Field((), description="alertmanager: all of its members; each is told everything.")
     username: str | None = Field(None, description="For basic authentication.")
     password_file: Path | None = Field(None, description="File with the password of `username`.")
