@@ -5,26 +5,14 @@ Must not know: what is done with a change.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from heapq import heappop, heappush
 
 from streamae.alerting.change import Place
 from streamae.batches import Partition
 
-Lowest = Mapping[Partition, int]  # the lowest place in each partition of what belongs together
-
-
-def lowest(first: Lowest, second: Lowest) -> Lowest:
-    """Return the lower offset of each partition.
-
-    Example:
-        >>> one = Partition("anomalies", 0)
-        >>> lowest({one: 7}, {one: 5})[one]
-        5
-    """
-    if not first or not second:
-        return first or second
-    return {each: min(part[each] for part in (first, second) if each in part) for each in first | dict(second)}
+Places = Mapping[Partition, int]  # the lowest held offset in each partition of what is settled together
 
 
 class Offsets:
@@ -32,7 +20,7 @@ class Offsets:
 
     def __init__(self) -> None:
         self._position: dict[Partition, int] = {}
-        self._held: dict[Partition, set[int]] = {}
+        self._held: dict[Partition, Counter[int]] = {}  # how often each offset is held
         self._order: dict[Partition, list[int]] = {}  # heaps of what was held, also released ones
 
     def start_at(self, partition: Partition, offset: int) -> None:
@@ -43,22 +31,35 @@ class Offsets:
         """Go past a place."""
         self._position[place.partition] = max(self._position.get(place.partition, 0), place.offset + 1)
 
-    def hold(self, place: Place) -> None:
-        """Keep the settled part from reaching a place until it is released."""
-        held = self._held.setdefault(place.partition, set())
-        if place.offset not in held:
-            held.add(place.offset)
+    def hold(self, place: Place) -> Places:
+        """Keep the settled part from reaching a place, until it is released as often as it is held."""
+        held = self._held.setdefault(place.partition, Counter())
+        if not held[place.offset]:
             heappush(self._order.setdefault(place.partition, []), place.offset)
+        held[place.offset] += 1
+        return {place.partition: place.offset}
 
-    def release(self, places: Lowest) -> None:
+    def joined(self, first: Places, second: Places) -> Places:
+        """Return the lower place of each partition, which holds for both from now on; the other one is released."""
+        lower = dict(first)
+        for partition, offset in second.items():
+            if partition in lower:
+                self.release({partition: max(lower[partition], offset)})
+            lower[partition] = min(lower.get(partition, offset), offset)
+        return lower
+
+    def release(self, places: Places) -> None:
         """Let the settled part go past these places."""
         for partition, offset in places.items():
-            self._held.get(partition, set()).discard(offset)
+            if (held := self._held.get(partition)) is not None:
+                held[offset] -= 1
+                if held[offset] <= 0:
+                    del held[offset]
 
     def settled(self, partition: Partition) -> int | None:
         """Return the first offset that is not settled; None = nothing of the partition was read."""
         position = self._position.get(partition)
-        held, order = self._held.get(partition, set()), self._order.get(partition, [])
+        held, order = self._held.get(partition, Counter()), self._order.get(partition, [])
         while order and order[0] not in held:
             heappop(order)
         return position if position is None or not order else min(position, order[0])
