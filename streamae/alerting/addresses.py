@@ -81,6 +81,8 @@ def allowed_addresses(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise UnreachableError(f"{host} does not resolve") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if not addresses:
+        raise UnreachableError(f"{host} does not resolve")
     allowed = [address for address in addresses if not is_forbidden(address)]
     if not allowed:
         raise ForbiddenAddressError(f"{host} leads to {addresses[0]}, which is never asked")

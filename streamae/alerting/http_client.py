@@ -216,7 +216,12 @@ class HttpClient:
             request.method, request.target.path, body=request.body or None, headers=headers, preload_content=False
         )
         response = connection.getresponse()
-        body = response.read(request.most_bytes + 1, decode_content=False)
+        body = b""
+        while len(body) <= request.most_bytes:
+            part = response.read(request.most_bytes + 1 - len(body), decode_content=False)
+            if not part:  # the end; raises where more was announced
+                break
+            body += part
         is_whole = len(body) <= request.most_bytes
         if not is_whole:
             connection.close()

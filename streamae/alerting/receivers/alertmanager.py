@@ -123,16 +123,16 @@ class Alertmanager(Receiver):
             self._client.start("POST", url + ALERTS_PATH, body, self._headers, within_s=within_s) for url in self._urls
         ]
         retries: list[Outcome] = []
-        refusals: list[Outcome] = []
+        refused: list[Outcome] = []
         is_content_bad = is_delivered = False
         for request in requests:
             outcome, status = self._result(request, now_ms)
             is_content_bad |= status in ABOUT_CONTENT
             is_delivered |= isinstance(outcome, Delivered)
-            (retries if isinstance(outcome, Retry) else refusals).append(outcome)
+            (retries if isinstance(outcome, Retry) else refused).append(outcome)
         if is_delivered:
             return Delivered(), False
-        in_order = [*refusals, *retries] if is_content_bad else [*retries, *refusals]
+        in_order = [*refused, *retries] if is_content_bad else [*retries, *refused]
         return in_order[0], is_content_bad
 
     def _result(self, request: Request, now_ms: int) -> tuple[Outcome, int]:

@@ -27,7 +27,15 @@ _Known = tuple[str, int, bool]  # episode, sequence, whether it is over
 
 
 class WrongAddressError(ValueError):
-    """An address that Apprise does not take. The message names its line, not what it says."""
+    """An address that Apprise does not take: it can hold secrets, so that only its place is named.
+
+    Attributes:
+        line: counted from 1 over the addresses.
+    """
+
+    def __init__(self, line: int) -> None:
+        super().__init__(f"address {line} is none that Apprise takes")
+        self.line = line
 
 
 @dataclass(slots=True)
@@ -186,7 +194,7 @@ def _service(url: str, number: int, timeout_s: float) -> Apprise:
     with suppress(Exception):  # of a hundred plugins; what they say can hold the address
         made = Apprise.instantiate(url, asset=asset)
     if not isinstance(made, NotifyBase):
-        raise WrongAddressError(f"line {number} is no address that Apprise takes")
+        raise WrongAddressError(number)
     if "overflow=" not in url:
         made.overflow_mode = OverflowMode.TRUNCATE  # else what is too long for a service would be refused for ever
     apprise = Apprise(asset=asset)

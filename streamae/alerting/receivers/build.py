@@ -65,7 +65,8 @@ def _webhook(settings: ReceiverSettings, _: DeliverySettings) -> Receiver:
         try:
             secrets.append(read_secret(text))
         except ValueError as error:
-            raise ConfigError([f"{setting_name(settings, 'secret_files')}: {path}: {error}"]) from error
+            name = setting_name(settings, "secret_files")
+            raise ConfigError([f"{name}: no signing secret (whsec_ and base64 of 16 bytes or more): {path}"]) from error
         hidden.append(text)
     return Webhook(settings.name, settings.url, http_client(settings), headers=headers, secrets=secrets, hidden=hidden)
 
@@ -80,11 +81,14 @@ def _apprise(settings: ReceiverSettings, _: DeliverySettings) -> Receiver:
     try:
         maker = MessageMaker(settings.name, settings.title, settings.body, settings.zone)
     except TemplateRefusedError as error:
-        raise ConfigError([f"{setting_name(settings, 'title')} or body: no template: {error}"]) from error
+        raise ConfigError([f"{setting_name(settings, 'title')}, body: not a Jinja template: {error}"]) from error
     try:
         return AppriseReceiver(settings.name, urls, maker, settings.timeout_ms)
     except WrongAddressError as error:
-        raise ConfigError([f"{setting_name(settings, 'urls_file')}: {settings.urls_file}: {error}"]) from error
+        name = setting_name(settings, "urls_file")
+        raise ConfigError(
+            [f"{name}: line {error.line} is no address that Apprise takes: {settings.urls_file}"]
+        ) from error
 
 
 def _log(settings: ReceiverSettings, _: DeliverySettings) -> Receiver:

@@ -110,17 +110,17 @@ class SilenceApi:
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> Answer:
         """Ask one member after the other until one has done it."""
-        refusals = []
+        answers = []
         for url in self._urls:
             try:
                 answer = self._client.request(method, url + path, body, self._headers, most_bytes=MOST_BYTES)
             except (UnreachableError, ForbiddenAddressError) as error:
-                refusals.append(str(error))
+                answers.append(str(error))
                 continue
             if answer.status in range(200, 300):
                 return answer
-            refusals.append(f"answered {answer.status}: {answer.quoted(self._secrets)}")
-        raise SilenceFailedError("; ".join(refusals))
+            answers.append(f"answered {answer.status}: {answer.quoted(self._secrets)}")
+        raise SilenceFailedError("; ".join(answers))
 
 
 def as_regex(pattern: str) -> str:

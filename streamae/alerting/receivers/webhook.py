@@ -143,7 +143,7 @@ def read_secret(text: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if not text.startswith(SECRET_PREFIX) or len(key) < LEAST_SECRET:
-        raise ValueError(f"not {SECRET_PREFIX} and base64 of at least {LEAST_SECRET} bytes")
+        raise ValueError(f"not {SECRET_PREFIX} and base64 of {LEAST_SECRET} bytes or more")
     return key
 
 
