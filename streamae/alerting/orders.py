@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from streamae.alerting.alert import Labels
+from streamae.alerting.alert import Alert, Labels
 from streamae.alerting.silences import Silence, Silences, matcher
 from streamae.batches import RawRecord
 from streamae.errors import DataError
@@ -42,12 +42,12 @@ class Resolution:
     who: str
     why: str
 
-    def ends(self, labels: Labels, since_ms: int) -> bool:
-        """Tell whether an alert with these labels is to end that is there since `since_ms`.
+    def ends(self, alert: Alert) -> bool:
+        """Tell whether an alert is to end: its labels fit, and it was there when the order was given.
 
         As often as it is asked the answer is the same: an order that is read again ends nothing new.
         """
-        return since_ms <= self.given_ms and matcher(self.labels)(labels)
+        return alert.started_ms <= self.given_ms and matcher(self.labels)(alert.identity)
 
 
 Order = Silence | Resolution

@@ -17,6 +17,7 @@ from streamae.alerting.orders import MOST_LETTERS, OrderBook, Resolution, read_o
 from streamae.alerting.silences import Silence
 from streamae.batches import Record
 from streamae.errors import DataError
+from tests.alerting.alerts import alert
 
 HOUR_MS = 3_600_000
 SILENCE = Silence("s1", {"key": "rack-*"}, 1_000, 1_000 + HOUR_MS, "kim@desk", "reboot", elsewhere={"am": "uuid"})
@@ -130,7 +131,8 @@ def test_no_silence_is_longer_than_the_settings_allow() -> None:
 )
 def test_what_begins_after_an_order_is_not_ended_by_it(labels: dict[str, str], since_ms: int, is_ended: bool) -> None:
     """Orders are read again at each start: a key that was retired and came back must be heard."""
-    assert RESOLUTION.ends(labels, since_ms) is is_ended
+    found = replace(alert(started_ms=since_ms), identity=labels)
+    assert RESOLUTION.ends(found) is is_ended
 
 
 def test_the_log_says_who_and_why() -> None:
