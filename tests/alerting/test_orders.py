@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from streamae.alerting.orders import MOST_LETTERS, OrderBook, Resolution, read_order, tell, write_order
 from streamae.alerting.silences import Silence
 from streamae.batches import Record
-from streamae.errors import DataError
 from tests.alerting.alerts import alert
 
 HOUR_MS = 3_600_000
@@ -84,7 +83,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
 def test_a_broken_order_is_refused_with_a_line_and_takes_nothing_away(value: bytes, why: str) -> None:
     """One wrong record must not make the other orders unreadable."""
     found = book(RESOLUTION)
-    with pytest.raises(DataError, match=why):
+    with pytest.raises(ValueError, match=why):
         read_order(b"s1", value)
     with capture_logs() as lines:
         assert found.take([record(b"s1", value, 7), record(*write_order(SILENCE))]) == [SILENCE]
