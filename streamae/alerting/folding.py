@@ -1,8 +1,9 @@
 """Many alerts as one message, for receivers that make a message of whatever they are sent.
 
 Alerts with the same labels of `group_by` are a group. Its first message waits a little for more; what joins later
-comes together, and so does the end. Only times are kept here, no alert: what is not sent yet stays with the desk,
-which offers it again, with its newest state and without what was silenced meanwhile. So a restart loses nothing.
+comes together, and so does the end. That an episode goes on is no reason for a message, unless its class rises.
+Only times are kept here, no alert: what is not sent yet stays with the desk, which offers it again, with its newest
+state and without what was silenced meanwhile. So a restart loses nothing.
 
 Must not know: receivers, or what was told before.
 """
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from streamae.alerting.alert import Action, Alert, Notice
+from streamae.alerting.alert import Action, Alert, Notice, SeverityClass
 
 Group = tuple[str, ...]
 
@@ -33,6 +35,13 @@ class _Clock:
     ends_since_ms: int | None = None
 
 
+class _Known(NamedTuple):
+    """What was told of an open episode; its labels may change, its group must not."""
+
+    group: Group
+    severity: SeverityClass
+
+
 class Folder:
     """Decides which of the due notices of one receiver go now, and which of them as one message.
 
@@ -48,9 +57,16 @@ class Folder:
     def __init__(self, group_by: Sequence[str], wait_ms: int, interval_ms: int, known: Iterable[Alert] = ()) -> None:
         self._group_by, self._wait_ms, self._interval_ms = tuple(group_by), wait_ms, interval_ms
         self._groups: dict[Group, _Clock] = {}
-        self._home: dict[str, Group] = {}  # by open episode: labels may change, its group must not
+        self._known: dict[str, _Known] = {}  # by open episode
         for alert in known:
-            self._open(alert.episode_id, self._group_of(alert))
+            self._open(alert)
+
+    def quiet(self, due: Iterable[Notice]) -> list[Notice]:
+        """Return the notices that are worth no message: what was told goes on and is no worse.
+
+        They are the caller's to settle as if they had been delivered; `batches` leaves them out.
+        """
+        return [notice for notice in due if self._is_quiet(notice)]
 
     def batches(self, due: Sequence[Notice], now_ms: int) -> list[list[Notice]]:
         """Return the notices that go now, a list for each message, worst first.
@@ -63,7 +79,8 @@ class Folder:
         """
         waiting: dict[Group, list[Notice]] = {}
         for notice in due:
-            waiting.setdefault(self._group_of(notice.alert), []).append(notice)
+            if not self._is_quiet(notice):
+                waiting.setdefault(self._group_of(notice.alert), []).append(notice)
         self._drop_idle(waiting, now_ms)
         found = []
         for group, notices in waiting.items():
@@ -73,16 +90,18 @@ class Folder:
         return found
 
     def settled(self, notices: Iterable[Notice], now_ms: int) -> None:
-        """Note that these need not be sent again: the receiver has them, or has refused them for ever."""
+        """Note that these need not be sent again: the receiver has them, or has refused them for ever.
+
+        Not for quiet ones, of which no message went.
+        """
         for notice in notices:
-            episode, group = notice.alert.episode_id, self._group_of(notice.alert)
-            clock = self._groups.setdefault(group, _Clock())
+            clock = self._groups.setdefault(self._group_of(notice.alert), _Clock())
             clock.sent_ms, clock.news_since_ms, clock.ends_since_ms = now_ms, None, None
             if notice.action is Action.RESOLVE:
-                clock.open.discard(episode)
-                self._home.pop(episode, None)
+                clock.open.discard(notice.alert.episode_id)
+                self._known.pop(notice.alert.episode_id, None)
             else:
-                self._open(episode, group)
+                self._open(notice.alert)
 
     def _is_ready(self, clock: _Clock, notices: Sequence[Notice], now_ms: int) -> bool:
         ending = {notice.alert.episode_id for notice in notices if notice.action is Action.RESOLVE}
@@ -97,16 +116,22 @@ class Folder:
         ends_wait = clock.ends_since_ms is not None and now_ms >= clock.ends_since_ms + self._interval_ms
         return news_wait or ends_wait
 
+    def _is_quiet(self, notice: Notice) -> bool:
+        known = self._known.get(notice.alert.episode_id)
+        is_going_on = notice.action is Action.UPDATE or notice.action is Action.REPEAT
+        return is_going_on and known is not None and notice.alert.severity <= known.severity
+
     def _group_of(self, alert: Alert) -> Group:
-        home = self._home.get(alert.episode_id)
-        if home is not None:
-            return home
+        known = self._known.get(alert.episode_id)
+        if known is not None:
+            return known.group
         labels = alert.labels
         return tuple(labels.get(name, "") for name in self._group_by)
 
-    def _open(self, episode: str, group: Group) -> None:
-        self._home[episode] = group
-        self._groups.setdefault(group, _Clock()).open.add(episode)
+    def _open(self, alert: Alert) -> None:
+        group = self._group_of(alert)
+        self._known[alert.episode_id] = _Known(group, alert.severity)
+        self._groups.setdefault(group, _Clock()).open.add(alert.episode_id)
 
     def _drop_idle(self, waiting: dict[Group, list[Notice]], now_ms: int) -> None:
         """Forget groups of which nothing is open, nothing waits, and whose interval is over."""

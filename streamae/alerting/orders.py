@@ -14,10 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from streamae.alerting.alert import Labels
+from streamae.alerting.alert import Alert, Labels
 from streamae.alerting.silences import Silence, Silences, matcher
 from streamae.batches import RawRecord
-from streamae.errors import DataError
 from streamae.observe.logs import get_logger
 
 VERSION = 1
@@ -42,12 +41,12 @@ class Resolution:
     who: str
     why: str
 
-    def ends(self, labels: Labels, since_ms: int) -> bool:
-        """Tell whether an alert with these labels is to end that is there since `since_ms`.
+    def ends(self, alert: Alert) -> bool:
+        """Tell whether an alert is to end: its labels fit, and it was there when the order was given.
 
         As often as it is asked the answer is the same: an order that is read again ends nothing new.
         """
-        return since_ms <= self.given_ms and matcher(self.labels)(labels)
+        return alert.started_ms <= self.given_ms and matcher(self.labels)(alert.identity)
 
 
 Order = Silence | Resolution
@@ -88,7 +87,7 @@ class OrderBook:
                 continue
             try:
                 order = read_order(record.key, record.value)
-            except DataError as error:
+            except ValueError as error:
                 place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
                 get_logger().warning("order_unreadable", why=str(error), **place)
                 continue
@@ -139,22 +138,22 @@ def read_order(key: bytes | None, value: bytes) -> Order:
     """Return the order of a record. Fields that are not known are ignored.
 
     Raises:
-        DataError: it is none, or of a later version.
+        ValueError: it is none, or of a later version.
     """
     if len(value) > MOST_BYTES:
-        raise DataError(f"order of {len(value):,} bytes: at most {MOST_BYTES:,}")
+        raise ValueError(f"order of {len(value):,} bytes: at most {MOST_BYTES:,}")
     try:
         found = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"order is no JSON: {error}") from error
+        raise ValueError(f"order is no JSON: {error}") from error
     if not isinstance(found, dict) or found.get("version") != VERSION:
-        raise DataError(f"order is no JSON object of version {VERSION}")
+        raise ValueError(f"order is no JSON object of version {VERSION}")
     name = _text(found, "id")
     if not name or name.encode(errors="replace") != key:
-        raise DataError("order has another id than its record has a key")
+        raise ValueError("order has another id than its record has a key")
     labels = _labels(found, "labels")
     if not labels:
-        raise DataError("order names no label: it would mean everything")
+        raise ValueError("order names no label: it would mean everything")
     who, why = _text(found, "who"), _text(found, "why")
     if found.get("kind") == "silence":
         starts_ms, ends_ms = _moment(found, "starts_ms"), _moment(found, "ends_ms")
@@ -163,27 +162,27 @@ def read_order(key: bytes | None, value: bytes) -> Order:
         return Silence(name, labels, starts_ms, ends_ms, who, why, ended_by, ended_why, elsewhere)
     if found.get("kind") == "resolve":
         return Resolution(name, labels, _moment(found, "given_ms"), who, why)
-    raise DataError(f"order of unknown kind {found.get('kind')!r:.64}")
+    raise ValueError(f"order of unknown kind {found.get('kind')!r:.64}")
 
 
 def _text(found: Mapping[str, Any], name: str) -> str:
     text = found.get(name)
     if not isinstance(text, str) or len(text) > MOST_LETTERS:
-        raise DataError(f"order: {name} is no text of at most {MOST_LETTERS:,} letters")
+        raise ValueError(f"order: {name} is no text of at most {MOST_LETTERS:,} letters")
     return text
 
 
 def _moment(found: Mapping[str, Any], name: str) -> int:
     time_ms = found.get(name)
     if type(time_ms) is not int:
-        raise DataError(f"order: {name} is no time in milliseconds")
+        raise ValueError(f"order: {name} is no time in milliseconds")
     return time_ms
 
 
 def _labels(found: Mapping[str, Any], name: str) -> dict[str, str]:
     labels = found.get(name)
     if not isinstance(labels, dict):
-        raise DataError(f"order: {name} is no JSON object")
+        raise ValueError(f"order: {name} is no JSON object")  # noqa: TRY004 - the bytes are wrong
     return {label: _text(labels, label) for label in labels}
 
 

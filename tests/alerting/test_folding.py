@@ -127,6 +127,21 @@ def test_an_alert_stays_in_the_group_that_told_of_it() -> None:
     assert one.batches([risen], 0) == [[risen]]
 
 
+def test_only_a_class_that_rises_is_worth_another_message() -> None:
+    """An episode that goes on for a day is not a message every five minutes, and is none that waits for ever."""
+    mild = alert(1, classes=(SeverityClass.WARNING,))
+    one = folder(known=[mild])
+    same, unknown = Notice(Action.UPDATE, mild), notice(2, Action.UPDATE)
+    worse = notice(1, Action.UPDATE, classes=(SeverityClass.WARNING, SeverityClass.CRITICAL))
+    assert one.quiet([same, worse, unknown]) == [same]
+    assert [one.batches([same], now_ms) for now_ms in (0, 10 * INTERVAL_MS)] == [[], []]
+    one.batches([worse, unknown], 20 * INTERVAL_MS)
+    (batch,) = tell(one, [worse, unknown], 20 * INTERVAL_MS + WAIT_MS)
+    assert batch == [worse, unknown]
+    assert one.quiet([worse, same]) == [worse, same]
+    assert one.quiet(ends(1)) == []
+
+
 def test_groups_that_are_over_are_forgotten() -> None:
     """Grouped by key, a year of alerts must not stay in memory."""
     one = Folder(("key",), 0, INTERVAL_MS)
@@ -136,7 +151,7 @@ def test_groups_that_are_over_are_forgotten() -> None:
         tell(one, ends(number), now_ms)
     one.batches([], 1_000 * INTERVAL_MS)
     assert one._groups == {}
-    assert one._home == {}
+    assert one._known == {}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 400_000)), max_size=40))
