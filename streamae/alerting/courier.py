@@ -175,6 +175,9 @@ class Courier:
         """Send what is due, a part at a time: each is recorded before the next is sent."""
         deliveries, desk, reader = self._parts.deliveries, self._parts.desk, self._parts.reader
         may_tell_news = reader.is_caught_up or (self._is_full() and not reader.is_rebuilding)
+        if may_tell_news and not reader.has_begun:
+            self._commit(now_ms)  # or the end of what is told now would be old news to the next process, and never told
+            may_tell_news = reader.has_begun
         for part in deliveries.batches(now_ms, wall_ms, self._covers, only_repeats=not may_tell_news):
             self._was_busy |= deliveries.send(part, now_ms, wall_ms)
             self._send_letters(now_ms)

@@ -44,7 +44,7 @@ class OwnNews:
         if world.orders.resolutions != self._resolutions:
             self._resolutions = world.orders.resolutions
             for order in self._resolutions:
-                desk.end_where(_is_meant_by(order), OPERATOR, wall_ms)
+                desk.end_where(order.ends, OPERATOR, wall_ms)
 
     def tell_refusals(self, receiver: str, refusals: Refusals, desk: Desk, wall_ms: int) -> None:
         """Tell that alerts went to the dead-letter topic, again with each further one.
@@ -82,7 +82,3 @@ class OwnNews:
 
 def _is_of(detector: str) -> Callable[[Alert], bool]:
     return lambda alert: alert.event.get("detector") == detector
-
-
-def _is_meant_by(order: Resolution) -> Callable[[Alert], bool]:
-    return lambda alert: order.ends(alert.labels, alert.started_ms)

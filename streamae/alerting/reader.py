@@ -136,6 +136,11 @@ class Reader:
         self._is_paused = False
         self._source.resume(list(self._tracks))
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the group has committed an offset of every partition: what it sends after that is no old news later."""
+        return bool(self._tracks) and self._tracks.keys() <= self._committed.keys()
+
     def positions(self) -> dict[Partition, int]:
         """Return the offset that is read next of each partition, past what holds no record."""
         return {partition: self._at(partition) for partition in self._tracks}

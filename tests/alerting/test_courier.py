@@ -80,6 +80,26 @@ def test_nothing_is_told_before_the_backlog_is_read() -> None:
     assert house.receivers[0].told[1:] == [("resolve", "e-1", 2), ("trigger", "e-2", 1), ("resolve", "e-2", 1)]
 
 
+def test_a_first_start_that_dies_right_after_its_first_page_still_takes_it_back() -> None:
+    """To a group without any commit the end would be old news, and somebody would stay paged for ever."""
+    house = House()
+    house.happens(OPENED)
+    house.begin()
+    pager = house.receivers[0]
+
+    def die(_notice: Notice) -> Outcome:
+        raise KeyboardInterrupt
+
+    pager.answer = die
+    with pytest.raises(KeyboardInterrupt):
+        house.turn(3)
+    pager.answer = lambda _notice: Delivered()
+    house.happens(CLOSED)
+    house.begin()
+    house.turn(5)
+    assert pager.told == [("trigger", "e-1", 2), ("resolve", "e-1", 2)]
+
+
 def test_a_receiver_that_is_away_is_asked_again_later_and_told_the_newest() -> None:
     """An outage costs no alert and sends no history: changes fold while its partitions are paused."""
     house = House()

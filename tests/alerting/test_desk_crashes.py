@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from streamae.alerting.alert import Action, Notice
 from streamae.alerting.change import read_change
@@ -91,7 +98,9 @@ class Desks(RuleBasedStateMachine):
         if not self.routes or (severity >= 90 and state == "ready"):
             self.wanted.add(episode)
 
-    @rule(key=st.sampled_from(KEYS), severity=st.sampled_from((10.0, 95.0)), state=st.sampled_from(("ready", "resuming")))
+    @rule(
+        key=st.sampled_from(KEYS), severity=st.sampled_from((10.0, 95.0)), state=st.sampled_from(("ready", "resuming"))
+    )
     def open(self, key: str, severity: float, state: str) -> None:
         """Open an episode; one that was open is lost, and nobody will close it."""
         self.begun += 1
