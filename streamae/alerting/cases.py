@@ -135,6 +135,8 @@ class Cases:
     def forget(self, before_ms: int, *, also_unsaved: bool = False) -> list[str]:
         """Drop what ended before `before_ms`, and return which episodes these are."""
         gone = []
+        if also_unsaved:
+            self._over = deque(sorted(self._over))  # it came from a history, partition by partition
         while self._over and self._over[0][0] <= before_ms:
             told_ms, episode_id = self._over[0]
             case = self._cases.get(episode_id)

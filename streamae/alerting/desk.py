@@ -59,6 +59,7 @@ class Desk:
 
     @rules.setter
     def rules(self, rules: Rules) -> None:
+        """Go by these from now on."""
         self._intake.rules = rules
 
     # What comes in
@@ -202,6 +203,7 @@ class Desk:
 
     @is_stateless.setter
     def is_stateless(self, is_so: bool) -> None:
+        """Say whether the store is away."""
         self._cases.is_stateless = is_so
 
     def unsaved(self) -> list[Told]:
@@ -289,6 +291,8 @@ class Desk:
                 case.pass_over(self.rules, told_ms, is_withheld=False)
             else:
                 case.acknowledge(notice, told_ms, is_refused=False)
+            if case.is_over:
+                case.slim()
             self._cases.note(case)
 
     def _mark(self, detector: str, *, is_unknown: bool) -> None:
