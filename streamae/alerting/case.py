@@ -215,12 +215,14 @@ class Case:
 
     def acknowledge(self, notice: Notice, now_ms: int, *, is_refused: bool) -> None:
         """Record that a notice was taken, or that it never will be."""
+        self.sent_ms = now_ms
+        if notice.action is Action.REPEAT:
+            return
         ended = self.told.alert.close_reason if self.told is not None and self.told.is_resolved else None
+        is_announced = not is_refused or self.is_announced or self.is_tried
         is_end = notice.action is Action.RESOLVE
-        is_announced = self.is_announced if is_refused else True
-        if notice.action is not Action.REPEAT:
-            self.record(Told(notice.alert, is_resolved=is_end, told_ms=now_ms, is_announced=is_announced))
-        self.sent_ms, self.is_tried = now_ms, False
+        self.is_tried = False
+        self.record(Told(notice.alert, is_resolved=is_end, told_ms=now_ms, is_announced=is_announced))
         if self.news and _tells(notice, self.news[0]):
             self.told_places.append(self.news.popleft().places)
         elif ended is not None and not self.news and notice.action in {Action.TRIGGER, Action.UPDATE}:

@@ -5,11 +5,12 @@ Must not know: where records are stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from streamae.alerting.alert import Alert
+from streamae.batches import Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +34,38 @@ class Told:
     is_announced: bool = True
 
 
-class ToldStore(Protocol):
-    """Keeps records of one receiver. All methods may raise RetryableError: then nothing was changed."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a store holds of one receiver.
 
-    def load(self) -> list[Told] | None:
+    Attributes:
+        records: one an episode.
+        reach: by partition of the output topic, the offset below which everything that was told is among the records.
+    """
+
+    records: tuple[Told, ...] = ()
+    reach: Mapping[Partition, int] = field(default_factory=dict)
+
+
+class ToldStore(Protocol):
+    """Keeps records of one receiver. All methods may raise RetryableError: then it is not known what was changed."""
+
+    def load(self) -> Kept | None:
         """Return all records; None = nothing was ever stored, or it was lost."""
         ...
 
-    def save(self, records: Sequence[Told]) -> None:
-        """Keep these, each in place of the one of its episode."""
+    def save(self, records: Sequence[Told], reach: Mapping[Partition, int]) -> bool:
+        """Keep these, each in place of the one of its episode, and how far all of them reach.
+
+        Returns:
+            Whether what was kept before is still there; otherwise these are all there is, and the rest is to be saved.
+        """
         ...
 
     def forget(self, episode_ids: Iterable[str]) -> None:
         """Drop the records of these episodes."""
+        ...
+
+    def close(self) -> None:
+        """Release connections; idempotent."""
         ...

@@ -101,7 +101,7 @@ def cloud_event(notice: Notice, receiver: str) -> dict[str, Any]:
     head = {
         "specversion": "1.0",
         "id": own_id or _made_id(alert, action),
-        "source": "urn:streamae:detector:" + quote(alert.identity.get("detector", ""), safe=""),
+        "source": "urn:streamae:detector:" + quote(one_line(alert.identity.get("detector", ""), MOST_TEXT), safe=""),
         "type": EVENT_TYPE.format(kind=alert.event["kind"]) if own_id else ALERT_TYPE.format(action=action.value),
         "time": rfc3339(alert.started_ms if ends_ms is None else ends_ms),
         "subject": one_line(alert.identity.get("key", ""), MOST_TEXT),
