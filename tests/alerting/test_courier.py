@@ -476,6 +476,24 @@ def test_receivers_that_do_not_group_get_one_message_of_a_dead_rack() -> None:
     assert [len(call) for call in chat.calls] == [500, 500]
 
 
+def test_what_only_goes_on_is_no_message_and_holds_nothing_up() -> None:
+    """A chat is not told every window of an episode; the offsets behind those are committed all the same."""
+    chat = Recorder("chat")
+    chat.groups_alerts = False
+    house = House(chat)
+    house.starts_afresh()
+    house.happens(event("e-1", severity=60.0))
+    house.turn(40)
+    house.happens(*(event("e-1", "updated", number, severity=61.0) for number in range(1, 10)))
+    house.turn(400)
+    assert [len(call) for call in chat.calls] == [1]
+    assert house.broker.committed(house.group("chat"), HERE) == 10
+    assert (house.couriers[0].report.waiting, house.couriers[0].report.oldest_ms) == (0, 0)
+    house.happens(event("e-1", "updated", 10))
+    house.turn(400)
+    assert [len(call) for call in chat.calls] == [1, 1]
+
+
 def test_what_is_long_over_is_forgotten_everywhere() -> None:
     """Redis does not grow with the years."""
     house = House(remember_ms=100_000)
