@@ -235,6 +235,17 @@ def test_what_was_read_in_an_earlier_life_counts_as_told() -> None:
     assert words(tell(one)) == [("resolve", "open", 1), ("resolve", "next", 1)]
 
 
+def test_many_ended_episodes_of_a_key_do_not_make_rebuilding_slow() -> None:
+    """What is over leaves its line at once: a long history costs as much for each change as a short one."""
+    one = desk()
+    for number in range(50):
+        one.rebuild([change("closed", 1, f"e{number}", start_time_ms=START_MS + number, offset=number)], NOW_MS)
+    one.take(change(episode="e50", start_time_ms=START_MS + 50, offset=50), NOW_MS)
+    one.is_stateless = True
+    assert words(one.due(NOW_MS)) == [("trigger", "e50", 0)]
+    assert [len(members) for members in one._cases._lines.values()] == [1]
+
+
 def test_what_is_rebuilt_is_repeated_where_that_is_needed() -> None:
     """Alertmanager goes on with what is open, and is not told of old ends."""
     one = desk(nature=FORGETFUL, routes=CRITICAL_ONLY)
