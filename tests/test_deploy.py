@@ -24,6 +24,7 @@ from streamae.cli import build_parser, split_settings
 from streamae.daemon import health, service
 from streamae.episode_changes import ChangeKind
 from streamae.errors import ExitCode
+from streamae.observe.alert_metrics import AlertMetrics
 from streamae.observe.telemetry import (
     CHECKPOINT_OUTCOMES,
     KEY_STATES,
@@ -458,10 +459,15 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in load_yaml("prometheus", "alerts.yaml")["groups"] for rule in group["rules"]]
 
 
+def exposition() -> str:
+    """Return what /metrics of the daemon and of `streamae alert` say at the start."""
+    return "".join(metrics.render()[0].decode() for metrics in (Telemetry(), AlertMetrics(["pager"])))
+
+
 def sample_names() -> set[str]:
     """Return every sample name that /metrics can have, taken from a fresh registry's HELP and TYPE lines."""
     names: set[str] = set()
-    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", Telemetry().render()[0].decode(), re.MULTILINE):
+    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", exposition(), re.MULTILINE):
         names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
     return names
 
@@ -494,6 +500,6 @@ def test_metrics_named_in_the_docs_exist_and_all_are_explained() -> None:
     """Whoever copies a name from the documentation into a query gets an answer, and finds every name there is."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     found = {page.name: set(re.findall(r"\bstreamae_\w+", text_of(page))) - {"streamae_"} for page in pages}
-    metrics = set(re.findall(r"^# TYPE (streamae_\w+) ", Telemetry().render()[0].decode(), re.MULTILINE))
+    metrics = set(re.findall(r"^# TYPE (streamae_\w+) ", exposition(), re.MULTILINE))
     assert set().union(*found.values()) <= metrics | sample_names()
     assert metrics <= found["operations.md"]

@@ -115,6 +115,12 @@ def subparser(name: str) -> ArgumentParser | None:
     return choices.get(name)
 
 
+def with_actions(parser: ArgumentParser) -> list[ArgumentParser]:
+    """Return a parser and those of its actions, such as `alert resolve`."""
+    actions = [each.choices for each in parser._actions if isinstance(each, _SubParsersAction)]
+    return [parser, *(each for choices in actions for each in choices.values())]
+
+
 def complaint(words: list[str]) -> str | None:
     """Return what is wrong with one command, None if it would be understood."""
     program, *arguments = words
@@ -219,7 +225,7 @@ def test_commands_named_in_prose_exist(document: Path) -> None:
             wrong.append(text)
         elif program == "streamae" and name and not name.startswith("-"):
             parser = subparser(name)
-            known = parser.format_help() if parser else ""
+            known = "".join(each.format_help() for each in with_actions(parser)) if parser else ""
             flags = [word.partition("=")[0] for word in words if word.startswith("--")]
             if parser is None or any(flag not in known and flag[2:] not in SETTINGS for flag in flags):
                 wrong.append(text)

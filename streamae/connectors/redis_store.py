@@ -80,7 +80,7 @@ class RedisStore:
         self._breaker_s = breaker_ms / 1_000
         self._closed_until_s = -float("inf")
         self._largest = 1  # bytes of the largest state read so far
-        self._client = _connect(settings, ca_file)
+        self._client = connect(settings, ca_file)
         rules, register = _script("rules.lua"), self._client.register_script
         self._manifest = register(_script("manifest.lua"))
         self._load = register(_script("load.lua"))
@@ -296,7 +296,12 @@ class _Head(NamedTuple):
     partition_state: bytes
 
 
-def _connect(settings: StateSettings, ca_file: str | None) -> Redis:
+def connect(settings: StateSettings, ca_file: str | None = None) -> Redis:
+    """Return a client that connects when used, waits `redis_timeout_ms`, and tries a lost connection once more.
+
+    Raises:
+        ConfigError: the URL cannot be read.
+    """
     timeout_s = settings.redis_timeout_ms / 1_000
     password = settings.redis_password
     credentials = {
