@@ -171,7 +171,7 @@ class Watcher:
             self._trouble("cluster", str(error))
             return
         self._answered_ms = now_ms
-        self._trouble("cluster", f"there is no topic {', '.join(missing)}: create it" if missing else "")
+        self._trouble("cluster", f"topics are missing: create {', '.join(missing)}" if missing else "")
         self._signs.looked(offsets, now_ms, wall_ms)
 
     def _is_well(self, reports: Sequence[Report], now_ms: int) -> bool:

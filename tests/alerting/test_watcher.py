@@ -207,7 +207,7 @@ def test_missing_topics_are_named_until_they_are_there() -> None:
     watched = Watched()
     watched.cluster.gone = ["letters"]
     watched.step()
-    assert watched.watcher.problems == ["there is no topic letters: create it"]
+    assert watched.watcher.problems == ["topics are missing: create letters"]
     watched.cluster.gone = []
     watched.step(LOOK_INTERVAL_MS // 10_000)
     assert watched.watcher.problems == []
