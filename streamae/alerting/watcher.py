@@ -133,7 +133,11 @@ class Watcher:
         self._cluster.close()
 
     def _hear(self, reports: Sequence[Report], now_ms: int, wall_ms: int) -> None:
-        """Take what couriers have read: news of a detector is a sign of life, as old as it is."""
+        """Take what couriers have read: news of a detector is a sign of life, as old as it is.
+
+        Those that the settings name are waited for from the start: nobody has heard yet of one that died before.
+        """
+        self._signs.expect(self._allowed, now_ms, wall_ms)
         for report in reports:
             self._signs.expect(self._meant(report.watched), now_ms, wall_ms)
             for detector in self._meant(report.heard):
