@@ -233,6 +233,8 @@ def test_people_read_of_a_risen_class_and_of_nothing_else_that_goes_on(server: H
     for notice in (update, risen, risen):
         assert restarted.send([notice], NOW_MS) == [Delivered()]
     assert len(server.asked) == 3
+    assert people(tmp_path, as_json(server)).send([risen], NOW_MS) == [Delivered()]
+    assert len(server.asked) == 4
 
 
 def test_addresses_stay_secret(server: HttpServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -204,8 +204,4 @@ def _service(url: str, number: int, timeout_s: float) -> Apprise:
 
 def _quieten() -> None:
     """Keep what Apprise says to itself: it can hold addresses, which hold secrets."""
-    logger = logging.getLogger("apprise")
-    logger.setLevel(SILENT)
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
+    logging.getLogger("apprise").setLevel(SILENT)
