@@ -133,7 +133,11 @@ class Watcher:
         self._cluster.close()
 
     def _hear(self, reports: Sequence[Report], now_ms: int, wall_ms: int) -> None:
-        """Take what couriers have read: news of a detector is a sign of life, as old as it is."""
+        """Take what couriers have read: news of a detector is a sign of life, as old as it is.
+
+        Those that the settings name are waited for from the start: nobody has heard yet of one that died before.
+        """
+        self._signs.expect(self._allowed, now_ms, wall_ms)
         for report in reports:
             self._signs.expect(self._meant(report.watched), now_ms, wall_ms)
             for detector in self._meant(report.heard):
@@ -171,7 +175,7 @@ class Watcher:
             self._trouble("cluster", str(error))
             return
         self._answered_ms = now_ms
-        self._trouble("cluster", f"there is no topic {', '.join(missing)}: create it" if missing else "")
+        self._trouble("cluster", f"topics are missing: create {', '.join(missing)}" if missing else "")
         self._signs.looked(offsets, now_ms, wall_ms)
 
     def _is_well(self, reports: Sequence[Report], now_ms: int) -> bool:

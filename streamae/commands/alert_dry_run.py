@@ -73,7 +73,8 @@ def describe(rehearsal: Rehearsal, since_ms: int, end_ms: int) -> str:
     """Return what came of it as text. Its days go from the first change, where that is later than `since_ms`."""
     start_ms = since_ms if rehearsal.first_ms is None else max(since_ms, rehearsal.first_ms)
     days = max(end_ms - start_ms, HOUR_MS) / DAY_MS
-    span = f"{moment(start_ms)} to {moment(end_ms)} ({days:.1f} days)"
+    length = f"{days:.1f} days" if days >= 1 else f"{days * 24:.1f} hours: too short to tell what a day brings"
+    span = f"{moment(start_ms)} to {moment(end_ms)} ({length})"
     lines = [f"{rehearsal.changes:,} changes of {rehearsal.episodes:,} episodes, {span}; nothing was sent"]
     lines += [f"{count:,} records are no change: {reason}" for reason, count in sorted(rehearsal.unreadable.items())]
     return "\n".join([*lines, "", HEAD, *_rows(rehearsal.rows(end_ms), days)])

@@ -112,7 +112,11 @@ class DeliverySettings(Section):
         description="Tables of `receiver` and what must fit: `labels`, `classes`, `states`, `causes`, `min_confidence`,"
         " `min_duration_ms`. None = receivers that page get critical alerts of ready keys, all others everything.",
     )
-    detectors: tuple[Name, ...] = Field((), description="Detectors (consumer groups) whose events count; none = all.")
+    detectors: tuple[Name, ...] = Field(
+        (),
+        description="Detectors (consumer groups) whose events count, and who are missed from the start; none = all that"
+        " are heard.",
+    )
     labels: Labels = Field(default_factory=dict, description="Labels of every alert, such as the environment.")
     owners: Path | None = Field(
         None, description="CSV of key patterns and labels (`pattern,team,service`); the first that matches counts."

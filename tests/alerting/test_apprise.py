@@ -14,8 +14,9 @@ import pytest
 
 from streamae.alerting.alert import Action, Notice, SeverityClass
 from streamae.alerting.receiver import Delivered, Receiver, Refused, Retry
+from streamae.alerting.receivers.facts import shown_time
 from tests.alerting.http_server import Hang, HttpServer, Reply
-from tests.alerting.made_alerts import HOSTILE, NOW_MS, made_alert, made_event, over, trigger
+from tests.alerting.made_alerts import HOSTILE, MINUTE_MS, NOW_MS, made_alert, made_event, over, trigger
 from tests.alerting.mail_server import MailServer
 from tests.alerting.receivers_of import built
 
@@ -89,6 +90,16 @@ def test_one_alert_is_told_whole(server: HttpServer, tmp_path: Path) -> None:
         "    the key is provisional: 12 scores so far",
         "    http://dash.example/a?b=1&c=2",
     ]
+
+
+def test_begin_and_end_are_of_one_clock(server: HttpServer, tmp_path: Path) -> None:
+    """Records may be hours old when they are judged: who reads since and until reads the time of the records."""
+    receiver = people(tmp_path, as_json(server))
+    receiver.send([over(made_alert()), over(made_alert("", event={}, sequence=-1))], NOW_MS)
+    (message,) = messages(server)
+    since = [line.strip() for line in message["message"].splitlines() if "since" in line]
+    own = f"since {shown_time(NOW_MS, None)}, until {shown_time(NOW_MS + MINUTE_MS, None)}"
+    assert sorted(since) == sorted(["since 2025-01-01 18:57:00 UTC, until 2025-01-01 18:59:00 UTC", own])
 
 
 def test_an_end_that_is_no_recovery_is_not_called_over(server: HttpServer, tmp_path: Path) -> None:

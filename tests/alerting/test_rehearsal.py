@@ -184,6 +184,12 @@ def test_it_is_printed_by_receiver_and_team(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in lines)
 
 
+def test_a_short_past_is_said_to_be_short() -> None:
+    """A day's rate that was taken from minutes is no plan for anybody's night."""
+    (head, *_) = describe(rehearsal([record("a", 0, T0)]), T0 - HOUR_MS, T0 + HOUR_MS // 2).splitlines()
+    assert head.endswith("(1.0 hours: too short to tell what a day brings); nothing was sent")
+
+
 @pytest.mark.parametrize("receiver", ["pager", "hook", "mail"])
 def test_a_receiver_without_alerts_is_shown(receiver: str) -> None:
     """Nothing at all is also an answer, and no message a day is a hint that a route leads nowhere."""

@@ -70,14 +70,14 @@ class Follower:
 class Watched:
     """A watcher with its surroundings, turned each ten seconds."""
 
-    def __init__(self, owners: Path | None = None) -> None:
+    def __init__(self, owners: Path | None = None, detectors: tuple[str, ...] = ()) -> None:
         self.cluster, self.follower, self.metrics = Cluster(), Follower(), AlertMetrics(["pager"])
         self.report = Report("pager", partitions=3, is_caught_up=True)
         self.beats: list[int] = []
         self.answer = ""
         self.now_ms = 0
         self.watcher = Watcher(
-            AlertSettings(stale_ms=600_000, give_up_ms=3_600_000),
+            AlertSettings(stale_ms=600_000, give_up_ms=3_600_000, detectors=detectors),
             Owners.read(owners, {}),
             self.cluster,
             self.follower,
@@ -167,6 +167,14 @@ def test_detectors_that_were_heard_or_have_open_alerts_are_watched() -> None:
     assert watched.watcher.world.standing.silent == {}
 
 
+def test_detectors_that_the_settings_name_are_watched_from_the_start() -> None:
+    """One that died while nobody listened has nothing open and is heard of by nobody, and is missed all the same."""
+    watched = Watched(detectors=("pumps", "press"))
+    watched.step(77)
+    standing = watched.watcher.world.standing
+    assert (set(standing.silent), standing.unseen) == ({"pumps"}, {"press"})
+
+
 def test_the_same_news_twice_is_one_sign_of_life() -> None:
     """Reports are repeated each second; only a newer event says that the detector lives."""
     watched = Watched()
@@ -207,7 +215,7 @@ def test_missing_topics_are_named_until_they_are_there() -> None:
     watched = Watched()
     watched.cluster.gone = ["letters"]
     watched.step()
-    assert watched.watcher.problems == ["there is no topic letters: create it"]
+    assert watched.watcher.problems == ["topics are missing: create letters"]
     watched.cluster.gone = []
     watched.step(LOOK_INTERVAL_MS // 10_000)
     assert watched.watcher.problems == []

@@ -41,7 +41,7 @@ BODY = """\
 {% for feature in alert.features[:3] %}
     {{ feature }}
 {% endfor %}
-    since {{ alert.start }}{% if alert.is_over %}, until {{ alert.ended }}{% endif %}
+    since {{ alert.start }}{% if alert.is_over %}, until {{ alert.end or alert.ended }}{% endif %}
 
 {% if alert.state and alert.state != "ready" %}
     the key is {{ alert.state }}{% if alert.state_reason %}: {{ alert.state_reason }}{% endif %}
