@@ -13,7 +13,9 @@ from itertools import product
 from pathlib import Path
 
 HOLE = "…"
-ERRORS = frozenset({"ConfigError", "DataError", "BundleError"})
+ERRORS = frozenset({"ConfigError", "DataError", "BundleError", "FatalError"})
+# Where a RetryableError ends a command: nobody there tries again.
+TRIES_ONCE = ("connectors/kafka/topic_history.py",)
 # Where a ValueError is told as one of the three: what is set or stored has values that do not go.
 TAKE_VALUES = (
     "settings/",
@@ -102,7 +104,9 @@ def _joined(parts: Sequence[list[str]]) -> list[str]:
 
 def _told(function: ast.FunctionDef, module: str, names: Names) -> Iterator[ast.expr]:
     """Yield what a function raises or adds to a list of problems."""
-    kinds = {*ERRORS, "ValueError"} if module.startswith(TAKE_VALUES) else ERRORS
+    kinds = {*ERRORS, "ValueError"} if module.startswith(TAKE_VALUES) else set(ERRORS)
+    if module.startswith(TRIES_ONCE):
+        kinds.add("RetryableError")
     for node in ast.walk(function):
         match node:
             case ast.Raise(exc=ast.Call(func=ast.Name(id=kind), args=[text])):

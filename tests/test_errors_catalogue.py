@@ -28,6 +28,7 @@ FORWARDED: dict[str, tuple[str, ...]] = {
     "connectors/files/csv_text.py:csv_dialect": (),
     "connectors/files/json_files.py:read_json_records": (),
     "connectors/files/series.py:read": ("connectors/files/series.py:_left_out",),
+    "connectors/kafka/client.py:client_errors": (),  # the Kafka client
     "core/thresholds/budget.py:parameters": ("core/thresholds/budget.py:refusal",),
     "discovery/proposal.py:_decide_values": ("discovery/proposal.py:_why_no_features",),
     "discovery/proposal.py:_refuse_implausible": (

@@ -52,7 +52,7 @@ class Doubt:
     Attributes:
         field: what it is about; empty = the source as a whole.
         text: a sentence.
-        setting: the name of the setting that answers it.
+        setting: the name of the setting that answers it; "" = no setting does.
         answer: a value of it that would say yes; None = only a person knows it.
         is_taken: whether that is already in the proposed settings.
     """
@@ -167,11 +167,12 @@ def spelling_doubts(features: Sequence[Feature], *, is_text: bool) -> list[Doubt
     return doubts
 
 
-def hold_doubts(tellings: Mapping[str, Telling]) -> list[Doubt]:
+def hold_doubts(tellings: Mapping[str, Telling], *, is_long: bool) -> list[Doubt]:
     """Return doubts that name the features whose last value stands until the next one.
 
     Args:
         tellings: how each feature is told, by its name.
+        is_long: a record holds one metric: each has its own pace, and none is missing in the records of others.
     """
     if max((telling.share for telling in tellings.values()), default=0.0) < 0.5:
         return []
@@ -179,20 +180,19 @@ def hold_doubts(tellings: Mapping[str, Telling]) -> list[Doubt]:
     on_change = [name for name, telling in silent.items() if telling.is_on_change and not telling.is_even]
     seldom = {name: telling for name, telling in silent.items() if name not in on_change and telling.share < SELDOM}
     steady = [name for name, telling in seldom.items() if telling.is_steady]
-    asked = [
-        name
-        for name, telling in silent.items()
-        if name not in (*on_change, *steady) and (name in seldom or telling.is_even)
-    ]
+    others = [name for name in silent if name not in (*on_change, *steady)]
+    slow = [name for name in others if is_long and name in seldom]
+    asked = [name for name in others if name not in slow and (name in seldom or silent[name].is_even)]
+
+    def share_of(names: Sequence[str]) -> str:
+        return _shares([silent[name].share for name in names])
+
     it_changes = "it changes" if len(on_change) == 1 else "they change"
     found = [
         (on_change, f"told only when {it_changes}: the last value is held", True),
         (steady, "told seldom, and mostly as before: the last value is held", True),
-        (
-            asked,
-            f"told in {_shares([silent[name].share for name in asked])} of the rows: does the last value stand in between?",
-            False,
-        ),
+        (slow, f"told in {share_of(slow)} of the rows, each time by itself: the last value is held", True),
+        (asked, f"told in {share_of(asked)} of the rows: does the last value stand in between?", False),
     ]
     return [
         Doubt(named(names), text, "window.missing_overrides", dict.fromkeys(names, "hold"), is_taken=is_taken)

@@ -220,7 +220,7 @@ def _decide_key(draft: _Draft, scene: Scene) -> None:
         draft.ask(_device_doubts(scene, scene.times_ms))
     if scene.spread_keys:
         text = f"{scene.spread_keys:,} of {key.count:,} keys stand in several partitions, and each keeps a state of its own"
-        draft.ask([Doubt(key.field or "", f"{text}: let the producer partition by the key", "input.key_field")])
+        draft.ask([Doubt(key.field or "", f"{text}: let the producer partition by the key", "")])
     if key.field is not None and key.count > 0.5 * scene.rows:
         text = "nearly every record has a key of its own: nothing can be learnt of any"
         draft.ask([Doubt(key.field, text, "input.key_field")])
@@ -295,7 +295,7 @@ def _decide_rows(draft: _Draft, scene: Scene) -> None:
         draft.ask([Doubt(scene.key.field, text, "window.duplicate")])
     usable = scene.is_usable
     tellings = tellings_of(scene.features, scene.key.codes[usable], times[usable], step if is_merged else None)
-    draft.ask(ask.hold_doubts(tellings))
+    draft.ask(ask.hold_doubts(tellings, is_long=scene.metrics is not None))
 
 
 def _decide_bounds(draft: _Draft, scene: Scene) -> None:

@@ -185,7 +185,8 @@ def _doubt(doubt: Doubt) -> Iterator[str]:
     yield f"{doubt.field}: {doubt.text}" if doubt.field else doubt.text
     answer = "" if doubt.answer is None else f" = {toml(doubt.answer)}"
     shown = answer if len(answer) < 100 else " = ..."
-    yield f"  {'set' if doubt.is_taken else 'answer'}: {doubt.setting}{shown}"
+    if doubt.setting:
+        yield f"  {'is set' if doubt.is_taken else 'answer'}: {doubt.setting}{shown}"
 
 
 def _feature_json(feature: Feature) -> dict[str, Any]:

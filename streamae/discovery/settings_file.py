@@ -85,8 +85,12 @@ def _waiting(doubt: Doubt, decided: Decision | None) -> list[str]:
     name, text, answer = doubt.setting.partition(".")[2], doubt.text, doubt.answer
     if doubt.field:
         text = f"{doubt.field}: {text}"
-    if doubt.setting in ADDED_TO and answer is not None and decided is not None and decided.value:
-        text, answer = f"{text} In place of the line above:", added(decided.value, answer)
+    is_there = decided is not None and decided.value not in (None, (), {})
+    if is_there and answer is None:  # a second line of this name would only seem to wait for an answer
+        return [f"# {_plain(text)}"]
+    if decided is not None and is_there:
+        text = f"{text}. In place of the line above:" if text[-1].isalnum() else f"{text} In place of the line above:"
+        answer = added(decided.value, answer) if doubt.setting in ADDED_TO else answer
     return [f"# {_plain(text)}", f"# {name} = {'...' if answer is None else toml(answer)}"]
 
 

@@ -137,7 +137,9 @@ def _compare(network: nn.Module, of: Architecture, kind: Kind, what: str, fit: T
     if best >= CLEARLY * error:
         return Findings(metrics)
     text = f"the {what} of {kind}, which needs no training steps, is better: error {best:.4f} against {error:.4f}"
-    return Findings(metrics, (f"{text}; train longer (max_steps, patience), or compare train.kind = {kind}",))
+    return Findings(
+        metrics, (f"{text}; train longer (train.max_steps, train.patience), or compare train.kind = {kind}",)
+    )
 
 
 def _thinned(windows: Floats, most: int) -> Floats:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streamae.discovery.doubts import Doubt
 from streamae.discovery.proposal import Proposal
 from streamae.discovery.report import as_json, report_lines
 from streamae.discovery.settings_file import settings_text, toml
@@ -48,7 +49,7 @@ def test_each_part_has_its_line() -> None:
     assert "device: 2 keys, about 100 rows each" in text
     assert "no zone named: UTC" in text
     assert "usually 2 min apart" in text
-    assert "set: input.missing_values" in text
+    assert "is set: input.missing_values" in text
     assert "answer: input.label_field" in text
 
 
@@ -152,6 +153,25 @@ def test_an_answer_is_added_to_what_is_decided(tmp_path: Path) -> None:
     (line,) = [line for line in text.splitlines() if line.startswith("# missing_values")]
     assert line == '# missing_values = ["-200", "off"]'
     assert "In place of the line above" in text
+
+
+def test_an_answer_that_replaces_a_line_says_so() -> None:
+    """TOML takes no name twice: whoever only takes the `#` away has a file that no command reads."""
+    days = [f"{1 + row % 12:02d}/{1 + row % 12:02d}/2025 10:{row % 60:02d}" for row in range(12)]
+    text = settings_text(proposed(table(time=sorted(days), a=noise(12))), {}, "data.csv")
+    first, second = (line for line in text.splitlines() if line.startswith(("time_format", "# time_format")))
+    assert first.startswith("time_format = ")
+    assert second.startswith("# time_format = ")
+    assert text.splitlines()[text.splitlines().index(second) - 1].endswith("In place of the line above:")
+
+
+def test_what_only_a_person_knows_leaves_no_second_line_of_a_setting() -> None:
+    """`# key_field = ...` below the key that was found would ask for another one."""
+    asked = Doubt("device", "stand in several partitions: let the producer partition by the key", "input.key_field")
+    proposal = _example().with_more({}, [asked])
+    text = settings_text(proposal, {}, "data.csv")
+    assert "# device: stand in several partitions" in text
+    assert "# key_field" not in text
 
 
 def test_rows_out_of_order_are_said_to_be_late_when_they_are_served() -> None:
