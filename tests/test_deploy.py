@@ -7,7 +7,6 @@ flags, variables, settings named in comments, ports, paths, deadlines, exit code
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -23,6 +22,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from scripts.services import ServiceUnavailableError
 from streamae.alerting import alerter, identity
 from streamae.alerting.alert import Cause, SeverityClass
 from streamae.alerting.owners import Owners
@@ -46,6 +46,7 @@ from streamae.settings.alerts import AlertSettings
 from streamae.settings.serving import ServiceSettings
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import FIELDS, SETTING_NAMES, Settings
+from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -448,9 +449,7 @@ def test_alertmanager_leads_every_kind_of_alert_where_it_belongs(labels: dict[st
 def amtool(*words: str) -> subprocess.CompletedProcess[str]:
     """Run Alertmanager's own tool; without it the test is skipped, where services may be missing."""
     if shutil.which("amtool") is None:
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail("amtool is not installed (Debian: prometheus-alertmanager)")
-        pytest.skip("amtool is not installed (Debian: prometheus-alertmanager)")
+        skip_or_fail(ServiceUnavailableError("amtool is not installed (Debian: prometheus-alertmanager)"))
     return subprocess.run(["amtool", *words], capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from scripts.services import Alertmanager
 from streamae.alerting.alert import Action, Notice, SeverityClass
@@ -79,6 +80,24 @@ def test_a_risen_class_is_a_second_alert_and_both_end(
     wait_until(lambda: {("resolved", "warning"), ("resolved", "critical")} <= set(told(hook, "rises")), "both ends")
     assert listed(client, alertmanager, "rises") == []
     receiver.close()
+
+
+@pytest.mark.integration
+def test_the_example_tells_of_one_class_only(hook: HttpServer, client: Any, tmp_path: Path) -> None:
+    """With the inhibit rules that ship, who reads of a critical episode does not read of it as a warning beside."""
+    example = Path(__file__).resolve().parents[2] / "deploy" / "alertmanager" / "alertmanager.yml"
+    shipped = yaml.safe_load(example.read_text(encoding="utf-8"))
+    with running(Alertmanager(hook.url, shipped["route"]["group_by"], shipped["inhibit_rules"])) as service:
+        receiver = built("alertmanager", tmp_path, urls=[service.url])
+        classes = (INFO, WARNING, CRITICAL)
+        rises, other = (made_alert(key, started_ms=wall_ms()) for key in ("inhibits", "beside"))
+        receiver.send([trigger(replace(rises, classes=classes)), trigger(other)], wall_ms())
+        wait_until(lambda: told(hook, "inhibits") != [] and told(hook, "beside") != [], "both to be told")
+        assert set(told(hook, "inhibits")) == {("firing", "critical")}
+        assert set(told(hook, "beside")) == {("firing", "warning")}
+        state = {one["labels"]["severity"]: one["status"]["state"] for one in listed(client, service, "inhibits")}
+        assert state == {"info": "suppressed", "warning": "suppressed", "critical": "active"}
+        receiver.close()
 
 
 @pytest.mark.integration
