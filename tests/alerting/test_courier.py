@@ -437,6 +437,22 @@ def test_what_was_told_as_over_before_a_crash_is_not_repeated_as_open_after_it()
     assert [(notice.action, notice.alert.ended_ms is None) for notice in of_it] == [(Action.RESOLVE, False)]
 
 
+def test_every_class_that_was_told_before_a_crash_is_told_as_over() -> None:
+    """Alertmanager knows an alert for each class: one that nobody remembers telling must not go on firing."""
+    house = House()
+    house.starts_afresh()
+    house.happens(event("e-1", severity=60.0))
+    house.receivers[0].answer = _dies
+    with pytest.raises(InterruptedError):
+        house.turn()
+    house.receivers[0].answer = lambda _notice: Delivered()
+    house.happens(event("e-1", "updated", 1, severity=95.0), event("e-1", "closed", 2, severity=95.0))
+    house.begin()
+    house.turn(4)
+    notice = house.receivers[0].taken[-1]
+    assert (notice.action, [each.word for each in notice.alert.classes]) == (Action.RESOLVE, ["warning", "critical"])
+
+
 def test_a_backlog_that_takes_long_lets_no_open_alert_expire() -> None:
     """A receiver that forgets hears of what is open while a long topic is read: it would count it as over."""
     pager = Recorder()
@@ -454,6 +470,10 @@ def test_a_backlog_that_takes_long_lets_no_open_alert_expire() -> None:
     house.turn(2)
     assert {notice.alert.episode_id for notice in pager.taken if notice.action is Action.REPEAT} == {"e-1"}
     assert len(pager.told) == 1
+
+
+def _dies(_notice: Notice) -> Outcome:
+    raise InterruptedError
 
 
 def _dies_at_ends(notice: Notice) -> Outcome:

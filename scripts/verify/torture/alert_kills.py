@@ -43,6 +43,7 @@ def kills(context: Context) -> Result:
         producer.write(killer.left)
         seconds = site.wait_until_all_is_told()
         wait_until(lambda: not site.firing(), "Alertmanager to show nothing as firing", LIFE_TIMEOUT_S, 0.3)
+        wait_until(lambda: not _shown({}, site.hook_words())[1], "Alertmanager to tell people of all ends", LIFE_TIMEOUT_S)
         last.terminate()
         code = last.wait()
         return _judge(site, killer, by_key, code, seconds)
@@ -113,7 +114,7 @@ def _judge(
     incidents = len(site.pager.incidents)
     result.require(incidents == pager.episodes, f"the pager's own count: {incidents} of {pager.episodes} episodes")
     result.require(not site.firing(), "Alertmanager shows alerts as firing")
-    result.require(not unended, f"Alertmanager told people of {len(unended)} episodes and not of their end")
+    result.require(not unended, f"of {len(unended)} keys Alertmanager told people no end: {sorted(unended)[:3]}")
     result.require(not missing and not disordered, f"webhook: {missing} changes missing, {disordered} out of order")
     result.require(not site.own_alerts(), "the pager was told of streamae itself")
     result.require(code == 0, f"the last process ended with {code}")
@@ -121,12 +122,13 @@ def _judge(
     return result
 
 
-def _shown(episodes: dict[str, list[str]], words: Sequence[Word]) -> tuple[set[str], set[str]]:
-    """Return the episodes that people were never told of by Alertmanager, and those whose end they were not.
+def _shown(episodes: Mapping[str, Sequence[str]], words: Sequence[Word]) -> tuple[set[str], set[str]]:
+    """Return the episodes that people were never told of by Alertmanager, and the keys that it told as firing last.
 
-    What begins and ends within its `group_wait` it tells nobody: the first is no fault of ours.
+    What begins and ends within its `group_wait` it tells nobody, and the end of an episode is told together with that
+    of the next one of its key, where this begins within its `group_interval`.
     """
     begun = {word.episode for word in words if not word.is_end}
-    ended = {word.episode for word in words if word.is_end}
+    is_ended = {word.key: word.is_end for word in words}
     every = {name for of_key in episodes.values() for name in of_key}
-    return every - begun, begun - ended
+    return every - begun, {key for key, is_over in is_ended.items() if not is_over}
