@@ -1,6 +1,6 @@
 """What receivers were told, held against the episodes that there were.
 
-The rule is PagerDuty's: what begins after it has ended is a new incident. So an episode that is told twice, or runs
+The rule is PagerDuty's: what begins after it has ended is a new incident, and what ends where nothing is open is nothing. So an episode that is told twice, or runs
 into the next one of its key, is counted wrong.
 
 Must not know: receivers, or product code.
@@ -77,6 +77,8 @@ def judge(episodes: Mapping[str, Sequence[str]], words: Iterable[Word]) -> Verdi
         if word.episode not in of_key:
             verdict.unknown.append(word)
             continue
+        if word.is_end and word.key not in open_keys:
+            continue  # said again: it changes nothing
         place = (of_key.index(word.episode), word.is_end, word.sequence)
         if place < newest.get(word.key, place):
             verdict.disordered.append(word)

@@ -43,7 +43,9 @@ def kills(context: Context) -> Result:
         producer.write(killer.left)
         seconds = site.wait_until_all_is_told()
         wait_until(lambda: not site.firing(), "Alertmanager to show nothing as firing", LIFE_TIMEOUT_S, 0.3)
-        wait_until(lambda: not _shown({}, site.hook_words())[1], "Alertmanager to tell people of all ends", LIFE_TIMEOUT_S)
+        wait_until(
+            lambda: not _shown({}, site.hook_words())[1], "Alertmanager to tell people of all ends", LIFE_TIMEOUT_S
+        )
         last.terminate()
         code = last.wait()
         return _judge(site, killer, by_key, code, seconds)

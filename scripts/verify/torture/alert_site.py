@@ -31,6 +31,7 @@ PARTITIONS = 3
 REPEAT_MS = 2_000  # so that what is sent again meets the faults as well
 ANSWER_TIMEOUT_S = 10.0
 QUIET_TIMEOUT_S = 120.0
+UNTOLD = -1  # sequence of an end that is repeated once its event is forgotten
 OWN_CAUSES = {"summary", "delivery_failed", "detector_silent", "watchdog"}
 Receivers = Sequence[Mapping[str, Any]]
 
@@ -218,7 +219,7 @@ class AlertSite:
                 one["labels"]["key"],
                 one["annotations"]["episode_id"],
                 "ended" in one["annotations"],
-                int(one["annotations"]["sequence"]),
+                int(one["annotations"].get("sequence", UNTOLD)),
             )
             for posted in bodies(self.record.asked)
             for one in posted
@@ -232,7 +233,7 @@ class AlertSite:
                 one["labels"]["key"],
                 one["annotations"]["episode_id"],
                 one["status"] == "resolved",
-                int(one["annotations"]["sequence"]),
+                int(one["annotations"].get("sequence", UNTOLD)),
             )
             for group in bodies(self.hook.asked)
             for one in group["alerts"]
