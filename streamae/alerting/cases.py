@@ -130,9 +130,9 @@ class Cases:
             self._unsaved.pop(case.episode_id, None)
             yield from case.told_places
             case.told_places.clear()
-            self._leave(case)
+            self.leave(case)
 
-    def forget(self, before_ms: int, *, also_unsaved: bool = False) -> list[str]:
+    def forget(self, before_ms: int) -> list[str]:
         """Drop what ended before `before_ms`, and return which episodes these are."""
         gone = []
         while self._over and self._over[0][0] <= before_ms:
@@ -140,18 +140,23 @@ class Cases:
             case = self._cases.get(episode_id)
             is_same = case is not None and case.told is not None and case.is_over and case.told.told_ms == told_ms
             if case is not None and is_same:
-                if case.is_unsaved and not also_unsaved:
+                if case.is_unsaved:
                     break
-                self._leave(case)
-                del self._cases[episode_id]
-                self.ended.pop(episode_id, None)
-                self._ended_ms.pop(episode_id, None)
-                self._unsaved.pop(episode_id, None)
+                self.drop(case)
                 gone.append(episode_id)
             self._over.popleft()
         return gone
 
-    def _leave(self, case: Case) -> None:
+    def drop(self, case: Case) -> None:
+        """Know nothing more of a case that is over."""
+        self.leave(case)
+        del self._cases[case.episode_id]
+        self.ended.pop(case.episode_id, None)
+        self._ended_ms.pop(case.episode_id, None)
+        self._unsaved.pop(case.episode_id, None)
+
+    def leave(self, case: Case) -> None:
+        """Let the next one of its line speak, if it is over."""
         line = self._lines.get(case.line, [])
         if case.is_over and case.episode_id in line:
             line.remove(case.episode_id)

@@ -29,7 +29,7 @@ from streamae.alerting.receiver import Delivered, Receiver
 from streamae.alerting.silences import Silences
 from streamae.alerting.watcher import BEAT_INTERVAL_MS
 from streamae.alerting.world import Refusals, Report, World
-from streamae.errors import RetryableError
+from streamae.errors import FatalError, RetryableError
 from streamae.fail_points import fail_point
 from streamae.observe.alert_metrics import AlertMetrics
 from streamae.observe.logs import Logger
@@ -83,7 +83,7 @@ class Courier:
         self._dropped: Counter[Dropped] = Counter()
         self._trouble = ""
         self._letter_patience = Patience(parts.draw)
-        self._was_busy = False
+        self._was_busy = self._has_news = False
         self._behind_since_ms: int | None = None  # monotonic
         self._committed_ms = self._reported_ms = self._tidied_ms = self._beaten_ms = -TIDY_INTERVAL_MS
         self.report = Report(self._name)
@@ -102,7 +102,7 @@ class Courier:
         world = self._world()
         for read in self._read(now_ms, wall_ms):
             self._take(read, wall_ms)
-        self._follow(world, wall_ms)
+        self._follow(world, now_ms, wall_ms)
         self._was_busy = False
         if not self._parts.deliveries.is_waiting(now_ms):
             self._tell(now_ms, wall_ms)
@@ -116,8 +116,8 @@ class Courier:
     def drain(self, now_ms: int) -> None:
         """Record and commit what is settled; what is not is read again after the next start."""
         self._send_letters(now_ms)
-        self._parts.keeper.keep(self._parts.desk, now_ms)
         self._commit(now_ms)
+        self._parts.keeper.keep_all(self._parts.desk, now_ms)
 
     def close(self) -> None:
         """Leave the group and release connections; idempotent."""
@@ -155,12 +155,15 @@ class Courier:
             return
         if change.detector in self._heard or len(self._heard) < MOST_DETECTORS:
             self._heard[change.detector] = max(change.stamped_ms, self._heard.get(change.detector, 0))
-        if read.was_told:
-            desk.rebuild([change], wall_ms)
-        else:
+        if not read.was_told:
+            self._has_news = True
             desk.take(change, wall_ms, is_old_news=read.is_old)
+        elif self._has_news:
+            raise FatalError(f"{self._name}: another process has told this receiver: only one may run")
+        else:
+            desk.rebuild([change], wall_ms)
 
-    def _follow(self, world: World, wall_ms: int) -> None:
+    def _follow(self, world: World, now_ms: int, wall_ms: int) -> None:
         """Take over what is new for everybody, and how far reading is."""
         desk, reader = self._parts.desk, self._parts.reader
         for partition, position in reader.positions().items():
@@ -168,6 +171,8 @@ class Courier:
         if world.orders is not self._orders:
             self._orders = world.orders
             self._silences = Silences(each for each in world.orders.silences if self._name not in each.elsewhere)
+        if not reader.is_rebuilding and self._parts.keeper.lacks(reader.committed):
+            self._parts.keeper.keep(desk, now_ms, reader.committed)
         if reader.is_caught_up:
             desk.settle_old_news(wall_ms)
         self._own.follow(world, desk, wall_ms)

@@ -95,6 +95,8 @@ class Deliveries:
             if not self._is_left_alone(notice, now_ms) and (repeats if notice.action is Action.REPEAT else news)
         ]
         if self._folder is not None:
+            for notice in self._folder.quiet(notices):  # or they would hold their offsets until the episode ends
+                self._desk.delivered(notice, wall_ms)
             parts = self._folder.batches(notices, now_ms)
         else:
             parts = [notices[at : at + AT_ONCE] for at in range(0, len(notices), AT_ONCE)]

@@ -59,6 +59,7 @@ class Desk:
 
     @rules.setter
     def rules(self, rules: Rules) -> None:
+        """Go by these from now on."""
         self._intake.rules = rules
 
     # What comes in
@@ -124,7 +125,7 @@ class Desk:
     def rebuild(self, changes: Iterable[Change], now_ms: int) -> None:
         """Take changes that were read in an earlier life as told, since what was remembered of them is lost.
 
-        Call it before anything else is taken, then `start_at`.
+        It may be called for one after the other, before anything else is taken; then `start_at`.
 
         Args:
             changes: of the output topic from its beginning to the committed offsets.
@@ -134,10 +135,9 @@ class Desk:
         for change in changes:
             self.take(change, now_ms)
             case = self._cases.get(change.episode_id)
-            told_ms = wall_ms_of(change, now_ms)
-            for one in self._cases.line(case.line if case else line_of(self.rules.identity_of(change))):
-                self._take_as_told(one, told_ms)
-        self._cases.forget(now_ms - self.rules.settings.remember_ms, also_unsaved=True)
+            line = line_of(self.rules.identity_of(change)) if case is None else case.line
+            for one in self._cases.line(line):
+                self._take_as_told(one, wall_ms_of(change, now_ms), now_ms)
         self._intake.offsets, self._intake.dropped = Offsets(), dropped
 
     def adopt(self, records: Iterable[Told]) -> None:
@@ -202,6 +202,7 @@ class Desk:
 
     @is_stateless.setter
     def is_stateless(self, is_so: bool) -> None:
+        """Say whether the store is away."""
         self._cases.is_stateless = is_so
 
     def unsaved(self) -> list[Told]:
@@ -282,7 +283,7 @@ class Desk:
             case.slim()
         self._cases.note(case)
 
-    def _take_as_told(self, case: Case, told_ms: int) -> None:
+    def _take_as_told(self, case: Case, told_ms: int, now_ms: int) -> None:
         while case.news and self._cases.is_first(case):
             notice = case.next_notice(self.rules, is_every_change=self._nature.wants_every_change)
             if notice is None:
@@ -290,6 +291,12 @@ class Desk:
             else:
                 case.acknowledge(notice, told_ms, is_refused=False)
             self._cases.note(case)
+        if case.is_over and case.told is not None:
+            case.slim()
+            self._cases.note(case)
+            self._cases.leave(case)
+            if case.told.told_ms <= now_ms - self.rules.settings.remember_ms:
+                self._cases.drop(case)
 
     def _mark(self, detector: str, *, is_unknown: bool) -> None:
         name = label_value(detector)

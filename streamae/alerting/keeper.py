@@ -86,6 +86,15 @@ class Keeper:
         if self._pending or self._gone or not self._is_marked or is_due:
             self._save(desk, now_ms)
 
+    def keep_all(self, desk: Knowing, now_ms: int) -> None:
+        """Save what is new before the end, also to a store that was emptied a moment ago."""
+        self._next_ms = None
+        self.keep(desk, now_ms)
+
+    def lacks(self, committed: Mapping[Partition, int]) -> bool:
+        """Tell whether the group has committed more than is said to be among the records: it was just found out."""
+        return any((self.reach or {}).get(partition, -1) < offset for partition, offset in committed.items())
+
     def forget(self, episode_ids: Iterable[str]) -> None:
         """Drop records with the next save."""
         for episode_id in episode_ids:

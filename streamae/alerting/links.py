@@ -31,7 +31,7 @@ def link_from(template: str | None) -> LinkOf:
     try:
         filled = Template(template, LONGEST)
     except TemplateRefusedError as error:
-        raise ConfigError([f"alerts.link: no template: {error}"]) from error
+        raise ConfigError([f"alerts.link: not a Jinja template: {error}"]) from error
 
     def link_of(change: Change, labels: Labels) -> str:
         values = {**labels, "episode_id": change.episode_id}

@@ -95,7 +95,7 @@ class Owners:
         stamp = _stamp_of(path)
         try:
             return cls(path, default, tuple(_rules_in(path)), stamp)
-        except (OSError, ValueError, csv.Error) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError([f"alerts.owners: {path}: {error}"]) from None
 
     def labels_of(self, key: str) -> Labels:
@@ -149,24 +149,28 @@ def _rules_in(path: Path) -> Iterator[_Rule]:
     """Yield the rules of a file; raise ValueError with the line that is wrong."""
     with path.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.reader(lines, strict=True)
-        header = [name.strip() for name in next(rows, [])]
-        _check_header(header)
-        for row in rows:
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if len(cells) != len(header):
-                raise ValueError(f"line {rows.line_num}: {len(cells)} cells, the header has {len(header)}")
-            if not cells[0]:
-                raise ValueError(f"line {rows.line_num}: there is no pattern")
-            labels = {name: cell for name, cell in zip(header[1:], cells[1:], strict=True) if cell}
-            yield _Rule(re.compile(translate(cells[0])), labels)
+        try:
+            header = [name.strip() for name in next(rows, [])]
+            _check_header(header)
+            yield from (_rule(header, row) for row in rows if any(row))
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"line {max(rows.line_num, 1)}: {error}") from None
+
+
+def _rule(header: list[str], row: list[str]) -> _Rule:
+    cells = [cell.strip() for cell in row]
+    if len(cells) != len(header):
+        raise ValueError(f"{len(cells)} cells, the header has {len(header)}")
+    if not cells[0]:
+        raise ValueError("there is no pattern")
+    labels = {name: cell for name, cell in zip(header[1:], cells[1:], strict=True) if cell}
+    return _Rule(re.compile(translate(cells[0])), labels)
 
 
 def _check_header(header: list[str]) -> None:
     names = header[1:]
     wrong = [name for name in names if not LABEL_NAME.fullmatch(name) or name in FIXED_LABELS]
     if header[:1] != ["pattern"] or not names:
-        raise ValueError("line 1: the header must be `pattern` and names of labels: pattern,team,service")
+        raise ValueError("the header must be `pattern` and names of labels: pattern,team,service")
     if wrong or len(set(names)) < len(names):
-        raise ValueError(f"line 1: no names for labels of an owner: {', '.join(map(repr, wrong or names))}")
+        raise ValueError(f"no names for labels of an owner: {', '.join(map(repr, wrong or names))}")

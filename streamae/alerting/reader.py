@@ -141,6 +141,11 @@ class Reader:
         """Whether the group has committed an offset of every partition: what it sends after that is no old news later."""
         return bool(self._tracks) and self._tracks.keys() <= self._committed.keys()
 
+    @property
+    def committed(self) -> dict[Partition, int]:
+        """The offsets that the group has committed."""
+        return dict(self._committed)
+
     def positions(self) -> dict[Partition, int]:
         """Return the offset that is read next of each partition, past what holds no record."""
         return {partition: self._at(partition) for partition in self._tracks}

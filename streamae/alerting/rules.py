@@ -60,7 +60,7 @@ class Rules:
 
     def wants(self, change: Change, identity: Labels, severity: SeverityClass) -> bool:
         """Tell whether a route leads to the receiver, as things are with this change."""
-        duration_ms = max(0, change.end_ms - change.start_ms)  # one that ends before it begins is told all the same
+        duration_ms = max(change.end_ms - change.start_ms, 0)
         return self.receiver in self.routing.goes_to(
             identity, severity, change.state, change.confidence, change.cause, duration_ms
         )

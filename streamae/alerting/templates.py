@@ -34,6 +34,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             return False
         return super().is_safe_attribute(obj, attr, value)
 
+    def wrap_str_format(self, value: Any) -> Any:
+        found = super().wrap_str_format(value)
+        if found is not None:
+            raise SecurityError("format() is not allowed")
+        return found
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         is_small = numbers and all(abs(number) < 10**MOST_DIGITS for number in (left, right))

@@ -100,7 +100,7 @@ def build_alerter(settings: Settings, metrics: AlertMetrics, notifier: Notifier)
 def _check(loaded: LoadedSettings) -> None:
     settings, problems = loaded.settings, []
     if not settings.alerts.receivers:
-        problems.append("alerts.receivers: there is none to tell: write a table [[alerts.receivers]]")
+        problems.append("alerts.receivers: nobody would be told: write a table [[alerts.receivers]]")
     if settings.output.sink != "kafka":
         problems.append("output.sink: alerts are read from the topic of events: it must be kafka")
     if problems:

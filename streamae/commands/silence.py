@@ -78,7 +78,7 @@ def _make_elsewhere(silence: Silence, elsewhere: Elsewhere) -> tuple[dict[str, s
             why = f"{silence.why} (streamae {silence.id})"
             made[name] = api.create_silence(patterns, silence.starts_ms, silence.ends_ms, silence.who, why)
         except RetryableError as error:
-            failures.append(f"{name} goes on telling: {error}")
+            failures.append(f"{name} is not silenced by itself, only new alerts are withheld from it: {error}")
     return made, failures
 
 

@@ -85,6 +85,7 @@ def test_a_first_start_that_dies_right_after_its_first_page_still_takes_it_back(
     house = House()
     house.happens(OPENED)
     house.begin()
+    house.broker.fail_at("before_commit", AWAY)
     pager = house.receivers[0]
 
     def die(_notice: Notice) -> Outcome:
@@ -209,6 +210,34 @@ def test_a_refused_alert_becomes_a_dead_letter_before_its_offset_is_committed() 
     assert house.broker.committed(house.group(), HERE) == 1
     assert len(house.receivers[0].calls) == 1
     assert metric(house, "dead_letters_total") == 1
+
+
+def test_a_dead_letter_is_out_before_it_is_recorded_that_its_alert_is_settled() -> None:
+    """Else a crash between the two would leave no trace of it."""
+    house = House()
+    house.starts_afresh()
+    house.receivers[0].answer = lambda _notice: Refused("400")
+    house.happens(OPENED)
+    house.texts["pager"].fail_at("before_save", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        house.turn(3)
+    assert len(house.broker.records(LETTERS)) == 1
+
+
+def test_a_dead_letter_topic_that_is_away_holds_up_no_alert() -> None:
+    """Others are told; nothing is committed past the letter, and it is sent once its topic is there."""
+    house = House()
+    house.starts_afresh()
+    pager = house.receivers[0]
+    pager.answer = lambda notice: Refused("400") if notice.alert.episode_id == "e-1" else Delivered()
+    house.broker.fail_at("before_commit", AWAY, 4)
+    house.happens(OPENED, event("e-2"))
+    house.turn(6)
+    assert ("trigger", "e-2", 0) in pager.told
+    assert (house.broker.records(LETTERS), house.broker.committed(house.group(), HERE)) == ([], 0)
+    house.turn(20)
+    assert len(house.broker.records(LETTERS)) == 1
+    assert house.broker.committed(house.group(), HERE) == 2
 
 
 def test_a_change_that_nobody_understands_is_a_dead_letter_and_an_alert() -> None:
@@ -511,6 +540,24 @@ def test_receivers_that_do_not_group_get_one_message_of_a_dead_rack() -> None:
     house.happens(*(event(f"e-{number}", "closed", 1) for number in range(500)))
     house.turn(5)
     assert [len(call) for call in chat.calls] == [500, 500]
+
+
+def test_what_only_goes_on_is_no_message_and_holds_nothing_up() -> None:
+    """A chat is not told every window of an episode; the offsets behind those are committed all the same."""
+    chat = Recorder("chat")
+    chat.groups_alerts = False
+    house = House(chat)
+    house.starts_afresh()
+    house.happens(event("e-1", severity=60.0))
+    house.turn(40)
+    house.happens(*(event("e-1", "updated", number, severity=61.0) for number in range(1, 10)))
+    house.turn(400)
+    assert [len(call) for call in chat.calls] == [1]
+    assert house.broker.committed(house.group("chat"), HERE) == 10
+    assert (house.couriers[0].report.waiting, house.couriers[0].report.oldest_ms) == (0, 0)
+    house.happens(event("e-1", "updated", 10))
+    house.turn(400)
+    assert [len(call) for call in chat.calls] == [1, 1]
 
 
 def test_what_is_long_over_is_forgotten_everywhere() -> None:

@@ -60,6 +60,7 @@ class Desks(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Start for the first time."""
+        self.rules = rules(routes=self.routes)
         self.topic: list[Record] = []
         self.store: dict[str, Told] = {}
         self.committed = 0
@@ -73,7 +74,7 @@ class Desks(RuleBasedStateMachine):
 
     def start(self) -> None:
         """Begin anew from what was saved and committed."""
-        self.desk = Desk(self.nature, rules(routes=self.routes), list(self.store.values()))
+        self.desk = Desk(self.nature, self.rules, list(self.store.values()))
         self.desk.start_at(OUTPUT, self.committed)
         self.position = self.committed
         self.end_at_start = len(self.topic)
@@ -134,7 +135,21 @@ class Desks(RuleBasedStateMachine):
             again = Record(one.topic, one.partition, len(self.topic), self.now_ms, one.key, one.value, one.headers)
             self.topic.append(again)
 
-    @rule(count=st.integers(1, 5))
+    @rule(
+        count=st.integers(0, 4),
+        answers=st.lists(st.sampled_from((True, True, True, False)), max_size=4),
+        then=st.lists(st.sampled_from(("save", "commit", "die")), max_size=4),
+    )
+    def turn(self, count: int, answers: list[bool], then: list[str]) -> None:
+        """Read, ask, send, and then save, commit and die in any order, or not."""
+        self.read(max(count, self.end_at_start - self.position))
+        for is_answered in answers:
+            self.ask()
+            if self.due:
+                self.send(is_answered, is_asked_again=False)
+        for each in then:
+            getattr(self, each)()
+
     def read(self, count: int) -> None:
         """Read on."""
         for one in self.topic[self.position : self.position + count]:
@@ -163,7 +178,6 @@ class Desks(RuleBasedStateMachine):
         """Be the receiver."""
         self.incidents.take(notice)
 
-    @rule()
     def save(self) -> None:
         """Save what is new."""
         records = self.desk.unsaved()
@@ -176,14 +190,12 @@ class Desks(RuleBasedStateMachine):
         self.store.update({told.alert.episode_id: told for told in self.desk.unsaved()})
         self.start()
 
-    @rule()
     def commit(self) -> None:
         """Commit what is settled."""
         settled = self.desk.settled(OUTPUT)
         if settled is not None and settled > self.committed:
             self.committed = settled
 
-    @rule()
     def die(self) -> None:
         """Lose all that is in memory."""
         self.start()
@@ -211,6 +223,7 @@ class Desks(RuleBasedStateMachine):
             episode, sequence, severity = self.running.pop(key)
             self.publish(key, "closed", episode, sequence + 1, severity)
         self.read(len(self.topic))
+        self.save()
         while notices := [one for one in self.desk.due(self.now_ms) if one.action is not Action.REPEAT]:
             for notice in notices:
                 self.receive(notice)
@@ -265,4 +278,4 @@ class EveryChange(Desks):
 @pytest.mark.parametrize("machine", [Desks, RoutedDesks, ForgetfulDesks, EveryChange])
 def test_each_episode_is_one_incident_whatever_crashes(machine: type[Desks]) -> None:
     """As many incidents as episodes, none open, none lost, nothing older after newer, whatever dies when."""
-    run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=30))

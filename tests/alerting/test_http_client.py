@@ -94,6 +94,7 @@ def test_connections_are_used_again_and_not_for_ever(server: HttpServer) -> None
         ("fe80::1", True),
         ("fe80::1%eth0", True),
         ("fd00:ec2::254", True),
+        ("fd00:ec2::254%eth0", True),
         ("::ffff:169.254.169.254", True),
         ("64:ff9b::a9fe:a9fe", True),
         ("2002:a9fe:a9fe::1", True),

@@ -102,6 +102,7 @@ def test_the_newest_record_of_an_order_counts_and_an_empty_one_ends_it() -> None
     found = book(SILENCE)
     assert found.orders(1_999).silences.covers({"key": "rack-1"}, 1_999)
     assert found.take([record(*write_order(ended)), record(*write_order(ended))]) == [ended]
+    assert found.take([record(*write_order(ended))]) == []
     assert list(found.orders(1_999).silences) == [ended]
     assert list(found.orders(2_000).silences) == []
     assert found.silence("s1") == ended

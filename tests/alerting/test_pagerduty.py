@@ -13,7 +13,7 @@ from scripts.services.http_server import Hang, HttpServer, Reply, closed_port
 from scripts.services.incident_server import IncidentServer
 from streamae.alerting.alert import Action, Notice, SeverityClass
 from streamae.alerting.receiver import Delivered, Refused, Retry
-from streamae.alerting.receivers.pagerduty import ADDRESSES, MOST_BYTES
+from streamae.alerting.receivers.pagerduty import ADDRESSES, MOST_BYTES, MOST_DETAILS
 from tests.alerting.made_alerts import HOSTILE, NOW_MS, made_alert, made_event, over, trigger
 from tests.alerting.receivers_of import built
 
@@ -90,6 +90,7 @@ def test_everything_is_bounded(incidents: IncidentServer, tmp_path: Path) -> Non
     (asked,) = incidents.asked
     assert len(asked.body) < MOST_BYTES
     (incident,) = incidents.incidents
+    assert len(json.loads(asked.body)["payload"]["custom_details"]) <= MOST_DETAILS
     assert len(incident.summaries[0]) <= 1_024
     assert "\n" not in incident.summaries[0]
 
@@ -133,6 +134,14 @@ def test_who_is_not_at_home_is_left_alone(
     receiver = built("pagerduty", tmp_path, KEY, url=server.url)
     assert receiver.send([trigger(made_alert(str(number))) for number in range(9)], NOW_MS) == [outcome] * 9
     assert len(server.asked) == asked
+
+
+def test_failures_here_and_there_stop_nobody(server: HttpServer, tmp_path: Path) -> None:
+    """Only failures in a row mean that nobody is at home."""
+    server.replies += [Reply(500), Reply(202)] * 5
+    receiver = built("pagerduty", tmp_path, KEY, url=server.url)
+    outcomes = receiver.send([trigger(made_alert(str(number))) for number in range(10)], NOW_MS)
+    assert outcomes == [Retry("answered 500"), Delivered()] * 5
 
 
 def test_a_turn_is_bounded(server: HttpServer, tmp_path: Path) -> None:

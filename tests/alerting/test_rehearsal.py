@@ -152,8 +152,15 @@ def test_what_is_no_change_and_what_is_not_meant_is_counted_apart() -> None:
 
 def test_stamps_that_go_back_do_not_turn_begin_and_end_round() -> None:
     """Producers set Kafka timestamps as they like."""
-    found = rows([record("a", 0, T0 + MINUTE), record("a", 1, T0, kind="closed")])
+    found = rows([record("a", 0, T0 + 2 * HOUR_MS), record("a", 1, T0, kind="closed")])
     assert counts(found["mail", ""]) == (2, 1, 0)
+    assert found["mail", ""].hours == {T0 // HOUR_MS + 2: 2}
+
+
+def test_what_gets_worse_before_its_message_went_is_one_message() -> None:
+    """The message tells the newest state, as that of the real desk does."""
+    found = rows([record("a", 0, T0, severity=60.0), record("a", 1, T0 + 10 * SECOND)])
+    assert counts(found["mail", ""]) == (1, 1, 1)
 
 
 def test_it_is_printed_by_receiver_and_team(tmp_path: Path) -> None:

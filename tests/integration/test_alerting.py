@@ -241,6 +241,24 @@ def test_killed_at_its_worst_moments_it_pages_each_episode_once(
         assert process.stop() == 0
 
 
+def test_a_second_process_takes_over_and_the_first_ends(
+    make_site: Callable[..., Site], redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Two that tell the same receivers would page twice: the group knows one of each name."""
+    site = make_site(redis_server.url)
+    other = tmp_path / "other"
+    other.mkdir()
+    with site.process() as first:
+        first.wait_until_ready()
+        with replace(site, folder=other).process() as second:
+            assert first.process.wait(PATIENCE_S) == 1
+            second.wait_until_ready()
+            site.publish("m-1")
+            site.wait_for_incidents(1)
+            assert second.stop() == 0
+        assert first.logged("crashed")[0]["kind"] == "FatalError"
+
+
 def test_missing_topics_are_told_and_waited_for(
     make_site: Callable[..., Site], redis_server: RedisServer, fresh_name: Callable[[str], str]
 ) -> None:

@@ -128,14 +128,14 @@ class AppriseReceiver(Receiver):
         for service in self._services:
             missing = [notice for notice in notices if _known(notice.alert) not in service.taken]
             left_s = deadline_s - self._clock()
-            if missing:
-                service.has_failed = left_s <= 0 or not self._notified(service.apprise, missing, left_s)
-            if missing and not service.has_failed:
-                service.taken.update(_known(notice.alert) for notice in missing)
-        failed = sum(service.has_failed for service in self._services)
+            if missing and left_s > 0:
+                service.has_failed = not self._notified(service.apprise, missing, left_s)
+                if not service.has_failed:
+                    service.taken.update(_known(notice.alert) for notice in missing)
         wanted = {_known(notice.alert) for notice in notices}
+        failed = sum(not wanted <= service.taken for service in self._services)
         for service in self._services:
-            service.taken = service.taken & wanted if failed else service.taken - wanted
+            service.taken = service.taken & wanted if failed else set()
         return Retry(f"{failed} of {len(self._services)} addresses did not take it") if failed else None
 
     def _notified(self, apprise: Apprise, notices: Sequence[Notice], within_s: float) -> bool:
@@ -204,8 +204,4 @@ def _service(url: str, number: int, timeout_s: float) -> Apprise:
 
 def _quieten() -> None:
     """Keep what Apprise says to itself: it can hold addresses, which hold secrets."""
-    logger = logging.getLogger("apprise")
-    logger.setLevel(SILENT)
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
+    logging.getLogger("apprise").setLevel(SILENT)

@@ -24,9 +24,9 @@ def build_receiver(settings: ReceiverSettings, alerts: DeliverySettings) -> Rece
     try:
         return BUILDERS[settings.kind](settings, alerts)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            [f"{setting_name(settings, 'kind')}: {settings.kind} needs {error.name}: install streamae[alerts]"]
-        ) from error
+        library = (error.name or "").partition(".")[0]
+        name = setting_name(settings, "kind")
+        raise ConfigError([f"{name}: {settings.kind} needs {library}: install streamae[alerts]"]) from error
 
 
 def _alertmanager(settings: ReceiverSettings, alerts: DeliverySettings) -> Receiver:

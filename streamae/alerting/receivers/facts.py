@@ -22,7 +22,8 @@ MOST_TEXT = 1_024
 TIMES = ("start", "peak", "end")
 NUMBERS = ("severity", "confidence", "score", "threshold", "peak_score", "anomalous_windows", "imputed_share")
 WORDS = ("state", "state_reason", "model_version", "settings_version")
-OPEN_ENDS = {  # words for people, by close reason; others are shown as they are
+ENDINGS = {  # words for people, by close reason; others are shown as they are
+    "quiet": "over",
     "stale": "given up: its detector is silent, nobody knows whether it goes on",
     "superseded": "replaced by a newer one of the same key",
     "operator": "ended by an operator",
@@ -87,7 +88,7 @@ def ending_of(alert: Alert) -> str:
     if alert.ended_ms is None:
         return ""
     reason = one_line(alert.close_reason, 80)
-    return OPEN_ENDS.get(reason, f"over ({reason})" if reason else "over")
+    return ENDINGS.get(reason, f"over ({reason})" if reason else "over")
 
 
 def shown_time(time_ms: int, zone: str | None) -> str:

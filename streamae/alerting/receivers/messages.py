@@ -32,7 +32,7 @@ TITLE = """\
 {% if is_over %}{{ ending }}: {% elif over_count %}{{ open_count }} open, {{ over_count }} over: \
 {% else %}{{ worst | upper }}: {% endif %}
 {% if count == 1 %}{{ alerts[0].summary }}{% else %}{{ count }} alerts\
-{% for name, value in shared.items() %}{{ ", " if loop.first else " " }}{{ name }}={{ value }}{% endfor %}{% endif %}
+{% for name, value in shared.items() %}, {{ name }}={{ value }}{% endfor %}{% endif %}
 """
 
 BODY = """\

@@ -150,8 +150,7 @@ def read_secret(text: str) -> bytes:
 def _published_id(alert: Alert, action: Action) -> str:
     """Return the identifier of the alert's event on the output topic; "" where this notice tells more than it."""
     event = alert.event
-    is_ended = alert.ended_ms is not None
-    if alert.extra or event.get("kind") not in KINDS[action] or is_ended != (action is Action.RESOLVE):
+    if alert.extra or event.get("kind") not in KINDS[action]:
         return ""
     try:
         return event_id(uuid.UUID(alert.episode_id), str(event["kind"]), alert.sequence)
