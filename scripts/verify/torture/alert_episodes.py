@@ -152,16 +152,22 @@ def event_writer(topic: str) -> EventWriter:
 class EpisodeProducer:
     """Writes steps in order, each way in turn as `rng` decides; what `write` was given is there when it returns.
 
+    Args:
+        servers, topic, partitions: where to.
+        rng: decides.
+        is_plain: without transactions, where they would only take time.
+
     Attributes:
         written: changes that are there.
         aborted: transactions that came to nothing.
     """
 
-    def __init__(self, servers: str, topic: str, partitions: int, rng: Random) -> None:
+    def __init__(self, servers: str, topic: str, partitions: int, rng: Random, *, is_plain: bool = False) -> None:
         self._writer, self._partitions, self._rng = event_writer(topic), partitions, rng
         self._plain = Producer({"bootstrap.servers": servers, "enable.idempotence": True, **CLIENT})
         self._transactional = Producer({"bootstrap.servers": servers, "transactional.id": f"{topic}-writer", **CLIENT})
         self._transactional.init_transactions(FLUSH_TIMEOUT_S)
+        self._is_plain = is_plain
         self._failures: list[str] = []
         self.written = self.aborted = 0
 
@@ -174,9 +180,9 @@ class EpisodeProducer:
         left = deque(steps)
         while left:
             some = [left.popleft() for _ in range(min(len(left), self._rng.randint(1, MOST_TOGETHER)))]
-            if self._rng.random() < ABORTED_SHARE:
+            if not self._is_plain and self._rng.random() < ABORTED_SHARE:
                 self._abort()
-            if self._rng.random() < 0.5:
+            if not self._is_plain and self._rng.random() < 0.5:
                 self._transactional.begin_transaction()
                 self._send(self._transactional, some)
                 self._transactional.commit_transaction(FLUSH_TIMEOUT_S)
