@@ -23,12 +23,17 @@ class Alertmanager(Service):
         notify_url: web hook that is told of groups; "" = nobody is.
         group_by: labels whose alerts make one group.
         inhibit_rules: as in its configuration.
+        group_wait: how long the first message of a group waits for more.
 
     `stop`, `kill` and `start` may be called in any order inside the block: port and folder stay the same.
     """
 
     def __init__(
-        self, notify_url: str = "", group_by: Sequence[str] = ("...",), inhibit_rules: Sequence[dict[str, Any]] = ()
+        self,
+        notify_url: str = "",
+        group_by: Sequence[str] = ("...",),
+        inhibit_rules: Sequence[dict[str, Any]] = (),
+        group_wait: str = "100ms",
     ) -> None:
         super().__init__("alertmanager")
         self.port = free_port()
@@ -38,7 +43,7 @@ class Alertmanager(Service):
             "route": {
                 "receiver": "hook",
                 "group_by": list(group_by),
-                "group_wait": "100ms",
+                "group_wait": group_wait,
                 "group_interval": "200ms",
                 "repeat_interval": "1h",
             },

@@ -45,6 +45,7 @@ class News:
         ending: how it ended, None = it is open.
         since_ms: wall clock of the oldest in it.
         places: held on the output topic until it is told and remembered.
+        passed: the lower classes that it went through: each may have been told before a crash.
     """
 
     sequence: int
@@ -53,6 +54,15 @@ class News:
     ending: Ending | None
     since_ms: int
     places: Places = field(default_factory=dict)
+    passed: frozenset[SeverityClass] = frozenset()
+
+    def risen_from(self, older: News) -> News:
+        """Return the same with the classes of what came before it."""
+        return replace(
+            self,
+            severity=max(older.severity, self.severity),
+            passed=self.passed | older.passed | {older.severity, self.severity},
+        )
 
 
 @dataclass(slots=True)
@@ -272,7 +282,8 @@ class Case:
     def _alert(self, news: News, rules: Rules, ending: Ending | None = None) -> Alert:
         """Return the alert that tells news, with the classes reached so far; as open where no ending is given."""
         reached = () if self.told is None else self.told.alert.classes
-        classes = (*reached, news.severity) if not reached or news.severity > reached[-1] else reached
+        risen = sorted(each for each in {*news.passed, news.severity} if not reached or each > reached[-1])
+        classes = (*reached, *risen)
         body = self.alert if news.body is None else news.body
         if isinstance(body, Change):
             body = rules.alert_of(body, self.identity, classes, self.started_ms)
@@ -298,9 +309,8 @@ def line_of(identity: Labels) -> Line:
 def _folded(older: News, newer: News) -> News:
     """Return both as one: the newest state, the worst class, and since when it waits."""
     return replace(
-        newer,
+        newer.risen_from(older),
         sequence=max(older.sequence, newer.sequence),
-        severity=max(older.severity, newer.severity),
         body=older.body if newer.body is None else newer.body,
         since_ms=min(older.since_ms, newer.since_ms),
     )

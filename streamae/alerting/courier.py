@@ -41,6 +41,7 @@ COMMIT_INTERVAL_MS = 1_000
 REPORT_INTERVAL_MS = 1_000
 TIDY_INTERVAL_MS = 60_000
 MOST_DETECTORS = 1_000  # whose signs of life are followed
+SHARE_OF_HOLD = 15  # of the time that an open alert stands without our word, one part may pass while a backlog is read
 MOST_LETTERS = 1_000  # that wait for their topic until reading pauses
 
 
@@ -83,6 +84,7 @@ class Courier:
         self._trouble = ""
         self._letter_patience = Patience(parts.draw)
         self._was_busy = self._has_news = False
+        self._behind_since_ms: int | None = None  # monotonic
         self._committed_ms = self._reported_ms = self._tidied_ms = self._beaten_ms = -TIDY_INTERVAL_MS
         self.report = Report(self._name)
 
@@ -183,11 +185,23 @@ class Courier:
         if may_tell_news and not reader.has_begun:
             self._commit(now_ms)  # or the end of what is told now would be old news to the next process, and never told
             may_tell_news = reader.has_begun
-        for part in deliveries.batches(now_ms, wall_ms, self._covers, only_repeats=not may_tell_news):
+        may_repeat = self._may_repeat(now_ms)
+        for part in deliveries.batches(now_ms, wall_ms, self._covers, news=may_tell_news, repeats=may_repeat):
             self._was_busy |= deliveries.send(part, now_ms, wall_ms)
             self._send_letters(now_ms)
             self._parts.keeper.keep(desk, now_ms)
             fail_point("after_alert_record")
+
+    def _may_repeat(self, now_ms: int) -> bool:
+        """Tell whether what is open may be told again: the unread backlog may hold an end that was told before a crash.
+
+        That waits only so long: a receiver that forgets would count as over what it does not hear of.
+        """
+        if self._parts.reader.is_caught_up:
+            self._behind_since_ms = None
+            return True
+        self._behind_since_ms = now_ms if self._behind_since_ms is None else self._behind_since_ms
+        return now_ms - self._behind_since_ms >= self._parts.settings.hold_ms // SHARE_OF_HOLD
 
     def _send_letters(self, now_ms: int) -> None:
         """Send dead letters before it is recorded that their changes are settled; a topic that is away holds up little."""

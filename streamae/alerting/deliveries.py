@@ -72,14 +72,16 @@ class Deliveries:
         """Tell whether the receiver is left alone now."""
         return self._patience.is_waiting(now_ms)
 
-    def batches(self, now_ms: int, wall_ms: int, covers: Covers, *, only_repeats: bool) -> Iterator[list[Notice]]:
+    def batches(
+        self, now_ms: int, wall_ms: int, covers: Covers, *, news: bool = True, repeats: bool = True
+    ) -> Iterator[list[Notice]]:
         """Yield what is to be sent now, each part at once, until the receiver takes nothing.
 
         Args:
             now_ms: monotonic.
             wall_ms: since the epoch.
             covers: what is silenced.
-            only_repeats: news wait, since the backlog is not read yet.
+            news, repeats: whether those go out now; while the backlog is not read they wait.
         """
         due = self._desk.due(wall_ms, covers, MOST_DUE + len(self._left_alone))
         if not due:
@@ -90,7 +92,7 @@ class Deliveries:
         notices = [
             notice
             for notice in due
-            if not self._is_left_alone(notice, now_ms) and not (only_repeats and notice.action is not Action.REPEAT)
+            if not self._is_left_alone(notice, now_ms) and (repeats if notice.action is Action.REPEAT else news)
         ]
         if self._folder is not None:
             for notice in self._folder.quiet(notices):  # or they would hold their offsets until the episode ends

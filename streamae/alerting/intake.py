@@ -130,7 +130,7 @@ class Intake:
             places = self.offsets.hold(change.at)
             if old is not None:
                 places = self.offsets.joined(old.news.places, places)
-                news = replace(news, severity=max(news.severity, old.news.severity))
+                news = news.risen_from(old.news)
             news = replace(news, places=places)
         if is_wanted and is_old_news:
             if change.kind is ChangeKind.OPENED:

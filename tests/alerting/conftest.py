@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.services import Alertmanager
+from scripts.services.http_server import HttpServer
+from scripts.services.incident_server import IncidentServer
 from streamae.alerting.http_client import HttpClient
-from tests.alerting.http_server import HttpServer
-from tests.alerting.incident_server import IncidentServer
 from tests.conftest import running
 
 PATIENT_MS = 20_000

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from scripts.services import Alertmanager
+from scripts.services.http_server import Asked, Hang, HttpServer, Reply, closed_port
 from streamae.alerting.alert import Action, Notice, SeverityClass
 from streamae.alerting.heartbeat import WATCHDOG, watchdog_alert
 from streamae.alerting.receiver import Delivered, Refused, Retry
 from streamae.alerting.receivers.silence_api import SilenceFailedError, as_regex
-from tests.alerting.http_server import Asked, Hang, HttpServer, Reply, closed_port
 from tests.alerting.made_alerts import HOSTILE, MINUTE_MS, NOW_MS, made_alert, made_event, over, trigger
 from tests.alerting.receivers_of import built
 from tests.conftest import running

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from scripts.services.http_server import Hang, HttpServer, Reply
+from scripts.services.mail_server import MailServer
 from streamae.alerting.alert import Action, Notice, SeverityClass
 from streamae.alerting.receiver import Delivered, Receiver, Refused, Retry
 from streamae.alerting.receivers.facts import shown_time
-from tests.alerting.http_server import Hang, HttpServer, Reply
 from tests.alerting.made_alerts import HOSTILE, MINUTE_MS, NOW_MS, made_alert, made_event, over, trigger
-from tests.alerting.mail_server import MailServer
 from tests.alerting.receivers_of import built
 
 CRITICAL, WARNING = SeverityClass.CRITICAL, SeverityClass.WARNING

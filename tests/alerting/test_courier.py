@@ -445,6 +445,72 @@ def test_receivers_that_forget_are_told_again_also_while_kafka_is_away() -> None
     assert len([notice for notice in pager.taken if notice.action is Action.REPEAT]) >= 4
 
 
+def test_what_was_told_as_over_before_a_crash_is_not_repeated_as_open_after_it() -> None:
+    """Where labels are the identity, an alert that is repeated after its end is a new one: people hear of it twice."""
+    pager = Recorder()
+    pager.repeat_ms = 60_000
+    house = House(pager)
+    house.starts_afresh()
+    house.happens(OPENED)
+    house.turn(3)
+    house.happens(event("e-2"), CLOSED)
+    pager.answer = _dies_at_ends
+    with pytest.raises(InterruptedError):
+        house.turn()
+    pager.answer = lambda _notice: Delivered()
+    house.now_ms += 120_000
+    house.begin(max_poll_records=1)
+    before = len(pager.calls)
+    house.turn(4)
+    of_it = [notice for call in pager.calls[before:] for notice in call if notice.alert.episode_id == "e-1"]
+    assert [(notice.action, notice.alert.ended_ms is None) for notice in of_it] == [(Action.RESOLVE, False)]
+
+
+def test_every_class_that_was_told_before_a_crash_is_told_as_over() -> None:
+    """Alertmanager knows an alert for each class: one that nobody remembers telling must not go on firing."""
+    house = House()
+    house.starts_afresh()
+    house.happens(event("e-1", severity=60.0))
+    house.receivers[0].answer = _dies
+    with pytest.raises(InterruptedError):
+        house.turn()
+    house.receivers[0].answer = lambda _notice: Delivered()
+    house.happens(event("e-1", "updated", 1, severity=95.0), event("e-1", "closed", 2, severity=95.0))
+    house.begin()
+    house.turn(4)
+    notice = house.receivers[0].taken[-1]
+    assert (notice.action, [each.word for each in notice.alert.classes]) == (Action.RESOLVE, ["warning", "critical"])
+
+
+def test_a_backlog_that_takes_long_lets_no_open_alert_expire() -> None:
+    """A receiver that forgets hears of what is open while a long topic is read: it would count it as over."""
+    pager = Recorder()
+    pager.repeat_ms = 60_000
+    house = House(pager)
+    house.starts_afresh()
+    house.happens(OPENED)
+    house.turn(3)
+    house.happens(*(event(f"e-{number}") for number in range(2, 20)))
+    house.now_ms += 120_000
+    house.begin(max_poll_records=1)
+    house.turn(2)
+    assert not [notice for notice in pager.taken if notice.action is Action.REPEAT]
+    house.now_ms += house.settings.hold_ms // 10
+    house.turn(2)
+    assert {notice.alert.episode_id for notice in pager.taken if notice.action is Action.REPEAT} == {"e-1"}
+    assert len(pager.told) == 1
+
+
+def _dies(_notice: Notice) -> Outcome:
+    raise InterruptedError
+
+
+def _dies_at_ends(notice: Notice) -> Outcome:
+    if notice.action is Action.RESOLVE:
+        raise InterruptedError
+    return Delivered()
+
+
 def test_the_watchdog_fires_only_while_all_is_well_and_only_where_it_is_repeated() -> None:
     """It is the absence of this alert that pages when we are dead."""
     manager, pager = Recorder("manager"), Recorder("pager")

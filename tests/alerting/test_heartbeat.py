@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from scripts.services.http_server import HttpServer, Reply, closed_port
 from streamae.alerting.alert import Cause
 from streamae.alerting.heartbeat import Heartbeat, watchdog_alert
 from streamae.alerting.http_client import HttpClient
-from tests.alerting.http_server import HttpServer, Reply, closed_port
 from tests.alerting.made_alerts import NOW_MS
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from scripts.services import ServiceUnavailableError
+from scripts.services.http_server import Asked, Hang, HttpServer, Raw, Reply, closed_port, made_certificate
 from streamae.alerting.addresses import Target, is_forbidden
 from streamae.alerting.answers import Answer, ForbiddenAddressError, UnreachableError, outcome_of, retry_after_ms
 from streamae.alerting.http_client import MOST_ABANDONED, MOST_BYTES, HttpClient
 from streamae.alerting.receiver import Delivered, Refused, Retry
-from tests.alerting.http_server import Asked, Hang, HttpServer, Raw, Reply, closed_port, made_certificate
 from tests.conftest import skip_or_fail
 
 PATIENT_MS, HURRIED_MS = 20_000, 300

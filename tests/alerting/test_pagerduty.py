@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from scripts.services.http_server import Hang, HttpServer, Reply, closed_port
+from scripts.services.incident_server import IncidentServer
 from streamae.alerting.alert import Action, Notice, SeverityClass
 from streamae.alerting.receiver import Delivered, Refused, Retry
 from streamae.alerting.receivers.pagerduty import ADDRESSES, MOST_BYTES, MOST_DETAILS
-from tests.alerting.http_server import Hang, HttpServer, Reply, closed_port
-from tests.alerting.incident_server import IncidentServer
 from tests.alerting.made_alerts import HOSTILE, NOW_MS, made_alert, made_event, over, trigger
 from tests.alerting.receivers_of import built
 

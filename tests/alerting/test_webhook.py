@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from scripts.services.http_server import HttpServer, Reply
 from streamae.alerting.alert import Action, Alert, Notice
 from streamae.alerting.receiver import Delivered, Receiver, Refused, Retry
 from streamae.alerting.receivers.webhook import cloud_event, signature_headers
 from streamae.connectors.events import EVENT_TYPE, event_id
-from tests.alerting.http_server import HttpServer, Reply
 from tests.alerting.made_alerts import HOSTILE, NOW_MS, episode_of, made_alert, made_event, over, trigger
 from tests.alerting.receivers_of import built
 

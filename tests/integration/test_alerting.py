@@ -12,14 +12,14 @@ import pytest
 from kafka import KafkaProducer
 
 from scripts.services import KafkaBroker, RedisServer
+from scripts.services.http_server import Hang, HttpServer
+from scripts.services.incident_server import IncidentServer
 from scripts.services.process import free_port
 from streamae.batches import Partition
 from streamae.connectors.events import EventWriter
 from streamae.episode_changes import ChangeKind
 from streamae.fail_points import ALERT_POINTS
 from streamae.reasons import CloseReason
-from tests.alerting.http_server import Hang, HttpServer
-from tests.alerting.incident_server import IncidentServer
 from tests.alerting.stored_events import CHANGE
 from tests.daemons import AlertProcess, Sections
 from tests.kafka_io import committed_offset, create_topics, read_all

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.alerting.http_server import Asked, HttpServer, Reply
+from scripts.services.http_server import Asked, HttpServer, Reply
 
 ACTIONS = {"trigger", "acknowledge", "resolve"}
 SEVERITIES = {"critical", "error", "warning", "info"}

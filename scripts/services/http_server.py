@@ -60,15 +60,16 @@ class HttpServer:
     Args:
         usual: answer once `replies` are used up, or what makes one of the request.
         certificate: PEM file with key and certificate for TLS.
+        port: to listen on; 0 = any free one.
     """
 
-    def __init__(self, usual: Behaviour = OK, certificate: Path | None = None) -> None:
+    def __init__(self, usual: Behaviour = OK, certificate: Path | None = None, port: int = 0) -> None:
         self.usual = usual
         self.replies: deque[Behaviour] = deque()
         self.asked: list[Asked] = []
         self.connections = 0
         self.closing = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", port), _handler(self))
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
