@@ -32,7 +32,7 @@ print(*map(main, commands), file=codes)
 def test_everything_but_the_daemon_works_where_there_is_no_linux(tmp_path: Path) -> None:
     """All modules can be imported, settings, schema and training work; `run` says why it ends, for no restart to try."""
     data, bundle = tmp_path / "data.csv", tmp_path / "bundle"
-    rows = (f"{60 * row},{math.sin(row / 9.0) + row % 7 / 50}" for row in range(300))
+    rows = (f"{1_700_000_000 + 60 * row},{math.sin(row / 9.0) + row % 7 / 50}" for row in range(300))
     data.write_text("\n".join(("timestamp,value", *rows)), encoding="utf-8")
     train = ["train", str(data), "--bundle", str(bundle), "--train.max_steps", "4"]
     commands = [["config"], ["schema"], train, ["run", "--service.http_port", "0"]]

@@ -329,6 +329,12 @@ def watch_signals(handle: Callable[[int], None]) -> None:
     Thread(target=watch, name="signals", daemon=True).start()
 
 
+def check_platform() -> None:
+    """Raise ConfigError where a daemon cannot be run: before its bundle and services are looked for."""
+    if not RELOAD_SIGNALS:
+        raise ConfigError(["streamae run: needs Linux: this platform has no signal SIGHUP to have settings read again"])
+
+
 def serve(
     loaded: LoadedSettings,
     build: Callable[[Listener], Supervised],
@@ -344,11 +350,9 @@ def serve(
     Call once, from the main thread.
 
     Raises:
-        ConfigError: the settings cannot be served, or not on this platform.
+        ConfigError: the settings cannot be served.
         FatalError: the health port cannot be listened on.
     """
-    if not RELOAD_SIGNALS:
-        raise ConfigError(["streamae run: needs Linux: this platform has no signal SIGHUP to have settings read again"])
     settings = loaded.settings.service
     logs.configure(settings.log_level, settings.log_format)
     telemetry, notifier = Telemetry(), Notifier.from_environment(os.environ)
