@@ -223,6 +223,14 @@ class Worker:
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def cpu_s(self) -> float:
+        """Return the CPU time of all its threads so far; 0 after the end."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def peak_rss_bytes(self) -> int:
         """Return the most resident memory it ever needed, as the kernel kept it: no short peak is missed.
 
