@@ -124,7 +124,7 @@ class OldNews:
         """Count the newest episode of a line as over, since that of `change` began after it."""
         newest = self._episodes.get(self._newest.get(line, ""))
         if newest is not None and newest.change.episode_id != change.episode_id:
-            newest.is_superseded = newest.change.start_ms <= change.start_ms
+            newest.is_superseded |= newest.change.start_ms <= change.start_ms
 
     def pop(self, episode_id: str) -> OldEpisode | None:
         """Give up an episode, since there is fresh news of it."""

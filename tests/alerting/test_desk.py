@@ -124,6 +124,15 @@ def test_news_that_came_while_a_notice_was_out_is_told_after_it() -> None:
     assert words(tell(one)) == [("resolve", "e1", 1)]
 
 
+def test_what_comes_after_the_end_is_no_news() -> None:
+    """Also where the end was not told yet: nothing opens it again."""
+    one = desk()
+    one.take(change("closed", 1), NOW_MS)
+    one.take(change("updated", 2, offset=1), NOW_MS)
+    assert words(tell(one)) == [("trigger", "e1", 1), ("resolve", "e1", 1)]
+    assert one.dropped == {Dropped.NOT_NEWER: 1}
+
+
 @pytest.mark.parametrize("sequences", [(0, 0), (0, 1, 0), (0, 1, 1)])
 def test_what_is_not_newer_is_dropped_and_counted(sequences: tuple[int, ...]) -> None:
     """Events that are published again tell nobody anything, whether they were told or still wait."""
@@ -442,6 +451,18 @@ def test_a_refused_update_leaves_it_open() -> None:
     assert words(tell(one)) == [("resolve", "e1", 2)]
 
 
+def test_what_may_have_arrived_before_it_was_refused_is_ended() -> None:
+    """A send without an answer may have been taken: then there is something to end."""
+    one = desk()
+    one.take(change(), NOW_MS)
+    (notice,) = one.due(NOW_MS)
+    one.unanswered(notice)
+    one.refused(notice, NOW_MS)
+    save(one)
+    one.take(change("closed", 1, offset=1), NOW_MS)
+    assert words(tell(one)) == [("resolve", "e1", 1)]
+
+
 def test_a_refused_repeat_is_not_tried_each_turn() -> None:
     """News may make it acceptable again."""
     one = desk(FORGETFUL)
@@ -600,6 +621,19 @@ def test_an_operator_ends_what_was_told_and_drops_what_was_not() -> None:
     assert one.settled(OUTPUT) == 6
 
 
+def test_what_was_held_when_an_operator_ended_it_is_ended_after_it_was_told() -> None:
+    """A notice on its way is not called back: its end follows."""
+    one = desk()
+    one.take(change(), NOW_MS)
+    (held,) = one.due(NOW_MS)
+    one.end_where(lambda _alert: True, OPERATOR, NOW_MS)
+    save(one)
+    one.delivered(held, NOW_MS)
+    save(one)
+    (end,) = tell(one)
+    assert (end.action, end.alert.close_reason) == (RESOLVE, OPERATOR)
+
+
 def test_what_was_pending_when_its_detector_was_given_up_is_told_and_ended() -> None:
     """Nothing is lost because a receiver was away."""
     one = desk()
@@ -669,6 +703,18 @@ def test_an_alert_of_our_own_begins_goes_on_and_ends() -> None:
     one.end_alert("no such", "heard", NOW_MS)
 
 
+def test_the_newer_text_of_our_own_alert_is_told_after_the_held_one() -> None:
+    """They have no sequence: the text says what was told."""
+    one = desk()
+    one.take_alert(own_alert(Cause.DELIVERY_FAILED, "one alert was lost", NOW_MS))
+    (held,) = one.due(NOW_MS)
+    one.take_alert(own_alert(Cause.DELIVERY_FAILED, "two alerts were lost", NOW_MS))
+    one.delivered(held, NOW_MS)
+    save(one)
+    (update,) = tell(one)
+    assert (update.action, update.alert.summary) == (UPDATE, "two alerts were lost")
+
+
 def test_an_end_that_was_not_told_yet_is_taken_back() -> None:
     """A detector that falls silent again while the receiver is away was silent all the time."""
     one = desk()
@@ -713,6 +759,7 @@ def test_waiting_and_its_age_are_seen() -> None:
     assert (one.waiting, one.oldest_waiting_ms) == (0, None)
     one.take(change(stamped_ms=NOW_MS - HOUR), NOW_MS)
     one.take(change("updated", 1, stamped_ms=NOW_MS - MINUTE, offset=1), NOW_MS)
+    assert (one.waiting, one.oldest_waiting_ms) == (1, NOW_MS - HOUR)
     one.take(change(episode="e2", key="m2", stamped_ms=NOW_MS - DAY, offset=2), NOW_MS)
     assert (one.waiting, one.oldest_waiting_ms) == (2, NOW_MS - DAY)
     tell(one)

@@ -275,6 +275,7 @@ class EveryChange(Desks):
         assert self.committed == len(self.topic)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", [Desks, RoutedDesks, ForgetfulDesks, EveryChange])
 def test_each_episode_is_one_incident_whatever_crashes(machine: type[Desks]) -> None:
     """As many incidents as episodes, none open, none lost, nothing older after newer, whatever dies when."""

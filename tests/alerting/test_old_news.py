@@ -205,6 +205,28 @@ def test_fresh_news_of_a_successor_leaves_the_old_one_to_the_summary() -> None:
     assert [word[1] for word in words(tell(one))] == ["e2", "summary"]
 
 
+def test_what_was_superseded_stays_so() -> None:
+    """More old news of it, or of one before it, does not open it again."""
+    one = desk()
+    one.take(change(episode="e1", start_time_ms=START_MS + 1), NOW_MS, is_old_news=True)
+    one.take(change(episode="e2", start_time_ms=START_MS + 2, offset=1), NOW_MS)
+    one.take(change(episode="e0", start_time_ms=START_MS, offset=2), NOW_MS)
+    one.take(change("updated", 1, "e1", start_time_ms=START_MS + 1, offset=3), NOW_MS, is_old_news=True)
+    summary = one.settle_old_news(NOW_MS)
+    assert summary is not None
+    assert summary.extra["still open"] == "0"
+    assert [word[1] for word in words(tell(one))] == ["e2", "summary"]
+
+
+def test_an_older_episode_does_not_end_what_is_only_old_news() -> None:
+    """What began later goes on: the older one is told as over before it."""
+    one = desk()
+    one.take(change(episode="e2", start_time_ms=START_MS + 2), NOW_MS, is_old_news=True)
+    one.take(change(episode="e1", start_time_ms=START_MS + 1, offset=1), NOW_MS)
+    one.settle_old_news(NOW_MS)
+    assert words(tell(one)) == [("trigger", "e1", 0), ("resolve", "e1", 0), ("trigger", "e2", 0)]
+
+
 # Memory lost
 
 
@@ -229,6 +251,7 @@ def test_what_was_read_in_an_earlier_life_counts_as_told() -> None:
     assert (one.due(NOW_MS), one.settled(OUTPUT), one.dropped.total()) == ([], 7, 0)
     resolved = {told.alert.episode_id: told.is_resolved for told in one.records()}
     assert resolved == {"open": False, "over": True, "lost": True, "next": False}
+    assert [told.alert.episode_id for told in one.records() if told.alert.event] == ["open", "next"]
     one.saved(one.unsaved())
     one.take(change("closed", 1, "open", key="a", offset=7), NOW_MS)
     one.take(change("closed", 1, "next", key="c", offset=8), NOW_MS)

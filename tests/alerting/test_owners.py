@@ -115,6 +115,7 @@ def test_a_broken_new_file_keeps_the_old_owners(tmp_path: Path, text: str | None
     """A slip in the file pages nobody else; it is said once for each state of the file, and mended it counts."""
     path = write(tmp_path / "owners.csv", TEXT)
     owners = Owners.read(path, DEFAULT)
+    owners.labels_of("nobody")
     if text is None:
         path.unlink()
     else:
@@ -124,5 +125,6 @@ def test_a_broken_new_file_keeps_the_old_owners(tmp_path: Path, text: str | None
     assert "owners.csv" in kept.problem
     assert kept.labels_of("press-1")["team"] == "metal"
     assert kept.reread_if_changed() is kept
+    assert kept.without_owner.examples == ["nobody"]
     write(path, "pattern,team\n*,all\n", changed_s=3)
     assert kept.reread_if_changed().labels_of("press-1") == {"team": "all"}
