@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from streamae.alerting.alert import Action, Labels, Notice
 from streamae.alerting.change import UnreadableChange, read_change
@@ -40,6 +41,7 @@ REST_S = 0.5
 COMMIT_INTERVAL_MS = 1_000
 REPORT_INTERVAL_MS = 1_000
 TIDY_INTERVAL_MS = 60_000
+MOST_PARTS = 3  # of one turn, each as long as `timeout_ms` at most: so that it comes round, also in a storm
 MOST_DETECTORS = 1_000  # whose signs of life are followed
 SHARE_OF_HOLD = 15  # of the time that an open alert stands without our word, one part may pass while a backlog is read
 MOST_LETTERS = 1_000  # that wait for their topic until reading pauses
@@ -186,7 +188,8 @@ class Courier:
             self._commit(now_ms)  # or the end of what is told now would be old news to the next process, and never told
             may_tell_news = reader.has_begun
         may_repeat = self._may_repeat(now_ms)
-        for part in deliveries.batches(now_ms, wall_ms, self._covers, news=may_tell_news, repeats=may_repeat):
+        parts = deliveries.batches(now_ms, wall_ms, self._covers, news=may_tell_news, repeats=may_repeat)
+        for part in islice(parts, MOST_PARTS):
             self._was_busy |= deliveries.send(part, now_ms, wall_ms)
             self._send_letters(now_ms)
             self._parts.keeper.keep(desk, now_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -509,6 +510,20 @@ def _dies_at_ends(notice: Notice) -> Outcome:
     if notice.action is Action.RESOLVE:
         raise InterruptedError
     return Delivered()
+
+
+def test_a_storm_is_told_over_many_turns() -> None:
+    """A turn that tells thousands one by one would outlast every patience: of the group, of /livez, of the watchdog."""
+    house = House()
+    house.starts_afresh()
+    house.happens(*(event(f"e-{number}") for number in range(1_000)))
+    pager = house.receivers[0]
+    told = []
+    for _ in range(8):
+        house.turn()
+        told.append(len(pager.taken))
+    assert max(now - before for before, now in pairwise([0, *told])) == 300
+    assert told[-1] == 1_000
 
 
 def test_the_watchdog_fires_only_while_all_is_well_and_only_where_it_is_repeated() -> None:

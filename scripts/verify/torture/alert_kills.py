@@ -22,7 +22,11 @@ from scripts.verify.torture.workers import wait_until
 from streamae.fail_points import ALERT_POINTS
 
 EPISODES_A_KILL = 4
-MOST_PASSAGES = {"after_alert_send": 15, "after_alert_record": 15, "before_alert_offsets": 9}  # of all receivers together
+MOST_PASSAGES = {
+    "after_alert_send": 15,
+    "after_alert_record": 15,
+    "before_alert_offsets": 9,
+}  # of all receivers together
 LIFE_TIMEOUT_S = 90.0
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.3
 KILLED = -9
