@@ -144,6 +144,8 @@ class Deliveries:
                     self._log.warning("own_alert_refused", alert=episode_id, why=why)
             case Retry(_, after_ms):
                 self._metrics.sent(self._receiver.name, "retried", 1, wall_ms)
+                if after_ms != 0 and notice.action is not Action.REPEAT:
+                    self._desk.unanswered(notice)
                 if is_alone and after_ms != 0:
                     self._left_alone.setdefault(episode_id, Patience(self._draw)).failed(now_ms, after_ms)
                 return

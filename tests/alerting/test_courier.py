@@ -172,6 +172,29 @@ def test_one_alert_that_fails_holds_up_no_other() -> None:
     assert [episode for _, episode, _ in pager.told] == ["e-2", "e-3", "e-1"]
 
 
+@pytest.mark.parametrize("way", ["silence", "operator", "refusal"])
+def test_what_may_have_arrived_is_taken_back(way: str) -> None:
+    """A page that timed out may have been taken: however its episode goes on, the receiver hears of its end."""
+    house = House()
+    house.starts_afresh()
+    pager = house.receivers[0]
+    pager.answer = lambda _notice: Retry("did not answer in time")
+    house.happens(OPENED)
+    house.turn(3)
+    silences = Silences([Silence("s-1", {"key": "key-e-1"}, 0, house.wall_ms + 10**9, "ann", "reboot")])
+    order = Resolution("o-1", {"key": "key-e-1"}, house.wall_ms, "ann", "scrapped")
+    if way == "silence":
+        house.changes_world(orders=Orders(silences))
+    elif way == "operator":
+        house.changes_world(orders=Orders(Silences(), (order,)))
+    pager.answer = lambda _notice: Refused("400") if way == "refusal" else Delivered()
+    house.turn(70)
+    pager.answer = lambda _notice: Delivered()
+    house.happens(CLOSED)
+    house.turn(70)
+    assert [action for action, _, _ in pager.told][-1:] == ["resolve"]
+
+
 def test_what_waits_pauses_reading_at_its_limit() -> None:
     """Memory stays bounded, however long a receiver that wants every change is away."""
     pager = Recorder()
