@@ -434,6 +434,20 @@ def test_an_operator_ends_what_is_retired() -> None:
     assert [(alert.episode_id, alert.close_reason) for alert in ended] == [("e-1", "operator")]
 
 
+def test_an_operator_ends_the_alert_of_a_silent_detector_that_is_retired() -> None:
+    """Nothing else ever would: it will give no sign of life."""
+    house = House()
+    house.starts_afresh()
+    house.changes_world(standing=Standing(silent={"pumps": WALL_MS, "fans": WALL_MS}))
+    house.turn(3)
+    every_key = Resolution("o-1", {"key": "*"}, house.wall_ms, "ann", "scrapped")
+    pumps = Resolution("o-2", {"detector": "pumps"}, house.wall_ms, "ann", "scrapped")
+    house.changes_world(orders=Orders(Silences(), (every_key, pumps)))
+    house.turn(5)
+    ended = [(notice.action.value, notice.alert.episode_id) for notice in house.receivers[0].taken][2:]
+    assert ended == [("resolve", "detector_silent/pumps")]
+
+
 def test_a_silence_withholds_until_it_ends_unless_the_receiver_has_it_itself() -> None:
     """Alertmanager silences by itself; it must know of the alert all the same."""
     house = House(Recorder("pager"), Recorder("manager"))
