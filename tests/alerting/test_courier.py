@@ -579,6 +579,23 @@ def test_receivers_that_do_not_group_get_one_message_of_a_dead_rack() -> None:
     assert [len(call) for call in chat.calls] == [500, 500]
 
 
+def test_what_was_refused_does_not_delay_the_end_of_its_group() -> None:
+    """Of a bad alert no end will come: the message that all others are over does not wait for it."""
+
+    class Chat(Recorder):
+        groups_alerts = False
+
+    house = House(Chat())
+    house.starts_afresh()
+    chat = house.receivers[0]
+    chat.answer = lambda notice: Refused("template") if notice.alert.episode_id == "e-1" else Delivered()
+    house.happens(OPENED, event("e-2"))
+    house.turn(60)
+    house.happens(event("e-2", "closed", 1))
+    house.turn(3)
+    assert chat.told == [("trigger", "e-2", 0), ("resolve", "e-2", 1)]
+
+
 def test_what_only_goes_on_is_no_message_and_holds_nothing_up() -> None:
     """A chat is not told every window of an episode; the offsets behind those are committed all the same."""
     chat = Recorder("chat")
