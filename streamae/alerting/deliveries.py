@@ -114,7 +114,9 @@ class Deliveries:
         for notice, outcome in zip(notices, outcomes, strict=True):
             self._note(notice, outcome, now_ms, wall_ms, is_alone=is_at_home)
         if self._folder is not None and settled:
-            self._folder.settled(settled, now_ms)
+            pairs = zip(notices, outcomes, strict=True)
+            refused = {notice.alert.episode_id for notice, outcome in pairs if isinstance(outcome, Refused)}
+            self._folder.settled(settled, now_ms, refused)
         retries = [outcome for outcome in outcomes if isinstance(outcome, Retry) and outcome.after_ms != 0]
         if settled:
             self._recover(now_ms)
@@ -144,6 +146,8 @@ class Deliveries:
                     self._log.warning("own_alert_refused", alert=episode_id, why=why)
             case Retry(_, after_ms):
                 self._metrics.sent(self._receiver.name, "retried", 1, wall_ms)
+                if after_ms != 0 and notice.action is not Action.REPEAT:
+                    self._desk.unanswered(notice)
                 if is_alone and after_ms != 0:
                     self._left_alone.setdefault(episode_id, Patience(self._draw)).failed(now_ms, after_ms)
                 return

@@ -92,11 +92,12 @@ class Desk:
         """End all open episodes that match, and return how many.
 
         With `OPERATOR` what was never told stays so, and later changes of the episode are not told. With `STALE` a
-        later change begins it anew.
+        later change begins it anew. Of our own alerts only an operator ends any: those of silent detectors.
         """
         ended = 0
         for case in list(self._cases.open()):
-            if case.is_own or case.is_final or not matches(case.newest_alert(self.rules)):
+            is_silent = reason == OPERATOR and case.identity.get("cause") == Cause.DETECTOR_SILENT.value
+            if (case.is_own and not is_silent) or case.is_final or not matches(case.newest_alert(self.rules)):
                 continue
             self._intake.end(case, Ending(reason, now_ms))
             if reason == OPERATOR and not (case.is_announced or case.is_tried):

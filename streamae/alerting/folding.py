@@ -10,7 +10,7 @@ Must not know: receivers, or what was told before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -89,10 +89,15 @@ class Folder:
                 found.append(sorted(notices, key=_badness, reverse=True))
         return found
 
-    def settled(self, notices: Iterable[Notice], now_ms: int) -> None:
+    def settled(self, notices: Iterable[Notice], now_ms: int, refused: Container[str] = ()) -> None:
         """Note that these need not be sent again: the receiver has them, or has refused them for ever.
 
         Not for quiet ones, of which no message went.
+
+        Args:
+            notices: of one message.
+            now_ms: the clock.
+            refused: episodes of those that were refused: an end of what never began is not told.
         """
         for notice in notices:
             clock = self._groups.setdefault(self._group_of(notice.alert), _Clock())
@@ -100,7 +105,7 @@ class Folder:
             if notice.action is Action.RESOLVE:
                 clock.open.discard(notice.alert.episode_id)
                 self._known.pop(notice.alert.episode_id, None)
-            else:
+            elif notice.alert.episode_id in self._known or notice.alert.episode_id not in refused:
                 self._open(notice.alert)
 
     def _is_ready(self, clock: _Clock, notices: Sequence[Notice], now_ms: int) -> bool:

@@ -25,7 +25,7 @@ from streamae.alerting.addresses import Target, allowed_addresses
 from streamae.alerting.answers import Answer, ForbiddenAddressError, UnreachableError
 
 MOST_BYTES = 65_536
-MOST_ABANDONED = 8
+MOST_ABANDONED = 8  # of one origin: what hangs there holds up no other
 FRESH_S = 60.0  # a connection is used again so long: then the host is resolved anew
 
 _LOGGER = logging.getLogger("urllib3")
@@ -130,7 +130,7 @@ class HttpClient:
             return request
         request = Request(target, method, body, dict(headers or {}), most_bytes, deadline_s)
         self._abandoned = [other for other in self._abandoned if not other.done.is_set()]
-        if len(self._abandoned) >= MOST_ABANDONED:
+        if sum(other.target.origin == target.origin for other in self._abandoned) >= MOST_ABANDONED:
             request.error = UnreachableError(f"{target.host}: {MOST_ABANDONED} earlier requests still hang")
             request.done.set()
             return request

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from streamae.alerting.alert import Alert, Cause, Labels, SeverityClass
-from streamae.alerting.change import Change
+from streamae.alerting.change import LARGEST, Change
 from streamae.alerting.safe_text import label_value, plain
 
 ANOMALY = "StreamaeAnomaly"
@@ -142,4 +142,8 @@ def _in_words(part: Any) -> str:
         return ""
     if not isinstance(actual, int | float) or not isinstance(expected, int | float):
         return plain(name, LONGEST_NAME)
-    return f"{plain(name, LONGEST_NAME)} {actual:.4g} (expected {expected:.4g})"
+    return f"{plain(name, LONGEST_NAME)} {_digits(actual)} (expected {_digits(expected)})"
+
+
+def _digits(number: float) -> str:
+    return f"{number:.4g}" if abs(number) < LARGEST else "?"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamae.alerting.alert import Alert, Cause, Labels, SeverityClass
 from streamae.alerting.case import Line, News, line_of
 from streamae.alerting.change import Change
 from streamae.alerting.identity import own_alert
 from streamae.alerting.safe_text import plain
+from streamae.batches import Record
 
 SHOWN_KEYS = 10
 LONGEST_KEY = 100
@@ -52,6 +53,13 @@ class OldEpisode:
         """Tell whether it is told like fresh news: it is open and young."""
         is_open = self.news.ending is None and not self.is_superseded
         return is_open and now_ms - self.change.stamped_ms < max_age_ms
+
+    def slim(self) -> None:
+        """Keep of what is only counted what that takes: a topic can hold a million such episodes."""
+        at = self.change.at
+        raw = Record(*at.partition, at.offset, self.change.stamped_ms, None, None)
+        self.change = replace(self.change, event={}, raw=raw)
+        self.news = replace(self.news, body=None)
 
 
 @dataclass(slots=True)
@@ -119,12 +127,16 @@ class OldNews:
             self.supersede(line, old.change)
             self._newest[line] = old.change.episode_id
         self._episodes[old.change.episode_id] = old
+        if old.news.ending is not None or old.is_superseded:
+            old.slim()
 
     def supersede(self, line: Line, change: Change) -> None:
         """Count the newest episode of a line as over, since that of `change` began after it."""
         newest = self._episodes.get(self._newest.get(line, ""))
         if newest is not None and newest.change.episode_id != change.episode_id:
             newest.is_superseded |= newest.change.start_ms <= change.start_ms
+            if newest.is_superseded:
+                newest.slim()
 
     def pop(self, episode_id: str) -> OldEpisode | None:
         """Give up an episode, since there is fresh news of it."""

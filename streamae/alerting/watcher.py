@@ -23,6 +23,7 @@ from streamae.settings.delivery import DeliverySettings
 REST_S = 1.0
 OWNERS_INTERVAL_MS = 10_000
 BEAT_INTERVAL_MS = 60_000
+LONGEST_GROUP = 8_000  # letters: a request holds 32,767 bytes
 MOST_LAG_MS = 300_000  # above it nobody says that all is well
 READABLE_MS = 3 * LOOK_INTERVAL_MS  # since the cluster has answered
 
@@ -147,7 +148,9 @@ class Watcher:
                     self._signs.heard(detector, now_ms, wall_ms)
 
     def _meant(self, detectors: Iterable[str]) -> list[str]:
-        return [detector for detector in detectors if not self._allowed or detector in self._allowed]
+        """Return those that count, and whose name a consumer group can have: one that none can have hides all others."""
+        able = [detector for detector in detectors if 0 < len(detector) <= LONGEST_GROUP]
+        return [detector for detector in able if not self._allowed or detector in self._allowed]
 
     def _follow_orders(self, wall_ms: int) -> None:
         try:

@@ -173,6 +173,29 @@ def test_one_alert_that_fails_holds_up_no_other() -> None:
     assert [episode for _, episode, _ in pager.told] == ["e-2", "e-3", "e-1"]
 
 
+@pytest.mark.parametrize("way", ["silence", "operator", "refusal"])
+def test_what_may_have_arrived_is_taken_back(way: str) -> None:
+    """A page that timed out may have been taken: however its episode goes on, the receiver hears of its end."""
+    house = House()
+    house.starts_afresh()
+    pager = house.receivers[0]
+    pager.answer = lambda _notice: Retry("did not answer in time")
+    house.happens(OPENED)
+    house.turn(3)
+    silences = Silences([Silence("s-1", {"key": "key-e-1"}, 0, house.wall_ms + 10**9, "ann", "reboot")])
+    order = Resolution("o-1", {"key": "key-e-1"}, house.wall_ms, "ann", "scrapped")
+    if way == "silence":
+        house.changes_world(orders=Orders(silences))
+    elif way == "operator":
+        house.changes_world(orders=Orders(Silences(), (order,)))
+    pager.answer = lambda _notice: Refused("400") if way == "refusal" else Delivered()
+    house.turn(70)
+    pager.answer = lambda _notice: Delivered()
+    house.happens(CLOSED)
+    house.turn(70)
+    assert [action for action, _, _ in pager.told][-1:] == ["resolve"]
+
+
 def test_what_waits_pauses_reading_at_its_limit() -> None:
     """Memory stays bounded, however long a receiver that wants every change is away."""
     pager = Recorder()
@@ -412,6 +435,20 @@ def test_an_operator_ends_what_is_retired() -> None:
     assert [(alert.episode_id, alert.close_reason) for alert in ended] == [("e-1", "operator")]
 
 
+def test_an_operator_ends_the_alert_of_a_silent_detector_that_is_retired() -> None:
+    """Nothing else ever would: it will give no sign of life."""
+    house = House()
+    house.starts_afresh()
+    house.changes_world(standing=Standing(silent={"pumps": WALL_MS, "fans": WALL_MS}))
+    house.turn(3)
+    every_key = Resolution("o-1", {"key": "*"}, house.wall_ms, "ann", "scrapped")
+    pumps = Resolution("o-2", {"detector": "pumps"}, house.wall_ms, "ann", "scrapped")
+    house.changes_world(orders=Orders(Silences(), (every_key, pumps)))
+    house.turn(5)
+    ended = [(notice.action.value, notice.alert.episode_id) for notice in house.receivers[0].taken][2:]
+    assert ended == [("resolve", "detector_silent/pumps")]
+
+
 def test_a_silence_withholds_until_it_ends_unless_the_receiver_has_it_itself() -> None:
     """Alertmanager silences by itself; it must know of the alert all the same."""
     house = House(Recorder("pager"), Recorder("manager"))
@@ -555,6 +592,23 @@ def test_receivers_that_do_not_group_get_one_message_of_a_dead_rack() -> None:
     house.happens(*(event(f"e-{number}", "closed", 1) for number in range(500)))
     house.turn(5)
     assert [len(call) for call in chat.calls] == [500, 500]
+
+
+def test_what_was_refused_does_not_delay_the_end_of_its_group() -> None:
+    """Of a bad alert no end will come: the message that all others are over does not wait for it."""
+
+    class Chat(Recorder):
+        groups_alerts = False
+
+    house = House(Chat())
+    house.starts_afresh()
+    chat = house.receivers[0]
+    chat.answer = lambda notice: Refused("template") if notice.alert.episode_id == "e-1" else Delivered()
+    house.happens(OPENED, event("e-2"))
+    house.turn(60)
+    house.happens(event("e-2", "closed", 1))
+    house.turn(3)
+    assert chat.told == [("trigger", "e-2", 0), ("resolve", "e-2", 1)]
 
 
 def test_what_only_goes_on_is_no_message_and_holds_nothing_up() -> None:

@@ -154,6 +154,16 @@ def test_groups_that_are_over_are_forgotten() -> None:
     assert one._known == {}
 
 
+def test_what_was_refused_is_not_waited_for() -> None:
+    """The receiver never hears of its end: it must not stay in memory, nor keep the others' end from being all of it."""
+    one = folder()
+    one.settled(triggers(1), 0, refused={"episode-1"})
+    one.settled(triggers(2), 0)
+    assert tell(one, ends(2), 1) == [ends(2)]
+    one.batches([], 2 * INTERVAL_MS)
+    assert (one._groups, one._known) == ({}, {})
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 400_000)), max_size=40))
 def test_everything_that_is_due_goes_at_last_and_news_keep_their_distance(
     steps: list[tuple[int, bool, int]],

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,6 +185,23 @@ def test_hanging_requests_do_not_pile_up(server: HttpServer, monkeypatch: pytest
     for _ in range(MOST_ABANDONED):
         with pytest.raises(UnreachableError, match="in time"):
             client.request("GET", "http://slow.example/")
+    with pytest.raises(UnreachableError, match="still hang"):
+        client.request("GET", "http://slow.example/")
+
+
+def test_what_hangs_at_one_address_holds_up_no_other(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One member of a cluster whose name does not resolve must not keep alerts from the others."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host: str, *given: Any, **named: Any) -> Any:
+        return server.closing.wait() and [] if host == "slow.example" else resolve(host, *given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    client = HttpClient(10_000)
+    for _ in range(MOST_ABANDONED):
+        with pytest.raises(UnreachableError, match="in time"):
+            client.request("GET", "http://slow.example/", within_s=0.001)
+    assert client.request("GET", server.url).status == 200
     with pytest.raises(UnreachableError, match="still hang"):
         client.request("GET", "http://slow.example/")
 

@@ -116,6 +116,12 @@ def test_features_of_another_form_break_nothing(features: Any, words: str) -> No
     assert alert(features=features).summary == f"m1: warning anomaly{words}"
 
 
+def test_numbers_of_any_size_break_no_summary() -> None:
+    """A whole number too large for a float would end every courier, again after each restart."""
+    one = change(features=[{"name": "load", "actual": 10**400, "expected": -(10**400)}])
+    assert summary_of(one, SeverityClass.CRITICAL) == "m1: critical anomaly, load ? (expected ?)"
+
+
 def test_the_summary_is_bounded() -> None:
     """Keys, causes and names of any length give one short line."""
     found = alert(key="k" * 5_000, cause="c" * 5_000, features=[{"name": "n" * 5_000, "actual": 1, "expected": 2}])

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import astuple
 from typing import Any
 
 import pytest
 
 from streamae.alerting.alert import Action, Cause, Notice
+from streamae.alerting.change import read_change
 from streamae.alerting.desk import Desk, Dropped
 from streamae.alerting.old_news import is_old_news
-from tests.alerting.changes import DAY, EVERY, FORGETFUL, HOUR, MINUTE, NEWEST, NOW_MS, OUTPUT, START_MS, change, rules
+from streamae.batches import Record
+from tests.alerting.changes import (
+    DAY,
+    EVERY,
+    FORGETFUL,
+    HOUR,
+    MINUTE,
+    NEWEST,
+    NOW_MS,
+    OUTPUT,
+    START_MS,
+    change,
+    record,
+    rules,
+)
 
 CRITICAL_ONLY = ({"receiver": "pager", "classes": ("critical",)},)
 
@@ -19,6 +37,10 @@ def desk(records: Any = (), nature: Any = NEWEST, **settings: Any) -> Desk:
     made = Desk(nature, rules(max_age_ms=HOUR, **settings), records)
     made.start_at(OUTPUT, 0)
     return made
+
+
+class Held(Record):
+    """A record of which it can be seen whether anybody still holds it."""
 
 
 def backlog(one: Desk, *changes: Any) -> None:
@@ -321,3 +343,22 @@ def test_an_open_record_of_a_line_ends_before_what_waits_there() -> None:
     one.take(change(episode="e2", start_time_ms=START_MS + 1), NOW_MS)
     one.adopt(before.records())
     assert words(tell(one)) == [("resolve", "e1", 0), ("trigger", "e2", 0)]
+
+
+def test_what_is_only_counted_is_not_held() -> None:
+    """A topic can hold a million episodes that are over, or replaced: whole, they would be more than memory is."""
+    one = desk()
+    found = []
+    for offset, (kind, episode) in enumerate((("opened", "e1"), ("closed", "e1"), ("opened", "e2"), ("opened", "e3"))):
+        start_ms = START_MS + offset
+        raw = Held(*astuple(record(kind, offset, episode, offset=offset, start_time_ms=start_ms)))
+        found.append(weakref.ref(raw))
+        one.take(read_change(raw), NOW_MS, is_old_news=True)
+        del raw
+    gc.collect()
+    assert [reference() is None for reference in found] == [True, True, True, False]
+    one.settle_old_news(NOW_MS)
+    assert {(notice.alert.episode_id, notice.action) for notice in tell(one)} == {
+        ("e3", Action.TRIGGER),
+        ("summary", Action.TRIGGER),
+    }

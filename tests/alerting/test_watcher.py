@@ -125,6 +125,15 @@ def test_the_heart_stops_when_alerts_cannot_be_delivered() -> None:
         assert (len(watched.beats), watched.watcher.world.is_well) == (count, False), is_ill
 
 
+def test_no_cluster_is_asked_for_a_group_that_cannot_be() -> None:
+    """Detectors' names come from events: one that no request can hold would hide all others."""
+    watched = Watched()
+    heard = {"pumps": WALL_MS, "": WALL_MS, "x" * 40_000: WALL_MS}
+    watched.report = replace(watched.report, heard=heard, watched=frozenset({"", "y" * 40_000}))
+    watched.step(7)
+    assert watched.cluster.asked == ["pumps"]
+
+
 def test_the_heart_stops_when_a_courier_stands_still_or_the_cluster_is_away() -> None:
     """A hanging thread has left its last report, which said that all was well."""
     watched = Watched()
