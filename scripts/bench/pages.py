@@ -36,6 +36,7 @@ from streamae.settings.tree import Settings
 PAGER, TICKETS = "pager", "tickets"
 HOST_DAY_ROWS = 1_440  # at a row a minute
 HOSTS = 400
+THRESHOLDS = (50, 55, 60, 65, 70, 80, 90)
 FULL = (sensor_demo.Scale(), sensor_demo.KEYS)
 QUICK = (sensor_demo.Scale(720, 640, 2.0, 16, 200), 12)
 
@@ -55,12 +56,14 @@ class Told:
 
     Attributes:
         classes: highest class of each episode.
+        severities: highest severity of each.
         states: words for the key's state at each episode's opening.
         by_receiver: episodes that each was told of.
         ended: episodes that each was told the end of.
     """
 
     classes: dict[str, SeverityClass] = field(default_factory=dict)
+    severities: dict[str, float] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     by_receiver: dict[str, set[str]] = field(default_factory=dict)
     ended: dict[str, set[str]] = field(default_factory=dict)
@@ -82,6 +85,7 @@ def tell(records: Iterable[RawRecord]) -> Told:
         now_ms = max(now_ms, change.stamped_ms)
         severity = desks[TICKETS].rules.class_of(change)
         told.classes[change.episode_id] = max(severity, told.classes.get(change.episode_id, severity))
+        told.severities[change.episode_id] = max(change.severity, told.severities.get(change.episode_id, 0.0))
         told.states.setdefault(change.episode_id, change.state)
         for name, desk in desks.items():
             desk.take(change, now_ms)
@@ -140,8 +144,20 @@ class Figures:
             if (kinds == kind).any():
                 lines.append(self._kind_line(kind.replace("_", " "), kinds == kind, is_page))
         lines.append(self._kind_line("all", np.ones(len(kinds), dtype=np.bool_), is_page))
-        lines += ["", *self._rates(is_page)]
+        lines += ["", *self._by_threshold(), "", *self._rates(is_page)]
         return "\n".join(lines)
+
+    def _by_threshold(self) -> list[str]:
+        """Return what other settings of `alerts.critical_severity` would page, whatever the key's state."""
+        severities = np.array([self.told.severities[name] for name in self.names])
+        lines = [f"{'critical_severity':20}{'pages':>10}{'true':>7}{'false':>7}"]
+        for threshold in THRESHOLDS:
+            chosen = severities >= threshold
+            is_true = self.matching.is_true
+            lines.append(
+                f"{threshold:<20}{chosen.sum():>10}{(chosen & is_true).sum():>7}{(chosen & ~is_true).sum():>7}"
+            )
+        return [*lines, f"highest severity: {severities.max(initial=0.0):.1f}"]
 
     def _class_line(self, name: str, chosen: Flags, is_page: Flags) -> str:
         is_true = self.matching.is_true

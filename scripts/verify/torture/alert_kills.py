@@ -28,7 +28,8 @@ MOST_PASSAGES = {
     "before_alert_offsets": 9,
 }  # of all receivers together
 LIFE_TIMEOUT_S = 90.0
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.3
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.3  # between two changes
+LONG_PAUSE_S = 0.7  # once a life has had its share of them
 KILLED = -9
 
 
@@ -76,8 +77,9 @@ class _Killer:
                 self.producer.write(self._taken(1))
                 written += 1
             time.sleep(self._rng.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S))
-            if written >= share:  # it needs more to pass
+            if written >= share:  # it needs more to pass; others need theirs
                 share += 1
+                time.sleep(LONG_PAUSE_S)
         self.producer.write(self._taken(share - written))  # lies there when the next life begins
         if process.is_alive():
             self.complaints.append(f"{process.name} did not die at {point}:{passage}")
