@@ -19,7 +19,7 @@ def repeats(cases: Cases, nature: Nature, now_ms: int) -> list[Notice]:
     notices = [
         Notice(Action.REPEAT, alert)
         for case in cases.open()
-        if case.is_announced and case.is_repeated and not case.news and now_ms - case.sent_ms >= every_ms
+        if case.is_announced and case.is_repeated and not case.news and _is_due(case, every_ms, now_ms)
         if (alert := case.shown()) is not None
     ]
     for episode_id in list(cases.ended):
@@ -30,9 +30,14 @@ def repeats(cases: Cases, nature: Nature, now_ms: int) -> list[Notice]:
             del cases.ended[episode_id]
             case.slim()
             cases.note(case)
-        elif case.is_repeated and case.told.is_announced and now_ms - case.sent_ms >= every_ms:
+        elif case.is_repeated and case.told.is_announced and _is_due(case, every_ms, now_ms):
             notices.append(Notice(Action.REPEAT, case.told.alert))
     return notices
+
+
+def _is_due(case: Case, every_ms: int, now_ms: int) -> bool:
+    """Tell whether it was sent long enough ago, or later than now: then the clock was set back."""
+    return not 0 <= now_ms - case.sent_ms < every_ms
 
 
 def _is_long_ago(case: Case, cases: Cases, repeat_resolved_ms: int, now_ms: int) -> bool:

@@ -377,6 +377,17 @@ def test_news_takes_the_place_of_a_repeat() -> None:
     assert words(one.due(NOW_MS + MINUTE)) == [("update", "e1", 1), ("repeat", "e0", 0)]
 
 
+def test_a_clock_that_is_set_back_stops_no_repeats() -> None:
+    """A receiver that was started anew meanwhile would know of nothing until the clock is there again."""
+    one = desk(FORGETFUL)
+    one.take(change(), NOW_MS)
+    tell(one)
+    earlier_ms = NOW_MS - HOUR
+    assert [notice.action for notice in tell(one, earlier_ms)] == [REPEAT]
+    assert tell(one, earlier_ms + MINUTE - 1) == []
+    assert [notice.action for notice in tell(one, earlier_ms + MINUTE)] == [REPEAT]
+
+
 def test_an_end_is_told_again_for_a_quarter_of_an_hour() -> None:
     """A receiver that restarts between two sends still hears of it; afterwards only what it takes to know it is kept."""
     one = desk(FORGETFUL)
