@@ -95,7 +95,9 @@ class Owners:
         stamp = _stamp_of(path)
         try:
             return cls(path, default, tuple(_rules_in(path)), stamp)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise ConfigError([f"alerts.owners: cannot be read: {path}: {error.strerror}"]) from None
+        except ValueError as error:
             raise ConfigError([f"alerts.owners: {path}: {error}"]) from None
 
     def labels_of(self, key: str) -> Labels:

@@ -73,11 +73,18 @@ def describe(rehearsal: Rehearsal, since_ms: int, end_ms: int) -> str:
     """Return what came of it as text. Its days go from the first change, where that is later than `since_ms`."""
     start_ms = since_ms if rehearsal.first_ms is None else max(since_ms, rehearsal.first_ms)
     days = max(end_ms - start_ms, HOUR_MS) / DAY_MS
-    length = f"{days:.1f} days" if days >= 1 else f"{days * 24:.1f} hours: too short to tell what a day brings"
+    length = _length(end_ms - start_ms)
     span = f"{moment(start_ms)} to {moment(end_ms)} ({length})"
     lines = [f"{rehearsal.changes:,} changes of {rehearsal.episodes:,} episodes, {span}; nothing was sent"]
     lines += [f"{count:,} records are no change: {reason}" for reason, count in sorted(rehearsal.unreadable.items())]
     return "\n".join([*lines, "", HEAD, *_rows(rehearsal.rows(end_ms), days)])
+
+
+def _length(span_ms: int) -> str:
+    if span_ms >= DAY_MS:
+        return f"{span_ms / DAY_MS:.1f} days"
+    short = f"{span_ms / HOUR_MS:.1f} hours" if span_ms >= HOUR_MS else "less than an hour, counted as one"
+    return f"{short}: too short to tell what a day brings"
 
 
 def _rows(rows: Mapping[tuple[str, str], Row], days: float) -> list[str]:

@@ -62,14 +62,16 @@ def notices(episode_id: str, now_ms: int, labels: dict[str, str]) -> Iterator[No
 
 def _event(episode_id: str, kind: str, sequence: int, now_ms: int) -> dict[str, Any]:
     """Return an event as the output topic would hold it, with all that templates may look at."""
-    times = {f"{name}_time_ms": now_ms - (2 - sequence) * WINDOW_MS for name in ("start", "peak", "end")}
+    start_ms = now_ms - len(STEPS) * WINDOW_MS
     return {
         "episode_id": episode_id,
         "kind": kind,
         "sequence": sequence,
         "key": KEY,
         "detector": KEY,
-        **times,
+        "start_time_ms": start_ms,
+        "peak_time_ms": start_ms,
+        "end_time_ms": start_ms + (sequence + 1) * WINDOW_MS,
         "anomalous_windows": sequence + 1,
         "severity": 10.0,
         "confidence": 1.0,

@@ -62,6 +62,8 @@ def _set(options: Namespace, settings: Settings, elsewhere: Elsewhere, now_ms: i
         raise
     places = f", also in {', '.join(sorted(made))}" if made else ""
     print(f"silence {silence.id}: {shown_labels(labels)} until {moment(silence.ends_ms)}, by {silence.who}{places}")
+    if not settings.alerts.receivers:
+        print("no Alertmanager was asked: the settings name no receivers (--config FILE)", file=sys.stderr)
     return _told(failures)
 
 

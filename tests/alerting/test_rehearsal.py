@@ -186,8 +186,12 @@ def test_it_is_printed_by_receiver_and_team(tmp_path: Path) -> None:
 
 def test_a_short_past_is_said_to_be_short() -> None:
     """A day's rate that was taken from minutes is no plan for anybody's night."""
-    (head, *_) = describe(rehearsal([record("a", 0, T0)]), T0 - HOUR_MS, T0 + HOUR_MS // 2).splitlines()
-    assert head.endswith("(1.0 hours: too short to tell what a day brings); nothing was sent")
+    found = rehearsal([record("a", 0, T0)])
+    heads = [describe(found, T0 - HOUR_MS, T0 + span_ms).splitlines()[0] for span_ms in (HOUR_MS // 2, 2 * HOUR_MS)]
+    assert heads[0].endswith(
+        "(less than an hour, counted as one: too short to tell what a day brings); nothing was sent"
+    )
+    assert heads[1].endswith("(2.0 hours: too short to tell what a day brings); nothing was sent")
 
 
 @pytest.mark.parametrize("receiver", ["pager", "hook", "mail"])

@@ -52,6 +52,9 @@ def test_one_alert_begins_goes_on_and_ends(capsys: pytest.CaptureFixture[str]) -
     assert len({alert.episode_id for alert in alerts}) == 1
     assert [alert.sequence for alert in alerts] == [0, 1, 2]
     assert [alert.ended_ms for alert in alerts] == [None, None, NOW_MS]
+    events = [alert.event for alert in alerts]
+    assert len({event["start_time_ms"] for event in events}) == 1, "begin and end show one start"
+    assert [event["end_time_ms"] for event in events] == [NOW_MS - 120_000, NOW_MS - 60_000, NOW_MS]
     assert {alert.severity for alert in alerts} == {SeverityClass.INFO}
     assert alerts[0].labels == {
         "alertname": "StreamaeTest",

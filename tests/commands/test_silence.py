@@ -60,8 +60,11 @@ def desk(kafka: KafkaBroker, fresh_name: Callable[[str], str], capsys: pytest.Ca
 def test_a_silence_is_set_listed_and_ended(desk: Desk) -> None:
     """From the first word to the last, with who and why in all of them."""
     assert desk("silence", "list") == (ExitCode.OK, "no silences\n", "")
-    code, out, _ = desk("silence", "rack-7-*", "--label", "team=core", "--for", "2h", "--why", "reboot", "--who", "Kim")
+    code, out, err = desk(
+        "silence", "rack-7-*", "--label", "team=core", "--for", "2h", "--why", "reboot", "--who", "Kim"
+    )
     assert code == ExitCode.OK
+    assert err.startswith("no Alertmanager was asked: "), "whoever forgets --config hears of it"
     made = MADE.fullmatch(out)
     assert made
     name, what, until, by = made.groups()
@@ -107,9 +110,10 @@ def test_alertmanager_is_silent_too_and_its_own_silences_are_seen(desk: Desk, al
     receivers = json.dumps([{"name": "am", "kind": "alertmanager", "urls": [alertmanager.url]}])
     flags = ("--alerts.receivers", receivers)
     assert not suppressed(alertmanager, key="rack-1")
-    code, out, _ = desk("silence", "*", "--for", "2h", "--why", "reboot", "--who", "Kim", *flags)
+    code, out, err = desk("silence", "*", "--for", "2h", "--why", "reboot", "--who", "Kim", *flags)
     assert code == ExitCode.OK
     assert out.endswith(", by Kim, also in am\n")
+    assert err == ""
     (silence,) = desk.orders().silences
     assert suppressed(alertmanager, key="rack-1")
     assert not suppressed(alertmanager, other="alerts without a key are not meant")
