@@ -539,6 +539,19 @@ def test_what_may_have_arrived_is_ended_also_under_a_silence(kind: str) -> None:
     assert [notice.action for notice in told] == [RESOLVE]
 
 
+def test_what_may_not_have_arrived_is_begun_again_after_a_silence() -> None:
+    """Messages to people leave out what merely goes on: as an update nobody might ever read of it."""
+    one = desk()
+    one.take(change(), NOW_MS)
+    one.unanswered(one.due(NOW_MS)[0])
+    one.take(change("updated", 1, offset=1), NOW_MS)
+    assert tell(one, **silenced("m1")) == []
+    assert [notice.action for notice in tell(one)] == [TRIGGER]
+    one.take(change("updated", 2, offset=2), NOW_MS)
+    one.unanswered(one.due(NOW_MS)[0])
+    assert [notice.action for notice in tell(one)] == [UPDATE]
+
+
 def test_a_silence_covers_what_it_names_only() -> None:
     """Others are told, and labels hold the class."""
     one = desk()
