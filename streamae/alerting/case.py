@@ -109,6 +109,7 @@ class Case:
             start_ms if isinstance(start_ms, int) else alert.started_ms,
             alert.started_ms,
             told,
+            is_tried=told.is_tried,
         )
 
     @property
@@ -217,6 +218,7 @@ class Case:
                 told_ms=now_ms,
                 is_withheld=is_withheld,
                 is_announced=is_announced,
+                is_tried=self.is_tried,
             )
         )
         if not is_end_left:

@@ -14,6 +14,7 @@ from streamae.alerting.desk import EXPIRED, OPERATOR, STALE, Desk, Dropped
 from streamae.alerting.identity import own_alert
 from streamae.alerting.owners import Owners
 from streamae.alerting.told import Told
+from streamae.alerting.told_records import decoded, encoded
 from tests.alerting.changes import (
     DAY,
     EVERY,
@@ -546,6 +547,8 @@ def test_what_may_not_have_arrived_is_begun_again_after_a_silence() -> None:
     one.unanswered(one.due(NOW_MS)[0])
     one.take(change("updated", 1, offset=1), NOW_MS)
     assert tell(one, **silenced("m1")) == []
+    after = desk(records=[decoded(encoded(each)) for each in one.records()])
+    assert [notice.action for notice in tell(after)] == [TRIGGER]
     assert [notice.action for notice in tell(one)] == [TRIGGER]
     one.take(change("updated", 2, offset=2), NOW_MS)
     one.unanswered(one.due(NOW_MS)[0])
