@@ -79,7 +79,7 @@ class Case:
         news: not told yet, oldest first.
         told_places: settled as soon as `told` is remembered.
         is_unsaved: `told` is newer than what is remembered.
-        is_tried: a notice went out without an answer: it may have arrived.
+        is_tried: its beginning went out without an answer: it may have arrived, or not.
         sent_ms: wall clock of the last acknowledged notice.
         is_repeated: may be told again without news.
     """
@@ -109,6 +109,7 @@ class Case:
             start_ms if isinstance(start_ms, int) else alert.started_ms,
             alert.started_ms,
             told,
+            is_tried=told.is_tried,
         )
 
     @property
@@ -191,10 +192,10 @@ class Case:
             alert = self.alert
             if alert is None or not self.is_withheld:
                 return None
-            return Notice(Action.UPDATE if self.is_announced else Action.TRIGGER, alert)
+            return Notice(self._going_on, alert)
         news = self.news[0]
         if news.ending is None:
-            return Notice(Action.UPDATE if self.is_announced else Action.TRIGGER, self._alert(news, rules))
+            return Notice(self._going_on, self._alert(news, rules))
         if self.is_announced or (is_every_change and news.body is not None):
             return Notice(Action.RESOLVE, self._alert(news, rules, news.ending))
         if self.is_open or news.body is None:  # it was withheld, refused, or never said anything
@@ -217,9 +218,9 @@ class Case:
                 told_ms=now_ms,
                 is_withheld=is_withheld,
                 is_announced=is_announced,
+                is_tried=self.is_tried,
             )
         )
-        self.is_tried = False
         if not is_end_left:
             self.told_places.append(self.news.popleft().places)
 
@@ -278,6 +279,11 @@ class Case:
         alert = self.told.alert
         words = f"nothing is heard of detector {alert.identity.get('detector', '')}: it may go on, or be over"
         return replace(alert, extra={**alert.extra, UNKNOWN: words})
+
+    @property
+    def _going_on(self) -> Action:
+        """How an open state is told: as a beginning until one is acknowledged, or people might never hear of it."""
+        return Action.UPDATE if self.is_announced and not self.is_tried else Action.TRIGGER
 
     def _alert(self, news: News, rules: Rules, ending: Ending | None = None) -> Alert:
         """Return the alert that tells news, with the classes reached so far; as open where no ending is given."""

@@ -177,7 +177,7 @@ class Desk:
     def unanswered(self, notice: Notice) -> None:
         """Record that nobody knows whether the receiver has it: it is due again, and its end is told in any case."""
         case = self._cases.get(notice.alert.episode_id)
-        if case is not None:
+        if case is not None and not case.is_announced:
             case.is_tried = True
 
     def refused(self, notice: Notice, now_ms: int) -> Change | None:

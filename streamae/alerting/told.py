@@ -24,6 +24,7 @@ class Told:
         is_unknown: its detector has fallen silent: nobody knows whether it goes on.
         is_withheld: a silence covers it: `alert` is known to us, not to the receiver.
         is_announced: the receiver took it as open at some time; False = all of it was withheld or refused.
+        is_tried: that it took it is only possible: its beginning was never answered.
     """
 
     alert: Alert
@@ -32,6 +33,7 @@ class Told:
     is_unknown: bool = False
     is_withheld: bool = False
     is_announced: bool = True
+    is_tried: bool = False
 
 
 @dataclass(frozen=True, slots=True)

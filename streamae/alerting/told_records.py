@@ -93,6 +93,7 @@ def encoded(record: Told) -> bytes:
         "is_unknown": record.is_unknown,
         "is_withheld": record.is_withheld,
         "is_announced": record.is_announced,
+        "is_tried": record.is_tried,
     }
     return json.dumps(plain, separators=(",", ":"), default=dict).encode()
 
@@ -124,6 +125,7 @@ def decoded(text: bytes) -> Told:
         is_unknown=bool(plain.get("is_unknown", False)),
         is_withheld=bool(plain.get("is_withheld", False)),
         is_announced=bool(plain.get("is_announced", True)),
+        is_tried=bool(plain.get("is_tried", False)),
     )
 
 

@@ -14,6 +14,7 @@ from streamae.alerting.desk import EXPIRED, OPERATOR, STALE, Desk, Dropped
 from streamae.alerting.identity import own_alert
 from streamae.alerting.owners import Owners
 from streamae.alerting.told import Told
+from streamae.alerting.told_records import decoded, encoded
 from tests.alerting.changes import (
     DAY,
     EVERY,
@@ -558,6 +559,21 @@ def test_what_may_have_arrived_is_ended_also_under_a_silence(kind: str) -> None:
     one.take(change("closed", 2, offset=2), NOW_MS)
     told += tell(one, **silenced("m1"))
     assert [notice.action for notice in told] == [RESOLVE]
+
+
+def test_what_may_not_have_arrived_is_begun_again_after_a_silence() -> None:
+    """Messages to people leave out what merely goes on: as an update nobody might ever read of it."""
+    one = desk()
+    one.take(change(), NOW_MS)
+    one.unanswered(one.due(NOW_MS)[0])
+    one.take(change("updated", 1, offset=1), NOW_MS)
+    assert tell(one, **silenced("m1")) == []
+    after = desk(records=[decoded(encoded(each)) for each in one.records()])
+    assert [notice.action for notice in tell(after)] == [TRIGGER]
+    assert [notice.action for notice in tell(one)] == [TRIGGER]
+    one.take(change("updated", 2, offset=2), NOW_MS)
+    one.unanswered(one.due(NOW_MS)[0])
+    assert [notice.action for notice in tell(one)] == [UPDATE]
 
 
 def test_a_silence_covers_what_it_names_only() -> None:
