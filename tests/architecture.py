@@ -81,7 +81,7 @@ CORE_MAY_NOT_CALL = {"open", "print", "input", "exec", "eval", "__import__", "br
 HOME_OF = {
     "kafka": ("streamae.connectors.kafka",),
     "confluent_kafka": ("scripts.verify.torture",),  # for checkers only: the product has one Kafka client
-    "redis": ("streamae.connectors.redis_store", "streamae.connectors.redis_told"),
+    "redis": ("streamae.connectors.redis_client", "streamae.connectors.redis_store"),
     "prometheus_client": ("streamae.observe.telemetry", "streamae.observe.alert_metrics"),
     "structlog": ("streamae.observe.logs",),
     "tqdm": ("streamae.observe.progress",),

@@ -13,15 +13,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-
-from streamae.connectors.redis_store import BREAKER_MS, connect
-from streamae.errors import RetryableError
+from streamae.connectors.redis_client import BREAKER_MS, Breaker, connect
 from streamae.settings.connections import StateSettings
 
 MARK = b""  # the field that no episode has
@@ -49,20 +43,19 @@ class RedisTold:
         breaker_ms: int = BREAKER_MS,
     ) -> None:
         self._key = f"{settings.key_prefix}:told:{receiver}"
-        self._clock, self._breaker_s = clock, breaker_ms / 1_000
-        self._closed_until_s = -float("inf")
         self._client = connect(settings)
+        self._breaker = Breaker(self._client, clock, breaker_ms)
 
     def load(self) -> tuple[dict[str, bytes], bytes] | None:
         """Return all texts and the mark of the last save; see `TextStore.load`."""
-        with self._guarded("load"):
+        with self._breaker.guarded("load"):
             found: dict[bytes, bytes] = dict(self._client.hscan_iter(self._key, count=FIELDS_A_CALL))
         mark = found.pop(MARK, None)
         return None if mark is None else ({name.decode(): text for name, text in found.items()}, mark)
 
     def save(self, texts: Mapping[str, bytes], mark: bytes) -> bool:
         """Keep texts and mark; see `TextStore.save`."""
-        with self._guarded("save"):
+        with self._breaker.guarded("save"):
             was_there = bool(self._client.hexists(self._key, MARK))
             for part in _parts(list(texts.items())):
                 self._client.hset(self._key, mapping=dict(part))
@@ -71,31 +64,13 @@ class RedisTold:
 
     def forget(self, names: Iterable[str]) -> None:
         """Drop texts; see `TextStore.forget`."""
-        with self._guarded("forget"):
+        with self._breaker.guarded("forget"):
             for part in _parts(list(names)):
                 self._client.hdel(self._key, *part)
 
     def close(self) -> None:
         """Release connections; idempotent."""
         self._client.close()
-
-    @contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        """Run one conversation with the server behind the breaker.
-
-        Raises:
-            RetryableError: no answer, a refusal, or the breaker is open.
-        """
-        if self._clock() < self._closed_until_s:
-            raise RetryableError(f"Redis {what}: it failed a moment ago and is not asked again yet")
-        try:
-            yield
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            self._closed_until_s = self._clock() + self._breaker_s
-            raise RetryableError(f"Redis {what}: {error}") from error
-        except RedisError as error:
-            self._client.connection_pool.disconnect()  # a demoted server refuses writes for ever: look it up again
-            raise RetryableError(f"Redis {what}: {error}") from error
 
 
 def _parts(entries: list[Any]) -> Iterator[list[Any]]:
