@@ -13,17 +13,17 @@ TIMED = TIMEFORMAT='CPU time: %U s, and %S s in the kernel; %R s have passed'; t
 COMMIT_PATH = streamae/engine/*,streamae/connectors/redis_*,streamae/connectors/kafka/*
 unexport PYTHONDONTWRITEBYTECODE # without byte code every process rewrites the assertions of all tests anew
 
-.PHONY: help setup system demo test test-fast test-gpu crash-sweep fuzz-nightly services lint fmt type check cov bench reach guards model-check torture torture-quick constraints clean
+.PHONY: help setup system demo test test-fast test-gpu crash-sweep fuzz-nightly services lint fmt type check cov bench reach guards model-check torture torture-quick torture-alerts constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt scripts/setup_venv.sh
 	@scripts/setup_venv.sh .venv
 
 setup: $(READY) system ## virtual environment, and the system packages the tests need
 
-system: ## Java, Maven, Redis, systemd-analyze and faketime for the tests (apt-get, only what is missing)
+system: ## Java, Maven, Redis, Alertmanager, openssl, systemd-analyze and faketime for the tests (apt-get, only what is missing)
 	@scripts/setup_system.sh
 
 demo: $(READY) ## train on generated streams and watch the engine find anomalies: out/demo
@@ -85,6 +85,9 @@ torture: $(READY) system ## real workers, Kafka and Redis under hundreds of faul
 
 torture-quick: $(READY) system ## the same with fewer faults, about 15 minutes
 	$(PY) -m scripts.verify.torture --quick --jobs 2
+
+torture-alerts: $(READY) system ## the alert process alone: killed, a receiver ill, Redis gone, 500 keys at once, about 12 minutes: out/alerts
+	$(PY) -m scripts.verify.torture --full --tests A1,A2,A3 --out out/alerts
 
 constraints: $(READY) ## write the versions of .venv to constraints.txt
 	@{ sed -n '/^#/p; /# keep/p' constraints.txt; $(PY) -m pip freeze --exclude-editable | grep '=='; } > .constraints.new

@@ -29,6 +29,7 @@ HISTORY_ROWS = 1_000  # of each key, before the live stream
 LIVE_ROWS = 1_000  # the stream is generated this long at least, so that a shorter one is its beginning
 ANOMALIES_PER_ROW = 2.0 / LIVE_ROWS
 OUTPUT_TOPICS = ("anomalies", "anomalies-dead-letters")
+ALERT_TOPICS = {"anomalies-alert-dead-letters": {}, "anomalies-alert-orders": {"cleanup.policy": "compact"}}
 SEAM_MS = 2 * 3_600_000  # between two runs into one topic; more than `window.max_gap_ms`, so that windows start anew
 PROGRESS_INTERVAL_S = 5.0
 FLUSH_TIMEOUT_S = 60.0
@@ -101,10 +102,11 @@ def create_topics(servers: str, topic: str, partitions: int) -> list[str]:
     created = []
     admin = KafkaAdminClient(**_cluster(servers))
     try:
-        for name in (topic, *OUTPUT_TOPICS):
+        for name in (topic, *OUTPUT_TOPICS, *ALERT_TOPICS):
             try:
                 count = partitions if name == topic else 1
-                admin.create_topics([NewTopic(name, num_partitions=count, replication_factor=1)])
+                kept = ALERT_TOPICS.get(name)
+                admin.create_topics([NewTopic(name, num_partitions=count, replication_factor=1, topic_configs=kept)])
                 created.append(name)
             except TopicAlreadyExistsError:
                 continue

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 
 from streamae import __version__
+from streamae.commands.alert_arguments import add_alerting
 from streamae.commands.invocation import Invocation
 from streamae.commands.past_data import MAX_RECORDS, age_or_time, data_of
 from streamae.errors import ConfigError, ExitCode, StreamaeError
@@ -38,6 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_inspection(commands)
     _add_learning(commands)
     _add_running(commands)
+    add_alerting(commands, _command)
+    _add_demo(commands)
     _add_evaluation(commands)
     _add_backtest(commands)
     config = _command(
@@ -122,6 +125,9 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     status.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
 
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command that shows all of it without services."""
     demo = _command(
         commands,
         "demo",
@@ -295,6 +301,9 @@ def _parse(argv: Sequence[str]) -> Invocation:
             options.data = data_of(options.data, getattr(options, "since", None), getattr(options, "max_records", None))
         except ValueError as error:
             parser.error(str(error))
+    wrong = options.check(options) if "check" in options else None
+    if wrong is not None:
+        parser.error(wrong)
     if flags and not options.takes_settings:
         parser.error(f"{options.command} takes no settings: --{next(iter(flags))}")
     return Invocation(options, flags)

@@ -27,6 +27,11 @@ POINTS = (
     "in_assigned",
     "in_shadow_replay",
 )
+ALERT_POINTS = (  # of `streamae alert`
+    "after_alert_send",
+    "after_alert_record",
+    "before_alert_offsets",
+)
 
 
 def _pass(_name: str) -> None:
@@ -44,8 +49,10 @@ def armed(setting: str, die: Callable[[], object] = _die) -> Callable[[str], Non
         ValueError: no such point, or no passage number from 1.
     """
     name, _, text = setting.partition(":")
-    if name not in POINTS or not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{VARIABLE}={setting!r}: must be NAME:PASSAGE, NAME one of {', '.join(POINTS)}")
+    if name not in {*POINTS, *ALERT_POINTS} or not text.isdecimal() or int(text) < 1:
+        raise ValueError(
+            f"{VARIABLE}={setting!r}: must be NAME:PASSAGE, NAME one of {', '.join((*POINTS, *ALERT_POINTS))}"
+        )
     remaining = int(text)
 
     def fail_point(passed: str) -> None:

@@ -35,6 +35,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "connectors": (*GROUND, "settings", "time_zones"),
     "discovery": (*GROUND, "settings", "core", "connectors"),
     "observe": GROUND,
+    "alerting": (*GROUND, "settings", "connectors", "observe", "time_zones"),
     "engine": BELOW_ENGINE,
     "assembly": (*BELOW_ENGINE, "time_zones", "settings", "training", "engine"),
     "daemon": (*GROUND, "observe", "settings", "engine"),
@@ -42,7 +43,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "evaluation": (*BELOW_REPLAY, "replay"),
     "reports": (*GROUND, "core", "model", "training", "replay", "evaluation"),
     "demo": (*BELOW_REPLAY, "replay", "evaluation", "reports"),
-    "commands": (*BELOW_REPLAY, "discovery", "daemon", "replay", "evaluation", "reports", "demo"),
+    "commands": (*BELOW_REPLAY, "alerting", "discovery", "daemon", "replay", "evaluation", "reports", "demo"),
     "cli": (*BELOW_REPLAY, "evaluation", "reports", "demo", "commands"),
     "__main__": ("cli",),
     "__init__": (),
@@ -80,8 +81,8 @@ CORE_MAY_NOT_CALL = {"open", "print", "input", "exec", "eval", "__import__", "br
 HOME_OF = {
     "kafka": ("streamae.connectors.kafka",),
     "confluent_kafka": ("scripts.verify.torture",),  # for checkers only: the product has one Kafka client
-    "redis": ("streamae.connectors.redis_store",),
-    "prometheus_client": ("streamae.observe.telemetry",),
+    "redis": ("streamae.connectors.redis_client", "streamae.connectors.redis_store"),
+    "prometheus_client": ("streamae.observe.telemetry", "streamae.observe.alert_metrics"),
     "structlog": ("streamae.observe.logs",),
     "tqdm": ("streamae.observe.progress",),
     "pyarrow": ("streamae.connectors.files",),
@@ -92,7 +93,9 @@ HOME_OF = {
     "pydantic_settings": ("streamae.settings.sources",),
     "torch": ("streamae.model", "streamae.training"),
     "matplotlib": ("streamae.demo",),
-    "jinja2": ("streamae.reports.page", "streamae.commands.evaluate"),
+    "jinja2": ("streamae.reports.page", "streamae.commands.evaluate", "streamae.alerting.templates"),
+    "urllib3": ("streamae.alerting.http_client",),
+    "apprise": ("streamae.alerting.receivers.apprise",),
 }
 
 MOCK_NAMES = {"Mock", "MagicMock", "AsyncMock", "PropertyMock", "create_autospec", "mocker"}

@@ -12,18 +12,18 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 import structlog
 from hypothesis import settings
 
-from scripts.services import KafkaBroker, KafkaCluster, RedisServer, ServiceUnavailableError
+from scripts.services import Alertmanager, KafkaBroker, KafkaCluster, RedisServer, ServiceUnavailableError
 from tests import sweeps
 from tests.connectors.kafka.secured import SecuredBroker
 from tests.sweeps import Sweep
 
-AnyService = TypeVar("AnyService", KafkaBroker, SecuredBroker, KafkaCluster, RedisServer)
+AnyService = TypeVar("AnyService", KafkaBroker, SecuredBroker, KafkaCluster, RedisServer, Alertmanager)
 
 settings.register_profile("same-everywhere", derandomize=True, deadline=None)
 settings.register_profile("few", settings.get_profile("same-everywhere"), max_examples=12)  # for make test-fast
@@ -135,11 +135,16 @@ def running(service: AnyService) -> Iterator[AnyService]:
         service.close()
 
 
-def start_or_skip(service: KafkaBroker | KafkaCluster | RedisServer) -> None:
+def start_or_skip(service: KafkaBroker | KafkaCluster | RedisServer | Alertmanager) -> None:
     """Start a service; where that is impossible skip the test, or fail it where services are demanded."""
     try:
         service.start()
     except ServiceUnavailableError as error:
-        if os.environ.get("CI") or os.environ.get("REQUIRE_SERVICES"):
-            pytest.fail(f"services are required here: {error}")
-        pytest.skip(str(error))
+        skip_or_fail(error)
+
+
+def skip_or_fail(error: ServiceUnavailableError) -> NoReturn:
+    """Skip a test whose service is missing, or fail it where services are demanded."""
+    if os.environ.get("CI") or os.environ.get("REQUIRE_SERVICES"):
+        pytest.fail(f"services are required here: {error}")
+    pytest.skip(str(error))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,7 @@ from typing import Any, Self
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
+from streamae import fail_points
 from tests.kafka_io import committed_offset
 from tests.waiting import wait_until
 
@@ -37,6 +39,8 @@ def write_settings(path: Path, sections: Sections) -> Path:
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)} = {_toml(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(str(value) if isinstance(value, Path) else value)
 
 
@@ -63,6 +67,8 @@ class Daemon:
         sections: settings; log format and a free health port are added.
     """
 
+    environment: Mapping[str, str] = {}
+
     def __init__(self, folder: Path, sections: Sections) -> None:
         self.log = folder / "daemon.log"
         service = {"http_port": 0, "log_format": "json"} | sections.get("service", {})
@@ -71,7 +77,10 @@ class Daemon:
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+            environment = {**os.environ, **self.environment}
+            self.process = subprocess.Popen(
+                self.command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
@@ -140,3 +149,26 @@ class Daemon:
         self.assert_runs()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
+
+
+class AlertProcess(Daemon):
+    """`streamae alert` in the same way.
+
+    Args:
+        folder, sections: as for the daemon; a free health port is added.
+        fail_point: where it dies, such as `after_alert_send:2`; None = nowhere.
+    """
+
+    def __init__(self, folder: Path, sections: Sections, fail_point: str | None = None) -> None:
+        super().__init__(folder, sections | {"alerts": {"http_port": 0} | sections["alerts"]})
+        self.command = command("alert", "--config", folder / "streamae.toml")
+        self.environment = {} if fail_point is None else {fail_points.VARIABLE: fail_point}
+
+    def wait_until_ready(self) -> None:
+        """Wait until every receiver reads."""
+
+        def is_ready() -> bool:
+            self.assert_runs()
+            return bool(self.logged("starting")) and self.get("/readyz")[0] == 200
+
+        wait_until(is_ready, "alerting to be ready", START_TIMEOUT_S)

@@ -23,8 +23,9 @@ from streamae.settings.tree import SETTING_NAMES
 from tests.engines import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("inspect", "train", "bootstrap", "run", "status", "demo", "evaluate", "backtest", "config", "schema")
-WITH_SETTINGS = ("inspect", "train", "bootstrap", "run", "status", "evaluate", "backtest", "config")
+TAKE_SETTINGS = ("inspect", "train", "bootstrap", "run", "status", "alert", "silence")
+COMMANDS = (*TAKE_SETTINGS, "demo", "evaluate", "backtest", "config", "schema")
+WITH_SETTINGS = (*TAKE_SETTINGS, "evaluate", "backtest", "config")
 HEAVY = ("torch", "numpy", "pydantic", "kafka", "redis", "structlog", "prometheus_client", "pyarrow", "msgspec")
 
 
@@ -126,6 +127,23 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         ["schema", "--train.seed", "1"],
         ["demo", "--train.seed=1"],
         ["config", "--kafka"],
+        ["alert", "--from", "7d"],
+        ["alert", "--dry-run", "--test", "ops"],
+        ["alert", "--dry-run", "--from", "soon"],
+        ["alert", "resolve", "--why", "gone"],
+        ["alert", "resolve", "--key", "k"],
+        ["alert", "resolve", "--key", "k", "--why", " "],
+        ["alert", "--dry-run", "resolve", "--key", "k", "--why", "gone"],
+        ["alert", "start"],
+        ["silence"],
+        ["silence", "a*", "--for", "2h"],
+        ["silence", "a*", "--why", "w"],
+        ["silence", "a*", "--for", "0h", "--why", "w"],
+        ["silence", "a", "b", "--for", "2h", "--why", "w"],
+        ["silence", "--label", "team", "--for", "2h", "--why", "w"],
+        ["silence", "list", "--for", "2h"],
+        ["silence", "expire"],
+        ["silence", "expire", "1", "--label", "team=core"],
     ],
 )
 def test_wrong_usage_is_told_apart_from_failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -134,6 +152,36 @@ def test_wrong_usage_is_told_apart_from_failure(arguments: list[str], capsys: py
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("usage: streamae")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [
+        (["alert"], {"action": None, "dry_run": False, "test": None}),
+        (["alert", "--dry-run"], {"dry_run": True, "since": None}),
+        (["alert", "--test", "ops"], {"test": "ops"}),
+        (
+            ["alert", "--config", "a.toml", "resolve", "--key", "k*", "--why", "gone"],
+            {"action": "resolve", "config_file": Path("a.toml"), "key": "k*", "detector": None, "why": "gone"},
+        ),
+        (
+            ["alert", "resolve", "--detector", "d", "--why", "gone", "--who", "me", "--config", "a.toml"],
+            {"action": "resolve", "config_file": Path("a.toml"), "who": "me"},
+        ),
+        (["silence", "a*", "--for", "2h", "--why", "w"], {"words": ["a*"], "span_ms": 7_200_000}),
+        (
+            ["silence", "--label", "team=core", "--label", "key=list", "--for", "1d", "--why", "w"],
+            {"words": [], "labels": [("team", "core"), ("key", "list")]},
+        ),
+        (["silence", "list"], {"words": ["list"]}),
+        (["silence", "expire", "7", "--why", "done"], {"words": ["expire", "7"], "why": "done"}),
+    ],
+)
+def test_orders_and_runs_of_alerts_share_their_words(arguments: list[str], chosen: dict[str, object]) -> None:
+    """One name starts the process, asks it for trials and gives it orders, wherever `--config` stands."""
+    options = vars(build_parser().parse_args(arguments))
+    assert options["check"](build_parser().parse_args(arguments)) is None
+    assert {name: options[name] for name in chosen} == chosen
 
 
 def test_point_adjustment_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:

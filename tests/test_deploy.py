@@ -9,21 +9,30 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from scripts.services import ServiceUnavailableError
+from streamae.alerting import alerter, identity
+from streamae.alerting.alert import Cause, SeverityClass
+from streamae.alerting.owners import Owners
+from streamae.alerting.receivers.alertmanager import labels_of
+from streamae.alerting.routing import Routing
 from streamae.cli import build_parser, split_settings
 from streamae.daemon import health, service
 from streamae.episode_changes import ChangeKind
 from streamae.errors import ExitCode
+from streamae.observe.alert_metrics import AlertMetrics
 from streamae.observe.telemetry import (
     CHECKPOINT_OUTCOMES,
     KEY_STATES,
@@ -33,15 +42,19 @@ from streamae.observe.telemetry import (
     Telemetry,
 )
 from streamae.reasons import STARTS, Reason
+from streamae.settings.alerts import AlertSettings
 from streamae.settings.serving import ServiceSettings
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import FIELDS, SETTING_NAMES, Settings
+from tests.conftest import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "systemd" / "streamae.service"
+ALERT_UNIT = DEPLOY / "systemd" / "streamae-alert.service"
 GPU = DEPLOY / "systemd" / "gpu.conf"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+ALERTMANAGER = DEPLOY / "alertmanager" / "alertmanager.yml"
 MANIFESTS = sorted(path for path in (DEPLOY / "k8s").glob("*.yaml") if path.name != "kustomization.yaml")
 DEFAULTS = ServiceSettings()
 MAX_EXPOSURE = 20  # tenths of systemd's 0 (locked in) to 10 (wide open)
@@ -54,6 +67,12 @@ ADDRESS_PATHS = re.compile(r"(?<=[\s:/\d\"])/(?:livez|readyz|metrics|health\w*|r
 def text_of(path: Path) -> str:
     """Return a file's text."""
     return path.read_text(encoding="utf-8")
+
+
+def own(cause: Cause) -> dict[str, str]:
+    """Return the labels of an alert of our own, as Alertmanager knows it."""
+    alert = identity.own_alert(cause, "", 0, name="streamae")
+    return labels_of(alert, alert.severity)
 
 
 def by_name(paths: list[Path]) -> Any:
@@ -83,7 +102,7 @@ def seconds(span: str) -> int:
 
 def analyze(folder: Path, unit: str, drop_in: str | None, *command: str) -> subprocess.CompletedProcess[str]:
     """Run systemd-analyze over a unit whose program is a stand-in, since nothing is installed here."""
-    path = folder / "streamae.service"
+    path = folder / "streamae.service"  # systemd-analyze looks for drop-ins beside it
     path.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit, flags=re.MULTILINE), encoding="utf-8")
     if drop_in is not None:
         (folder / "streamae.service.d").mkdir(exist_ok=True)
@@ -105,12 +124,35 @@ def is_hardened(folder: Path, unit: str, drop_in: str | None = None) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("drop_in", [None, GPU], ids=["cpu", "gpu"])
-def test_unit_is_valid_and_hardened(tmp_path: Path, drop_in: Path | None) -> None:
-    """systemd accepts every line of the unit, with and without the GPU drop-in, and rates its exposure as low."""
+@pytest.mark.parametrize(
+    ("unit", "drop_in"), [(UNIT, None), (UNIT, GPU), (ALERT_UNIT, None)], ids=["cpu", "gpu", "alert"]
+)
+def test_unit_is_valid_and_hardened(tmp_path: Path, unit: Path, drop_in: Path | None) -> None:
+    """systemd accepts every line of a unit, with and without the GPU drop-in, and rates its exposure as low."""
     extra = None if drop_in is None else text_of(drop_in)
-    assert is_valid_unit(tmp_path, text_of(UNIT), extra)
-    assert is_hardened(tmp_path, text_of(UNIT), extra)
+    assert is_valid_unit(tmp_path, text_of(unit), extra)
+    assert is_hardened(tmp_path, text_of(unit), extra)
+
+
+def test_credentials_are_named_where_systemd_puts_them() -> None:
+    """A secret that the unit of alerts offers to load has the name under which its comments have the settings find it."""
+    text = text_of(ALERT_UNIT)
+    loaded = set(re.findall(r"^#?LoadCredential=([\w-]+):", text, re.MULTILINE))
+    named = set(re.findall(rf"/run/credentials/{ALERT_UNIT.name}/([\w-]+)", text))
+    named |= set(re.findall(r"=%d/([\w-]+)", text))
+    assert named <= loaded
+    assert {"pagerduty-key", "redis-password", "sasl-password"} <= named
+
+
+def test_unit_of_alerts_fits_the_program() -> None:
+    """It is supervised like the daemon, waits longer than a drain takes, and promises no reload: there is none."""
+    values, daemon = unit_values(text_of(ALERT_UNIT)), unit_values(text_of(UNIT))
+    same = ("Type", "NotifyAccess", "Restart", "RestartPreventExitStatus", "TimeoutStopSec", "WatchdogSec")
+    assert {name: values[name] for name in same} == {name: daemon[name] for name in same}
+    assert "ExecReload" not in values
+    assert signal.SIGHUP not in alerter.STOPS
+    assert alerter.STOPS == service.STOP_SIGNALS
+    assert seconds(values["TimeoutStartSec"][0]) * 1_000 > alerter.READY_GRACE_MS
 
 
 @pytest.mark.parametrize(
@@ -174,30 +216,39 @@ def load_yaml(*parts: str) -> Any:
     return yaml.safe_load(text_of(DEPLOY.joinpath(*parts)))
 
 
-def container() -> dict[str, Any]:
-    """Return the one container of the stateful set."""
-    (only,) = load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["spec"]["containers"]
+def container(manifest: str = "statefulset") -> dict[str, Any]:
+    """Return the one container of the stateful set, or of the deployment."""
+    (only,) = load_yaml("k8s", f"{manifest}.yaml")["spec"]["template"]["spec"]["containers"]
     found: dict[str, Any] = only
     return found
 
 
 def commands() -> dict[str, list[str]]:
     """Return the arguments that each deployment gives to `streamae`."""
-    program, *arguments = shlex.split(unit_values(text_of(UNIT))["ExecStart"][0])
-    assert Path(program).name == "streamae"
+    services = load_yaml("docker", "compose.yaml")["services"]
     return {
-        "systemd": arguments,
+        "systemd": started_by(UNIT),
         "docker": docker_json("CMD"),
-        "compose": load_yaml("docker", "compose.yaml")["services"]["streamae"]["command"],
+        "compose": services["streamae"]["command"],
         "k8s": container()["args"],
+        "systemd alert": started_by(ALERT_UNIT),
+        "compose alert": services["streamae-alert"]["command"],
+        "k8s alert": container("alert-deployment")["args"],
     }
 
 
-@pytest.mark.parametrize("where", ["systemd", "docker", "compose", "k8s"])
+def started_by(unit: Path) -> list[str]:
+    """Return the arguments that a unit gives to `streamae`."""
+    program, *arguments = shlex.split(unit_values(text_of(unit))["ExecStart"][0])
+    assert Path(program).name == "streamae"
+    return arguments
+
+
+@pytest.mark.parametrize("where", commands())
 def test_command_lines_parse(where: str) -> None:
     """Every deployment starts a command, with flags, that the program's own parser accepts."""
     arguments, flags = split_settings(commands()[where])
-    assert arguments[0] == "run"
+    assert arguments[0] == ("alert" if where.endswith("alert") else "run")
     build_parser().parse_args(arguments)
     assert set(flags) <= set(SETTING_NAMES)
 
@@ -308,6 +359,28 @@ def test_compose_settings_load() -> None:
     assert str(settings.model.bundle) in mounts
 
 
+def test_compose_settings_of_alerts_load() -> None:
+    """What the container of alerts mounts and is given makes settings that name the other containers and topics."""
+    compose = load_yaml("docker", "compose.yaml")["services"]
+    mounted = dict(volume.split(":")[1::-1] for volume in compose["streamae-alert"]["volumes"])
+    config = compose["streamae-alert"]["command"][-1]
+    file = (DEPLOY / "docker" / mounted[config]).resolve()
+    variables = dockerfile_env() | compose["streamae-alert"]["environment"]
+    settings = load_settings(file, variables, {}).settings
+    daemon = load_settings(None, dockerfile_env() | compose["streamae"]["environment"], {}).settings
+    assert settings.output.topic == daemon.output.topic
+    assert settings.kafka.bootstrap_servers == daemon.kafka.bootstrap_servers
+    assert settings.state.redis_url == daemon.state.redis_url
+    created = compose["topics"]["command"][0]
+    for topic in (settings.alerts.dead_letter_topic, settings.alerts.orders_topic):
+        assert re.search(rf"--topic {re.escape(topic)} ", created), topic
+    assert re.search(rf"{settings.alerts.orders_topic} .*cleanup\.policy=compact", created)
+    assert str(settings.alerts.owners) in mounted
+    assert (DEPLOY / "docker" / mounted[str(settings.alerts.owners)]).is_file()
+    hosts = {urlsplit(url).hostname for receiver in settings.alerts.receivers for url in receiver.urls}
+    assert hosts == {"alertmanager"} <= set(compose)
+
+
 def test_redis_must_not_evict() -> None:
     """Redis in the Compose file refuses writes when full, and keeps its state over a restart."""
     command = load_yaml("docker", "compose.yaml")["services"]["redis"]["command"]
@@ -332,6 +405,86 @@ def test_k8s_settings_load(tmp_path: Path) -> None:
     mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
     assert str(settings.model.bundle) in mounts
     assert str(Path(container()["args"][-1]).parent) in mounts
+
+
+# Alerts
+
+
+def alert_settings() -> AlertSettings:
+    """Return the example's settings of `streamae alert`."""
+    return load_settings(DEPLOY / "alertmanager" / "streamae.toml", {}, {}).settings.alerts
+
+
+def test_alertmanager_takes_its_example() -> None:
+    """Its own tool finds nothing wrong with the file."""
+    done = amtool("check-config", str(ALERTMANAGER))
+    assert done.returncode == 0, done.stderr
+    assert "SUCCESS" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ({"alertname": identity.ANOMALY, "severity": "critical", "team": "paint"}, "pager"),
+        ({"alertname": identity.ANOMALY, "severity": "critical", "team": "metal"}, "pager-metal"),
+        ({"alertname": identity.ANOMALY, "severity": "warning", "team": "metal"}, "tickets"),
+        ({"alertname": identity.ANOMALY, "severity": "info"}, "nobody"),
+        (own(Cause.DETECTOR_SILENT), "pager"),
+        (own(Cause.DELIVERY_FAILED), "tickets"),
+        (own(Cause.SUMMARY), "tickets"),
+        (own(Cause.TEST), "tickets"),
+        (own(Cause.WATCHDOG), "dead-man"),
+        ({"alertname": "StreamaeDown", "severity": "page"}, "pager"),
+        ({"alertname": "StreamaeLate", "severity": "ticket"}, "tickets"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "-".join(given.values()),
+)
+def test_alertmanager_leads_every_kind_of_alert_where_it_belongs(labels: dict[str, str], receiver: str) -> None:
+    """Only what is critical pages, everything that we send has its place, and tests never page."""
+    pairs = [f"{name}={value}" for name, value in labels.items()]
+    done = amtool("config", "routes", "test", f"--config.file={ALERTMANAGER}", *pairs)
+    assert done.stdout.split() == [receiver]
+
+
+def amtool(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run Alertmanager's own tool; without it the test is skipped, where services may be missing."""
+    if shutil.which("amtool") is None:
+        skip_or_fail(ServiceUnavailableError("amtool is not installed (Debian: prometheus-alertmanager)"))
+    return subprocess.run(["amtool", *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_inhibition_goes_by_what_makes_an_episode_one() -> None:
+    """A higher class keeps the lower ones of its own episode quiet, and nothing that merely lacks the same labels."""
+    for rule in yaml.safe_load(text_of(ALERTMANAGER))["inhibit_rules"]:
+        assert sorted(rule["equal"]) == sorted(["alertname", *identity.LINE])
+        assert f'alertname="{identity.ANOMALY}"' in rule["source_matchers"]
+        assert f'alertname="{identity.ANOMALY}"' in rule["target_matchers"]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("ready", {"alertmanager", "log"}), ("provisional", {"log"}), ("learning", {"log"}), ("", {"log"})],
+)
+def test_the_example_pages_for_keys_that_are_ready_only(state: str, expected: set[str]) -> None:
+    """Alertmanager cannot ask how well a key is known, so it is not told of what must not page."""
+    alerts = alert_settings()
+    routing = Routing(alerts.routes, alerts.receivers)
+    assert routing.goes_to({}, SeverityClass.CRITICAL, state, 1.0, "anomaly", 0) == expected
+
+
+def test_examples_of_alerts_are_one(tmp_path: Path) -> None:
+    """The config map shows what the example shows: who changes one changes both."""
+    shown, pod = alert_settings(), k8s_settings(tmp_path).alerts
+    places = {"owners", "http_host"}
+    assert pod.model_dump(exclude=places) == shown.model_dump(exclude=places)
+    assert pod.owners is not None
+    assert pod.owners.parent == Path(container("alert-deployment")["args"][-1]).parent
+    assert load_yaml("k8s", "configmap.yaml")["data"][pod.owners.name] == text_of(
+        DEPLOY / "alertmanager" / "owners.csv"
+    )
+    owners = Owners.read(DEPLOY / "alertmanager" / "owners.csv", shown.default_owner)
+    assert owners.labels_of("press-7")["team"] == "metal"
+    assert owners.labels_of("x") == {"team": "plant"}
 
 
 # Kubernetes
@@ -372,14 +525,29 @@ def test_labels_and_names_of_manifests_fit() -> None:
     assert names["settings"]["configMap"]["name"] == load_yaml("k8s", "configmap.yaml")["metadata"]["name"]
 
 
-def test_pods_run_without_rights() -> None:
+def test_one_pod_tells_people() -> None:
+    """Two would take each other's place; the pods of the daemon and those of alerts are never mistaken for each other."""
+    deployment, address = load_yaml("k8s", "alert-deployment.yaml"), load_yaml("k8s", "alert-service.yaml")
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels == address["spec"]["selector"]
+    assert labels != load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["metadata"]["labels"]
+    volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+    assert {mount["name"] for mount in container("alert-deployment")["volumeMounts"]} == set(volumes)
+    assert volumes["secrets"]["secret"]["optional"] is True
+    assert volumes["settings"]["configMap"]["name"] == load_yaml("k8s", "configmap.yaml")["metadata"]["name"]
+
+
+@pytest.mark.parametrize("manifest", ["statefulset", "alert-deployment"])
+def test_pods_run_without_rights(manifest: str) -> None:
     """A pod has no root, no capability, no writable image and no token of the cluster."""
-    pod = load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["spec"]
+    pod = load_yaml("k8s", f"{manifest}.yaml")["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["enableServiceLinks"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container()["securityContext"] == {
+    assert container(manifest)["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
@@ -397,7 +565,7 @@ def test_ports_agree(tmp_path: Path) -> None:
     annotations = load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["metadata"]["annotations"]
     compose = load_yaml("docker", "compose.yaml")["services"]["streamae"]
     dockerfile = text_of(DEPLOY / "docker" / "Dockerfile")
-    (exposed_by_image,) = re.findall(r"^EXPOSE (\d+)$", dockerfile, re.MULTILINE)
+    exposed_by_image, _ = image_ports()
     (asked,) = re.findall(r"http://127\.0\.0\.1:(\d+)/", dockerfile)
     ports = [settings.service.http_port, port["containerPort"], exposed["port"], annotations["prometheus.io/port"]]
     ports += [exposed_by_image, asked, *compose["ports"][0].split(":")[1:]]
@@ -405,15 +573,39 @@ def test_ports_agree(tmp_path: Path) -> None:
     assert exposed["targetPort"] == port["name"]
 
 
-def test_probes_ask_what_the_program_answers() -> None:
+def image_ports() -> tuple[str, str]:
+    """Return the ports that the image exposes: of `run`, of `alert`."""
+    ((first, second),) = re.findall(r"^EXPOSE (\d+) (\d+)$", text_of(DEPLOY / "docker" / "Dockerfile"), re.MULTILINE)
+    return first, second
+
+
+def test_ports_of_alerts_agree(tmp_path: Path) -> None:
+    """So has `streamae alert` one port everywhere, and answers there from outside of its container."""
+    settings = k8s_settings(tmp_path)
+    (port,) = container("alert-deployment")["ports"]
+    (exposed,) = load_yaml("k8s", "alert-service.yaml")["spec"]["ports"]
+    annotations = load_yaml("k8s", "alert-deployment.yaml")["spec"]["template"]["metadata"]["annotations"]
+    compose = load_yaml("docker", "compose.yaml")["services"]["streamae-alert"]
+    (asked,) = re.findall(r"http://127\.0\.0\.1:(\d+)/livez'", compose["healthcheck"]["test"][-1])
+    compile(compose["healthcheck"]["test"][-1], "healthcheck", "exec")
+    (said,) = re.findall(r'job "streamae-alert", port (\d+)', text_of(DEPLOY / "prometheus" / "alerts.yaml"))
+    ports = [settings.alerts.http_port, port["containerPort"], exposed["port"], annotations["prometheus.io/port"]]
+    ports += [image_ports()[1], asked, said, *compose["ports"][0].split(":")[1:]]
+    assert {int(number) for number in ports} == {AlertSettings().http_port}
+    assert exposed["targetPort"] == port["name"]
+    assert settings.alerts.http_host == dockerfile_env()["STREAMAE_ALERTS__HTTP_HOST"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("manifest", ["statefulset", "alert-deployment"])
+def test_probes_ask_what_the_program_answers(manifest: str) -> None:
     """Start and life are asked of the loop alone, readiness of everything; a probe's port is the container's."""
-    probes = {name: container()[f"{name}Probe"] for name in ("startup", "liveness", "readiness")}
+    probes = {name: container(manifest)[f"{name}Probe"] for name in ("startup", "liveness", "readiness")}
     assert {name: probe["httpGet"]["path"] for name, probe in probes.items()} == {
         "startup": health.LIVE_PATH,
         "liveness": health.LIVE_PATH,
         "readiness": health.READY_PATH,
     }
-    assert {probe["httpGet"]["port"] for probe in probes.values()} == {container()["ports"][0]["name"]}
+    assert {probe["httpGet"]["port"] for probe in probes.values()} == {container(manifest)["ports"][0]["name"]}
     startup = probes["startup"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
 
@@ -444,10 +636,12 @@ def health_check() -> list[str]:
 def test_nobody_kills_a_draining_process(tmp_path: Path) -> None:
     """Kubernetes and Compose wait longer than the program needs to commit, save and leave."""
     drain_ms = k8s_settings(tmp_path).service.drain_timeout_ms
-    grace = load_yaml("k8s", "statefulset.yaml")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert grace * 1_000 == drain_ms + 25_000
-    compose = load_yaml("docker", "compose.yaml")["services"]["streamae"]
-    assert seconds(compose["stop_grace_period"]) * 1_000 > DEFAULTS.drain_timeout_ms
+    for manifest in ("statefulset", "alert-deployment"):
+        grace = load_yaml("k8s", f"{manifest}.yaml")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        assert grace * 1_000 == drain_ms + 25_000
+    for name in ("streamae", "streamae-alert"):
+        compose = load_yaml("docker", "compose.yaml")["services"][name]
+        assert seconds(compose["stop_grace_period"]) * 1_000 > DEFAULTS.drain_timeout_ms
 
 
 # Prometheus
@@ -458,10 +652,15 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in load_yaml("prometheus", "alerts.yaml")["groups"] for rule in group["rules"]]
 
 
+def exposition() -> str:
+    """Return what /metrics of the daemon and of `streamae alert` say at the start."""
+    return "".join(metrics.render()[0].decode() for metrics in (Telemetry(), AlertMetrics(["pager"])))
+
+
 def sample_names() -> set[str]:
     """Return every sample name that /metrics can have, taken from a fresh registry's HELP and TYPE lines."""
     names: set[str] = set()
-    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", Telemetry().render()[0].decode(), re.MULTILINE):
+    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", exposition(), re.MULTILINE):
         names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
     return names
 
@@ -474,10 +673,10 @@ def test_alerts_use_metrics_that_exist(rule: dict[str, Any]) -> None:
     assert used <= sample_names()
     assert used or "up{" in rule["expr"]
     values = {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *REBALANCES, *KEY_STATES, *PARTITION_STATES, *STARTS}
-    values |= {*Reason, *ChangeKind, "streamae"}
-    named = {value for text in re.findall(r"=~?\"([\w|]+)\"", rule["expr"]) for value in text.split("|")}
+    values |= {*Reason, *ChangeKind, "streamae", "streamae-alert"}
+    named = {value for text in re.findall(r"=~?\"([\w|-]+)\"", rule["expr"]) for value in text.split("|")}
     assert named <= {str(value) for value in values}
-    assert rule["expr"].count('"') == 2 * len(re.findall(r"=~?\"[\w|]+\"", rule["expr"])), (
+    assert rule["expr"].count('"') == 2 * len(re.findall(r"=~?\"[\w|-]+\"", rule["expr"])), (
         "a label value went unchecked"
     )
 
@@ -494,6 +693,6 @@ def test_metrics_named_in_the_docs_exist_and_all_are_explained() -> None:
     """Whoever copies a name from the documentation into a query gets an answer, and finds every name there is."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     found = {page.name: set(re.findall(r"\bstreamae_\w+", text_of(page))) - {"streamae_"} for page in pages}
-    metrics = set(re.findall(r"^# TYPE (streamae_\w+) ", Telemetry().render()[0].decode(), re.MULTILINE))
+    metrics = set(re.findall(r"^# TYPE (streamae_\w+) ", exposition(), re.MULTILINE))
     assert set().union(*found.values()) <= metrics | sample_names()
     assert metrics <= found["operations.md"]

@@ -13,10 +13,18 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from streamae.alerting.alert import Action, Cause, Notice
+from streamae.alerting.change import Unreadable
+from streamae.alerting.deliveries import REFUSED
+from streamae.alerting.desk import OPERATOR, STALE, SUPERSEDED, Dropped
+from streamae.alerting.identity import OWN_NAMES, own_alert
+from streamae.alerting.receivers.messages import MessageMaker
 from streamae.batches import KeyState, Suspension
 from streamae.cli import build_parser, main, split_settings
 from streamae.errors import ExitCode
+from streamae.fail_points import ALERT_POINTS, POINTS
 from streamae.reasons import Reason
+from streamae.settings.delivery import ReceiverSettings, RouteSettings
 from tests.architecture import GROUND, ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,6 +121,12 @@ def subparser(name: str) -> ArgumentParser | None:
     """Return the parser of a command of streamae."""
     (choices,) = (each.choices for each in build_parser()._actions if isinstance(each, _SubParsersAction))
     return choices.get(name)
+
+
+def with_actions(parser: ArgumentParser) -> list[ArgumentParser]:
+    """Return a parser and those of its actions, such as `alert resolve`."""
+    actions = [each.choices for each in parser._actions if isinstance(each, _SubParsersAction)]
+    return [parser, *(each for choices in actions for each in choices.values())]
 
 
 def complaint(words: list[str]) -> str | None:
@@ -219,7 +233,7 @@ def test_commands_named_in_prose_exist(document: Path) -> None:
             wrong.append(text)
         elif program == "streamae" and name and not name.startswith("-"):
             parser = subparser(name)
-            known = parser.format_help() if parser else ""
+            known = "".join(each.format_help() for each in with_actions(parser)) if parser else ""
             flags = [word.partition("=")[0] for word in words if word.startswith("--")]
             if parser is None or any(flag not in known and flag[2:] not in SETTINGS for flag in flags):
                 wrong.append(text)
@@ -267,6 +281,33 @@ def test_closed_sets_are_explained() -> None:
     rows = "\n".join(line for line in events.splitlines() if line.startswith("|"))
     assert [word for word in sorted(words) if f"`{word}`" not in rows] == []
     assert [int(each) for each in ExitCode if f"\n| {each.value} | " not in operations] == []
+
+
+def test_settings_of_receivers_and_routes_are_explained() -> None:
+    """Tables in a settings file are no rows of settings.md: the page that shows them names each of their settings."""
+    rows = "\n".join(line for line in text_of(ROOT / "docs" / "alerts.md").splitlines() if line.startswith("|"))
+    fields = {*ReceiverSettings.model_fields, *RouteSettings.model_fields}
+    assert [name for name in sorted(fields) if f"`{name}`" not in rows] == []
+
+
+def test_words_of_alerts_are_explained() -> None:
+    """Whatever an alert, a dead letter or a metric of alerting may say stands in a table, and a crash has its row."""
+    pages = {name: text_of(ROOT / "docs" / f"{name}.md") for name in ("alerts", "operations", "guarantees")}
+    rows = {name: "\n".join(line for line in page.splitlines() if line.startswith("|")) for name, page in pages.items()}
+    said = {*Cause, *OWN_NAMES.values(), STALE, SUPERSEDED, OPERATOR, *Unreadable, REFUSED}
+    assert [word for word in sorted(said) if f"`{word}`" not in rows["alerts"]] == []
+    assert [word for word in sorted(Dropped) if f"`{word}`" not in rows["operations"]] == []
+    assert [point for point in (*POINTS, *ALERT_POINTS) if f"`{point}`" not in rows["guarantees"]] == []
+
+
+def test_what_templates_may_use_is_explained() -> None:
+    """Nobody has to read the source to write a message, and what is named there is there."""
+    page = text_of(ROOT / "docs" / "alerts.md")
+    (part,) = re.findall(r"\n### Words of your own\n(.*?)\n## ", page, re.DOTALL)
+    notice = Notice(Action.TRIGGER, own_alert(Cause.TEST, "", 0))
+    values = MessageMaker("team", None, None, None).values([notice])
+    names = {*values, *values["alerts"][0]}
+    assert [name for name in sorted(names) if f"`{name}`" not in part] == []
 
 
 def test_the_event_that_is_shown_is_one() -> None:

@@ -2,7 +2,9 @@
 
 engine: speed of the embedded engine against a naive loop, and bytes a key. scoring: the shipped score against that of
 a plain autoencoder, and the share of the threshold layer. transactions: what one costs on a real broker. delivery:
-exactly-once against at-least-once on a real broker. checkpoints: the longest command on a real Redis.
+exactly-once against at-least-once on a real broker. checkpoints: the longest command on a real Redis. alerts: scoring
+with and without the alert process beside it. pages: whom the demo's stream would wake by the shipped routes, against
+the truth.
 
 Engine and naive loop take turns in one process on the same records; rates are per second of CPU time, figures are
 medians over rounds, so that a busy neighbour hits both or neither. Exit code 1 when a target is missed. At stride 1
@@ -26,7 +28,7 @@ from typing import Any
 
 import torch
 
-from scripts.bench import checkpoints, delivery, scoring, transactions
+from scripts.bench import alerts, checkpoints, delivery, pages, scoring, transactions
 from scripts.bench.embedded import EmbeddedEngine, NullModel
 from scripts.bench.inputs import Traffic, untrained_bundle
 from scripts.bench.memory import ForgetfulStore
@@ -245,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "subject",
         nargs="?",
-        choices=("engine", "scoring", "transactions", "delivery", "checkpoints"),
+        choices=("engine", "scoring", "transactions", "delivery", "checkpoints", "alerts", "pages"),
         default="engine",
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and keys: about half a minute")
@@ -263,11 +265,21 @@ def main(arguments: list[str] | None = None) -> int:
         return report_service(
             machine, checkpoints.measure(checkpoints.SIZES[:-1] if chosen.quick else checkpoints.SIZES)
         )
+    if chosen.subject == "alerts":
+        return report_service(machine, alerts.measure(*((2, 10) if chosen.quick else (12, 60)), chosen.threads))
+    if chosen.subject == "pages":
+        return report_service(machine, pages.measure(*(pages.QUICK if chosen.quick else pages.FULL)))
     return report(machine, measure(QUICK if chosen.quick else FULL, chosen.threads))
 
 
 def report_service(
-    machine: str, findings: transactions.Figures | delivery.Findings | checkpoints.Figures | scoring.Figures
+    machine: str,
+    findings: transactions.Figures
+    | delivery.Findings
+    | checkpoints.Figures
+    | scoring.Figures
+    | alerts.Findings
+    | pages.Figures,
 ) -> int:
     """Print figures of one subject; return the exit code."""
     is_met = findings.is_met()

@@ -78,19 +78,22 @@ def measure(pairs: int, rows: int, threads: int) -> Findings:
     bundle = untrained_bundle(WINDOW_SIZE, FEATURES, HIDDEN_SIZE)
     with KafkaBroker() as broker:
         records = Traffic(KEYS, bundle.features).rows(rows)
-        _fill(broker.bootstrap_servers, records)
-        bench = _Delivery(broker.bootstrap_servers, bundle, len(records), threads)
+        fill(broker.bootstrap_servers, records)
+        bench = Turns(broker.bootstrap_servers, bundle, len(records), threads)
         bench.run("exactly_once", None)  # imports, first allocations, the brokers' caches
         return Findings(
             [bench.pair(turn, None) for turn in range(pairs)], [bench.pair(turn, NullModel()) for turn in range(pairs)]
         )
 
 
-class _Delivery:
+class Turns:
+    """Takes turns over one topic that `fill` has filled up to `end`."""
+
     def __init__(self, servers: str, bundle: Bundle, end: int, threads: int) -> None:
         self._servers, self._bundle, self._end, self._threads, self._groups = servers, bundle, end, threads, 0
 
     def pair(self, turn: int, model: WindowModel | None) -> Pair:
+        """Return both sides, in one order or the other."""
         order = DELIVERIES if turn % 2 == 0 else DELIVERIES[::-1]
         rates = {delivery: self.run(delivery, model) for delivery in order}
         return Pair(**rates)
@@ -133,7 +136,8 @@ class _Delivery:
         )
 
 
-def _fill(servers: str, records: list[Record]) -> None:
+def fill(servers: str, records: list[Record]) -> None:
+    """Create the topics and write all records."""
     from kafka import KafkaAdminClient, KafkaProducer
     from kafka.admin import NewTopic
 

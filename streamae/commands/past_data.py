@@ -5,7 +5,6 @@ Must not know how any of them is read: `--help` waits for nothing.
 
 from __future__ import annotations
 
-import re
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -13,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from streamae.commands.durations import span_ms
+
 TOPIC = "kafka:"
 MAX_RECORDS = 1_000_000
-_AGE = re.compile(r"(\d+)([dhm])")
-_UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +63,9 @@ def age_or_time(text: str) -> int:
     Returns:
         Milliseconds since the epoch, at least 0.
     """
-    if age := _AGE.fullmatch(text):
-        since_ms = time.time_ns() // 1_000_000 - int(age[1]) * _UNIT_MS[age[2]]
+    age_ms = span_ms(text)
+    if age_ms is not None:
+        since_ms = time.time_ns() // 1_000_000 - age_ms
     else:
         try:
             moment = datetime.fromisoformat(text)

@@ -233,7 +233,7 @@ class EventWriter:
         text = key.decode(errors="backslashreplace")
         attributes = {
             "ce_specversion": "1.0",
-            "ce_id": str(uuid.uuid5(episode, f"{change.kind}|{change.sequence}")),
+            "ce_id": event_id(episode, change.kind.value, change.sequence),
             "ce_source": self._source_uri,
             "ce_type": EVENT_TYPE.format(kind=change.kind),
             "ce_time": _rfc3339(change.window_end_ms),
@@ -315,6 +315,26 @@ def episode_id(detector: str, partition: Partition, key: bytes, opened_offset: i
     """
     name = f"{detector}|{partition.topic}|{partition.index}|{key.hex()}|{opened_offset}|{start_time_ms}"
     return uuid.uuid5(_NAMESPACE, name)
+
+
+def read_event(value: bytes) -> dict[str, Any]:
+    """Return the value of an event of any release as its JSON object, unchecked.
+
+    Raises:
+        ValueError: not a JSON object, or one with NaN, numbers out of range, broken text or a bomb of nested brackets.
+    """
+    try:
+        content = msgspec.json.decode(value)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"JSON, but no object: {type(content).__name__}")  # noqa: TRY004 - the bytes are wrong
+    return content
+
+
+def event_id(episode: uuid.UUID, kind: str, sequence: int) -> str:
+    """Return the identifier of one event of an episode; the same after a replay."""
+    return str(uuid.uuid5(episode, f"{kind}|{sequence}"))
 
 
 def schema() -> dict[str, Any]:

@@ -301,6 +301,10 @@ class MemorySource:
         """Return records behind the end for each started partition."""
         return {partition: self._broker.log(partition).end - at for partition, at in self._positions.items()}
 
+    def position(self, partition: Partition) -> int | None:
+        """Return the offset that is delivered next, None = not started."""
+        return self._positions.get(partition)
+
     def membership(self) -> MemoryMembership:
         """Return proof of membership; see `Source.membership`."""
         group = self._broker.group(self.group)

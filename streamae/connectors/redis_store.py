@@ -9,11 +9,7 @@ The scripts check before they write; see `rules.lua`. Redis does nothing else wh
 long: a checkpoint of many keys first brings its changes into side hashes of its own, where they mean nothing (and
 expire, if nobody goes on); then one short script checks all that an ordinary call checks, moves the manifest and
 makes the side hashes count; then they are merged into the buckets, a few at a time. From the switch on the call has
-happened: whoever comes next, after a crash too, merges first.
- The client's own patience (up to a
-minute a call) is replaced by one short wait, one retry of a lost connection, and a breaker: after a failure
-the next calls fail at once for a while, so that a dead Redis never holds up the stream. Every command may run
-twice without harm.
+happened: whoever comes next, after a crash too, merges first. Every command may run twice without harm.
 
 Must not know: what packed state means, or what is done when the store has lost data.
 """
@@ -22,22 +18,17 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, NoPermissionError, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
+from redis.exceptions import InvalidResponse, NoPermissionError
 
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
 from streamae.connectors.protocols import Manifest, Outcome, Stamp
 from streamae.connectors.redis_changes import Changes, keys_of_a_call, shared_out
+from streamae.connectors.redis_client import BREAKER_MS, Breaker, connect
 from streamae.connectors.store_health import judge
 from streamae.errors import ConfigError, RetryableError
 from streamae.fail_points import fail_point
@@ -47,7 +38,6 @@ from streamae.settings.connections import StateSettings
 COUNTS = struct.Struct(f"<{BUCKETS}I")
 STAGE_TTL_MS = 600_000  # after which changes nobody made count are deleted
 ATTEMPTS = 5
-BREAKER_MS = 1_000
 
 
 class RedisStore:
@@ -76,11 +66,9 @@ class RedisStore:
     ) -> None:
         self._prefix = settings.key_prefix
         self._group = group
-        self._clock = clock
-        self._breaker_s = breaker_ms / 1_000
-        self._closed_until_s = -float("inf")
         self._largest = 1  # bytes of the largest state read so far
-        self._client = _connect(settings, ca_file)
+        self._client = connect(settings, ca_file)
+        self._breaker = Breaker(self._client, clock, breaker_ms)
         rules, register = _script("rules.lua"), self._client.register_script
         self._manifest = register(_script("manifest.lua"))
         self._load = register(_script("load.lua"))
@@ -92,7 +80,7 @@ class RedisStore:
     def manifest(self, partition: Partition) -> Manifest | None:
         """Return the manifest; see `StateStore.manifest`."""
         keys = self._keys(partition, range(BUCKETS))
-        with self._guarded("manifest"):
+        with self._breaker.guarded("manifest"):
             stored = self._when_merged(partition, lambda: self._manifest(keys=keys), lambda found: found[5] is not None)
         offset, fingerprint, epoch, identity, counts, _, partition_state, is_whole = stored
         if offset is None:
@@ -110,7 +98,7 @@ class RedisStore:
     def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
         """Return packed states, checked; see `StateStore.load`."""
         loaded: list[bytes | None] = []
-        with self._guarded("load"):
+        with self._breaker.guarded("load"):
             while len(loaded) < len(keys):
                 some = keys[len(loaded) : len(loaded) + keys_of_a_call(self._largest)]
                 found = self._load_some(partition, some, base)
@@ -138,7 +126,7 @@ class RedisStore:
         head = _Head(
             known, new, stamp.fingerprint, stamp.epoch, stamp.identity, digest, int(whole), stamp.partition_state
         )
-        with self._guarded("checkpoint"):
+        with self._breaker.guarded("checkpoint"):
             save = self._checkpoint_large if changes.is_large else self._checkpoint_small
             outcome = save(partition, head, changes)
         fail_point("in_checkpoint")
@@ -146,12 +134,12 @@ class RedisStore:
 
     def drop(self, partition: Partition, at: int | None = None) -> bool:
         """Delete manifest and state; see `StateStore.drop`."""
-        with self._guarded("drop"):
+        with self._breaker.guarded("drop"):
             return self._drop_all(partition, "" if at is None else at)
 
     def problems(self) -> Mapping[Problem, str]:
         """Return what is wrong with the server; see `Inspectable.problems`."""
-        with self._guarded("info"):
+        with self._breaker.guarded("info"):
             try:
                 info: Any = self._client.info()
             except NoPermissionError as error:
@@ -264,24 +252,6 @@ class RedisStore:
         manifest = self._manifest_key(partition)
         return [manifest, *(f"{manifest[:-1]}b:{bucket}" for bucket in buckets)]
 
-    @contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        """Run one conversation with the server behind the breaker.
-
-        Raises:
-            RetryableError: no answer, a refusal, or the breaker is open.
-        """
-        if self._clock() < self._closed_until_s:
-            raise RetryableError(f"Redis {what}: it failed a moment ago and is not asked again yet")
-        try:
-            yield
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            self._closed_until_s = self._clock() + self._breaker_s
-            raise RetryableError(f"Redis {what}: {error}") from error
-        except RedisError as error:
-            self._client.connection_pool.disconnect()  # a demoted server refuses writes for ever: look it up again
-            raise RetryableError(f"Redis {what}: {error}") from error
-
 
 class _Head(NamedTuple):
     """What `rules.lua` takes."""
@@ -294,28 +264,6 @@ class _Head(NamedTuple):
     digest: bytes
     whole: int
     partition_state: bytes
-
-
-def _connect(settings: StateSettings, ca_file: str | None) -> Redis:
-    timeout_s = settings.redis_timeout_ms / 1_000
-    password = settings.redis_password
-    credentials = {
-        "username": settings.redis_username,
-        "password": None if password is None else password.get_secret_value(),
-    }
-    tls = {"ssl_ca_certs": ca_file} if settings.redis_url.startswith("rediss://") else {}
-    arguments: dict[str, Any] = {name: value for name, value in (credentials | tls).items() if value is not None}
-    try:
-        return Redis.from_url(
-            settings.redis_url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-            protocol=2,
-            **arguments,
-        )
-    except ValueError as error:
-        raise ConfigError([f"state.redis_url: {error}"]) from error
 
 
 def _script(name: str) -> str:

@@ -121,24 +121,31 @@ def main(
         TrainSettings(hidden_size=scale.hidden_size, max_steps=scale.steps, seed=seed),
         model=ModelSettings(threads=THREADS),
     )
-    bundle = train(_cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
+    bundle = train(cut(data, slice(0, scale.train_rows)), options, TrainingProgress(progress))
     bundle.save(out / "bundle")
     say(f"3. streaming {scale.live_rows} rows of each, {len(data.injections)} anomalies among them")
     outcome = run_live(
-        _cut(data, slice(scale.train_rows, None)),
+        cut(data, slice(scale.train_rows, None)),
         bundle,
         progress,
-        window=WindowSettings(max_gap_ms=4 * STEP_MS),
-        threshold=ThresholdSettings.model_validate(
-            {"block_level": 2.4}
-        ),  # sensitive: there is no drift to be patient with
-        episode=EpisodeSettings(update_interval_ms=8 * STEP_MS),
+        **live_sections(),
     )
     matching = match(data, outcome.episodes)
     say(f"4. published episodes against the truth\n\n{report(data, outcome, matching)}\n")
     say(f"picture: {_draw(data, outcome, matching, out / 'episodes.png')}")
     say(f"bundle:  {out / 'bundle'}")
     return 0 if (matching.episode_of >= 0).any() else 1
+
+
+def live_sections() -> dict[str, Section]:
+    """Return the settings of the live part that differ from the defaults."""
+    return {
+        "window": WindowSettings(max_gap_ms=4 * STEP_MS),
+        "threshold": ThresholdSettings.model_validate(
+            {"block_level": 2.4}
+        ),  # sensitive: there is no drift to be patient with
+        "episode": EpisodeSettings(update_interval_ms=8 * STEP_MS),
+    }
 
 
 def run_live(series: Sequence[Series], bundle: Bundle, progress: TextIO, **sections: Section) -> Outcome:
@@ -217,7 +224,7 @@ def _examples(data: SyntheticStream, outcome: Outcome, matching: Matching) -> li
     return list(examples.values())
 
 
-def _cut(data: SyntheticStream, rows: slice) -> list[Series]:
+def cut(data: SyntheticStream, rows: slice) -> list[Series]:
     """Return the same rows of every series."""
     return [
         dataclasses.replace(one, event_times_ms=one.event_times_ms[rows], values=one.values[rows], labels=None)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from streamae.settings.delivery import DeliverySettings
 from streamae.settings.section import Name, Section, ZoneName
 
 Deviation = Annotated[float, Field(ge=0)]
@@ -70,8 +71,8 @@ class MaintenanceSettings(Section):
         return self
 
 
-class AlertSettings(DeviationSettings):
-    """Which anomalies alert. A score that does not is learnt like any other."""
+class AlertSettings(DeviationSettings, DeliverySettings):
+    """Which anomalies alert (a score that does not is learnt like any other), and how alerts reach people."""
 
     overrides: tuple[OverrideSettings, ...] = Field(
         (),

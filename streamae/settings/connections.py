@@ -6,7 +6,7 @@ Must not know: other sections.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -117,3 +117,14 @@ class StateSettings(Section):
     bootstrap_file: Path | None = Field(
         None, description="Written by `streamae bootstrap`: what keys begin with of which nothing is stored."
     )
+
+    def at(self, url: str | None, username: str | None, password: str | None, key_prefix: str) -> Self:
+        """Return how another part of streamae reaches Redis: as here, except for what is given.
+
+        Raises:
+            ValueError: the URL is none.
+        """
+        given = {"redis_url": None if url is None else _redis_url(url), "redis_username": username}
+        secret = {} if password is None else {"redis_password": SecretStr(password)}
+        known = {name: value for name, value in given.items() if value is not None}
+        return self.model_copy(update={**known, **secret, "key_prefix": key_prefix})

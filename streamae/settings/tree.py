@@ -20,6 +20,7 @@ from streamae.settings.alerts import AlertSettings
 from streamae.settings.connections import KafkaSettings, OutputSettings, StateSettings
 from streamae.settings.data import FeatureSettings, InputSettings, WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
+from streamae.settings.delivery import DeliverySettings
 from streamae.settings.section import Section
 from streamae.settings.serving import LimitSettings, ModelSettings, ServiceSettings
 from streamae.settings.training import TrainSettings
@@ -118,6 +119,7 @@ class Settings(Section):
         return [
             *(line for is_wrong, line in checks if is_wrong),
             *self.kafka.conflicts(),
+            *self.alerts.delivery_conflicts(),
             *self.threshold.conflicts(),
             *self.train.conflicts(),
         ]
@@ -178,6 +180,8 @@ def fingerprint(settings: Settings) -> str:
     for section, values in implied.items():
         for name in (name for name, value in values.items() if parts[section][name] == value):
             del parts[section][name]
+    for name in DeliverySettings.model_fields:
+        del parts["alerts"][name]
     for stretch in parts["alerts"]["maintenance"]:
         if stretch["time_zone"] is None:
             del stretch["time_zone"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import pytest
 
+from streamae.alerting.reader import Feed
 from streamae.batches import Partition
 from streamae.errors import MembershipError
 from tests.connectors.streams import Streams, commit, is_stable, message, settle
@@ -197,6 +199,19 @@ def test_lag_counts_what_is_left_to_read(streams: Streams, topic: str) -> None:
     assert reader.source.lag() == {Partition(topic, 0): 20}
     reader.poll_until_values(30)
     assert reader.source.lag() == {Partition(topic, 0): 0}
+
+
+def test_the_position_passes_what_holds_no_record(streams: Streams, topic: str) -> None:
+    """Whoever waits for an end must not wait for the mark that a transaction leaves there."""
+    streams.create_topic(topic, 1)
+    here = Partition(topic, 0)
+    with streams.sink().transaction() as transaction:
+        transaction.send([message(topic, b"1"), message(topic, b"2")])
+    reader = streams.reader(topic)
+    source = cast(Feed, reader.source)
+    assert source.position(here) is None
+    reader.poll_until(lambda: source.position(here) == source.span(here).end, "the end")
+    assert reader.values == [b"1", b"2"]
 
 
 def test_a_second_member_takes_half_and_gives_it_back(streams: Streams, topic: str) -> None:

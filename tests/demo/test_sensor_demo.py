@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from streamae.demo.sensor_demo import KEYS as KEYS_OF_A_PLAIN_RUN
-from streamae.demo.sensor_demo import STEP_MS, TAIL_ROWS, Outcome, Scale, _cut, _draw, main, match, report
+from streamae.demo.sensor_demo import STEP_MS, TAIL_ROWS, Outcome, Scale, _draw, cut, main, match, report
 from streamae.demo.sensors import SyntheticStream, generate
 from streamae.model.bundle import load_bundle
 from streamae.replay.play import Episode
@@ -190,7 +190,7 @@ def test_tail_of_a_window_is_not_a_false_alarm(data: SyntheticStream) -> None:
 
 def test_training_and_live_rows_do_not_overlap(data: SyntheticStream) -> None:
     """Cuts keep time and values together and hand no labels on."""
-    train, live = _cut(data, slice(0, 300)), _cut(data, slice(300, None))
+    train, live = cut(data, slice(0, 300)), cut(data, slice(300, None))
     for whole, before, after in zip(data.series, train, live, strict=True):
         assert before.labels is None
         assert after.labels is None

@@ -278,14 +278,15 @@ def test_stream_creates_topics_and_sends_as_many_as_asked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Topics with their partitions, each key in one of them and in order; not faster than the rate; then the truth."""
-    topic, outputs = fresh_name("sensors"), (fresh_name("anomalies"), fresh_name("dead"))
+    topic, outputs, alerts = fresh_name("sensors"), (fresh_name("anomalies"), fresh_name("dead")), fresh_name("orders")
     monkeypatch.setattr(loadgen, "OUTPUT_TOPICS", outputs)
+    monkeypatch.setattr(loadgen, "ALERT_TOPICS", {alerts: {"cleanup.policy": "compact"}})
     arguments = ["--bootstrap-servers", kafka.bootstrap_servers, "--topic", topic, "--keys", "6", "--rows", "20"]
     began = time.monotonic()
     assert loadgen.main(["stream", *arguments, "--rate", "200", "--partitions", "4"]) == 0
     assert time.monotonic() - began > (6 * 20 - 5) / 200
     said = capsys.readouterr().out
-    assert f"created {topic}, {', '.join(outputs)}\n" in said
+    assert f"created {topic}, {', '.join(outputs)}, {alerts}\n" in said
     assert "120 of 120 records sent" in said
     assert said.splitlines()[-1].split()[:2] == ["key", "injected"]
     records = read_all(kafka.bootstrap_servers, topic)
@@ -309,6 +310,7 @@ def test_a_second_run_goes_on_behind_the_first(
     """Running twice does not send late records: the daemon would only make dead letters of them."""
     servers, topic = kafka.bootstrap_servers, fresh_name("sensors")
     monkeypatch.setattr(loadgen, "OUTPUT_TOPICS", (fresh_name("anomalies"),))
+    monkeypatch.setattr(loadgen, "ALERT_TOPICS", {})
     command = ["stream", "--bootstrap-servers", servers, "--topic", topic, "--keys", "3", "--rows", "5"]
     assert loadgen.newest_time_ms(servers, topic) is None
     assert loadgen.main([*command, "--rate", "1000"]) == 0

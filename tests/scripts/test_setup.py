@@ -20,7 +20,15 @@ CI_TOOLS = ("mktemp", "tee", "grep", "rm")
 JAVA_17 = "echo 'openjdk version \"17.0.15\" 2025-04-15' >&2"
 JAVA_11 = "echo 'openjdk version \"11.0.2\" 2019-01-15' >&2"
 PYTHON_310 = f"exec {sys.executable} -c 'import sys; sys.version_info = (3, 10, 9); exec(sys.argv[1])' \"$2\""
-ALL = {"java": JAVA_17, "mvn": "", "redis-server": "", "systemd-analyze": "", "faketime": ""}
+ALL = {
+    "java": JAVA_17,
+    "mvn": "",
+    "redis-server": "",
+    "prometheus-alertmanager": "",
+    "openssl": "",
+    "systemd-analyze": "",
+    "faketime": "",
+}
 
 
 def machine(folder: Path, fakes: Mapping[str, str], more: Sequence[str] = ()) -> dict[str, str]:
@@ -66,7 +74,7 @@ def test_missing_packages_are_named_in_one_line(tmp_path: Path, fakes: dict[str,
     done = run(machine(tmp_path, fakes), "scripts/setup_system.sh")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    for package in ("default-jre-headless", "maven", "redis-server", "systemd", "faketime"):
+    for package in ("default-jre-headless", "maven", "redis-server", "prometheus-alertmanager", "systemd", "faketime"):
         assert re.search(rf"\b{package}\b", line), package
 
 
@@ -86,7 +94,9 @@ def test_only_what_is_missing_is_installed(tmp_path: Path, java: str, madison: s
     update, install = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert update.startswith("update")
     assert install.split()[-1] == package
-    assert not {"maven", "redis-server", "systemd", "faketime"} & set(install.split())
+    assert not {"maven", "redis-server", "prometheus-alertmanager", "openssl", "systemd", "faketime"} & set(
+        install.split()
+    )
 
 
 def test_sudo_is_used_only_without_a_password(tmp_path: Path) -> None:

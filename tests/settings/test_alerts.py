@@ -150,3 +150,9 @@ def test_maintenance_without_a_zone_has_the_fingerprint_of_before() -> None:
     assert fingerprint(before) == "49d33d461e51"
     at_place = Settings.model_validate({"alerts": {"maintenance": [night | {"time_zone": "Europe/Rome"}, once]}})
     assert fingerprint(at_place) != fingerprint(Settings.model_validate({"alerts": {"maintenance": [night, once]}}))
+
+
+def test_how_alerts_reach_people_changes_no_decision() -> None:
+    """Another receiver or route must not make the daemon's events look like those of other settings."""
+    delivery = {"receivers": [{"name": "log", "kind": "log"}], "hold_ms": 3_600_000, "labels": {"site": "north"}}
+    assert fingerprint(Settings.model_validate({"alerts": delivery})) == fingerprint(Settings())

@@ -190,8 +190,8 @@ class Watch:
 
     def __init__(self, servers: str, group: str, topic: str, partitions: int, state: StoredState) -> None:
         self._places = [At(topic, index) for index in range(partitions)]
-        self._as_written = _asker(servers, group, "read_uncommitted")
-        self._as_decided = _asker(servers, group, "read_committed")
+        self._as_written = offsets_asker(servers, group, "read_uncommitted")
+        self._as_decided = offsets_asker(servers, group, "read_committed")
         self._state = state
         self.samples: list[Sample] = []
         self._newest: dict[int, int] = {}
@@ -244,7 +244,7 @@ class Watch:
         return {at.partition: max(0, at.offset) for at in found if at.error is None}
 
 
-def _asker(servers: str, group: str, isolation: str) -> Consumer:
+def offsets_asker(servers: str, group: str, isolation: str) -> Consumer:
     """Return a consumer that only asks for offsets of a group."""
     return Consumer(
         {

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scripts.verify.torture import controls, suites
+from scripts.verify.torture.alert_crowd import crowd
+from scripts.verify.torture.alert_delays import delays
+from scripts.verify.torture.alert_kills import kills as alert_kills
 from scripts.verify.torture.bad_input import bad_input
 from scripts.verify.torture.brokers import leaders, one_broker
 from scripts.verify.torture.cardinality import cardinality
@@ -69,6 +72,9 @@ PLAN: tuple[Test, ...] = (
     Test("T16", "operators move offsets, delete groups, topics and records", operator, 5, 1),
     Test("T17", "random schedules of the checkpoint protocol", suites.model_check, 1_000_000, 50_000),
     Test("T19", "hazards of the Kafka client, H1 to H15", suites.hazards, 1, None),  # `make test` has run them already
+    Test("A1", "kill -9 of the alert process at its named points", alert_kills, 50, 9, 3),
+    Test("A2", "a receiver that is ill beside one that is well; Redis killed, seconds", delays, 20, 3),
+    Test("A3", "many keys at once: one mail, one group at Alertmanager", crowd, 500, 500),
     Test("N1", "no compare-and-set in the store", controls.without_cas, 1, 1, 1, is_control=True),
     Test("N2", "no key count in the store", controls.without_key_count, 1, 1, 1, is_control=True),
     Test("N3", "no check of the generation", controls.without_generation, 1, 1, 1, is_control=True),

@@ -44,15 +44,21 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float, int
 
 
 def write_settings(path: Path, sections: Sections) -> Path:
-    """Write `sections` as TOML; values are text, numbers, lists, or None (left out)."""
+    """Write `sections` as TOML; values are text, numbers, lists, tables, or None (left out)."""
     lines = []
     for section, values in sections.items():
         lines.append(f"[{section}]")
-        for name, value in values.items():
-            if value is not None:
-                lines.append(f"{name} = {json.dumps(str(value) if isinstance(value, Path) else value)}")
+        lines += [f"{name} = {_toml(value)}" for name, value in values.items() if value is not None]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(str(value) if isinstance(value, Path) else value)
 
 
 class Worker:
@@ -61,9 +67,11 @@ class Worker:
     Args:
         name: of its files in `folder`: settings, log.
         sections: settings.
-        arguments: for `scripts.verify.torture.worker`, e.g. `--without cas`.
+        arguments: for the program, e.g. `--without cas`.
         env: added to this process's environment.
     """
+
+    program: Sequence[str] = ("-m", "scripts.verify.torture.worker")
 
     def __init__(
         self,
@@ -80,8 +88,7 @@ class Worker:
         command = [
             *([guard, "--pdeathsig", "KILL"] if guard else []),
             sys.executable,
-            "-m",
-            "scripts.verify.torture.worker",
+            *self.program,
         ]
         command += ["--config", str(self.settings_file), *arguments]
         with self.log.open("wb") as log:
@@ -215,6 +222,14 @@ class Worker:
         except OSError:
             return 0
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu_s(self) -> float:
+        """Return the CPU time of all its threads so far; 0 after the end."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def peak_rss_bytes(self) -> int:
         """Return the most resident memory it ever needed, as the kernel kept it: no short peak is missed.

@@ -10,6 +10,7 @@ from streamae.connectors.kafka.at_least_once import AtLeastOnceSink
 from streamae.connectors.kafka.sink import KafkaSink, KafkaTransaction
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
 from streamae.connectors.kafka.topic_history import TopicHistory, sample_topic
+from streamae.connectors.kafka.topic_tail import TopicTail
 
 __all__ = [
     "AtLeastOnceSink",
@@ -18,5 +19,6 @@ __all__ = [
     "KafkaSource",
     "KafkaTransaction",
     "TopicHistory",
+    "TopicTail",
     "sample_topic",
 ]

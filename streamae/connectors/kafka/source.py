@@ -241,6 +241,18 @@ class KafkaSource:
                 lag[Partition(*at)] = max(0, end - position)
         return lag
 
+    def position(self, partition: Partition) -> int | None:
+        """Return the offset that is delivered next, past offsets that hold no record; None = not started."""
+        at = TopicPartition(*partition)
+        if not self._still_assigned(self._started & {partition}):
+            return None
+        try:
+            position: int | None = self._consumer.position(at, timeout_ms=0)
+        except LogTruncationError as error:  # told only once, to whoever asks first
+            self._plan_anew(error.divergent_offsets)
+            return None
+        return position
+
     def membership(self) -> KafkaMembership:
         """Return proof of membership as of the last poll; see `Source.membership`."""
         metadata = self._consumer.group_metadata()
