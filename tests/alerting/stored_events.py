@@ -12,43 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scripts.verify.torture.alert_episodes import PEAK, START_MS
 from streamae import __version__
 from streamae.batches import KeyState, Partition, Record
 from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Message
-from streamae.episode_changes import ChangeKind, EpisodeChange, FeatureExplanation
+from streamae.episode_changes import ChangeKind, EpisodeChange
 from streamae.reasons import CloseReason
 
 STORED = Path(__file__).parent / "stored"
-START_MS = 1_735_757_820_000
-CHANGE = EpisodeChange(
-    kind=ChangeKind.OPENED,
-    slot=0,
-    offset=822,
-    opened_offset=822,
-    sequence=0,
-    start_time_ms=START_MS,
-    peak_time_ms=START_MS,
-    end_time_ms=START_MS,
-    window_start_ms=START_MS - 31 * 60_000,
-    window_end_ms=START_MS,
-    window_rows=32,
-    windows=1,
-    score=3.8,
-    threshold=3.0,
-    mean=0.0,
-    sd=1.0,
-    count=106,
-    needed=64,
-    state=KeyState.READY,
-    state_reason="",
-    peak_score=3.8,
-    severity=52.96,
-    confidence=0.62,
-    imputed_share=0.0,
-    close_reason=None,
-    features=(FeatureExplanation(1, 0.738, 63.55, 297.7), FeatureExplanation(0, 0.262, 3283.35, 3766.35)),
-)
+CHANGE = replace(PEAK, offset=822, opened_offset=822, severity=52.96, confidence=0.62)
 UPDATED = replace(
     CHANGE, kind=ChangeKind.UPDATED, offset=830, sequence=1, end_time_ms=START_MS + 480_000, windows=9, severity=93.5
 )

@@ -22,21 +22,6 @@ PATIENT_MS, HURRIED_MS = 20_000, 300
 
 
 @pytest.fixture
-def server() -> Iterator[HttpServer]:
-    """A server that says yes."""
-    with HttpServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client() -> Iterator[HttpClient]:
-    """A client with patience."""
-    client = HttpClient(PATIENT_MS)
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def hurried() -> Iterator[HttpClient]:
     """A client that waits for nobody."""
     client = HttpClient(HURRIED_MS)
