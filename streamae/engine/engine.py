@@ -13,18 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from streamae.batches import Partition, RawRecord, RecordBatch, Rejected, Slots, WindowBatch
+from streamae.batches import Partition, RawRecord, RecordBatch, Rejected, WindowBatch
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.protocols import Finite, Poll, Source
 from streamae.core.episodes import opening_times
 from streamae.core.grid import Strays
 from streamae.core.key_levels import in_own_units, standardised
-from streamae.core.key_table import NO_SLOT
 from streamae.core.scoring import score
 from streamae.engine import standing
 from streamae.engine.checkpoint import Checkpointer
+from streamae.engine.intake import Intake
 from streamae.engine.key_states import KeyStates
 from streamae.engine.partitions import Partitions
 from streamae.engine.publisher import Publisher
@@ -86,6 +84,7 @@ class Engine(Announcer):
         self.states, self.partitions = persistence.states, persistence.partitions
         self.recovery, self.checkpointer = persistence.recovery, persistence.checkpointer
         self.outbox, self.store_waits = publisher.outbox, StoreWaits(source)
+        self.intake = Intake(self.states, self.partitions, self.store_waits)
         self.observer, self.clock, self._on_report = observer, clock, on_report
         self.watch, self._scored = watch, 0  # windows so far
         self._commit_started_ms: int | None = None
@@ -96,7 +95,7 @@ class Engine(Announcer):
     def attach(self, listener: Listener) -> None:
         """Tell `listener` what the engine and its parts do."""
         super().attach(listener)
-        for part in (self.publisher, self.states, self.recovery, self.checkpointer, self.watch):
+        for part in (self.intake, self.publisher, self.states, self.recovery, self.checkpointer, self.watch):
             part.attach(listener)
 
     def step(self, now_ms: int) -> None:
@@ -117,7 +116,10 @@ class Engine(Announcer):
         fail_point("after_poll")
         polled = self._follow(poll, now_ms)
         records, rejected = self.stages.reading.decode(polled)
-        records, slots, refused = self._admit(records, polled, now_ms)
+        taken = self.intake.take(records, polled, now_ms)
+        if taken.lost:
+            self._recover_lost(taken.lost, now_ms)
+        records, slots, refused = taken.records, taken.slots, taken.refused
         rows, strays = self.stages.rows(records, slots)  # from here on key state changes, in memory only
         self.stages.batcher.add(with_ids(self.stages.windows.push(rows), records, slots), now_ms)
         self.watch.saw(records, slots, rows, strays, rejected + refused)
@@ -311,33 +313,6 @@ class Engine(Announcer):
         self.outbox.drop(partition)
         self.partitions.drop(partition)
 
-    def _admit(
-        self, records: RecordBatch, polled: dict[Partition, Sequence[RawRecord]], now_ms: int
-    ) -> tuple[RecordBatch, Slots, list[Rejected]]:
-        """Find the slots of all keys; hand back records of keys there is no room for.
-
-        Partitions whose stored state was lost leave `polled`: they start again from their recovery plan.
-        """
-        try:
-            admission = self.states.admit(records, self.partitions)
-        except RetryableError as error:
-            self.listener.store_error()
-            records = self._without_unknown(records, polled, error, now_ms)
-            admission = self.states.admit(records, self.partitions)  # all in memory: the store is not asked
-        self.store_waits.settle(polled.keys(), now_ms)
-        for partition in admission.lost:
-            del polled[partition]
-        if admission.lost:
-            self._log.warning("state_lost", partitions=_names(sorted(admission.lost)))
-            self._recover_lost(sorted(admission.lost), now_ms)
-        refused = [records.refused(index, Reason.TOO_MANY_KEYS) for index in np.flatnonzero(admission.refused).tolist()]
-        kept = np.flatnonzero(admission.slots != NO_SLOT)
-        if len(kept) < len(records):
-            records = records.take(kept)
-        slots = admission.slots[kept]
-        self.states.table.touch(slots, records.event_times_ms)
-        return records, slots, refused
-
     def _explained(self, strays: Strays, records: RecordBatch) -> list[Rejected]:
         """Turn late and duplicate records into dead letters."""
         return [records.refused(index, reason) for index, reason in zip(strays.indices, strays.reasons, strict=True)]
@@ -374,19 +349,6 @@ class Engine(Announcer):
         if self._commit_started_ms is None:
             self._commit_started_ms = now_ms
         return now_ms - self._commit_started_ms >= self.options.commit_interval_ms
-
-    def _without_unknown(
-        self,
-        records: RecordBatch,
-        polled: dict[Partition, Sequence[RawRecord]],
-        error: RetryableError,
-        now_ms: int,
-    ) -> RecordBatch:
-        """Put partitions off that have keys whose state cannot be read now; return the records of the others."""
-        unknown = np.flatnonzero(self.states.table.lookup(records.partitions, records.keys) == NO_SLOT)
-        waiting = {records.partitions[index] for index in unknown if self.partitions[records.partitions[index]].unread}
-        self.store_waits.add({partition: polled.pop(partition)[0].offset for partition in waiting}, error, now_ms)
-        return records.take(np.flatnonzero([partition in polled for partition in records.partitions]))
 
     def adopt(self, tuning: Tuning) -> None:
         """Judge by `tuning` from now on; what keys have learnt stays. Only between two steps, after `drain`."""
