@@ -1,4 +1,4 @@
-"""The absences of the lone broker: enough of them last until they must have been noticed, and none lasts for ever."""
+"""Brokers that fail: enough absences of a lone one last until they are noticed, and a role counts as moved when it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from scripts.verify.torture.brokers import LONGEST_ABSENCE_S, Absence, schedule
+from scripts.verify.torture.brokers import LONGEST_ABSENCE_S, Absence, has_moved, schedule
 
 
 @pytest.mark.parametrize("faults", [1, 2, 5, 50])
@@ -40,3 +40,10 @@ def test_a_long_absence_lasts_until_it_is_noticed() -> None:
 def test_an_absence_that_nobody_notices_ends_all_the_same() -> None:
     """The run says that too little was noticed; it does not hang."""
     Absence(is_kill=True, seconds=0.0, is_long=True).last(lambda: False, longest_s=0.01)
+
+
+def test_a_role_has_moved_once_another_node_is_named() -> None:
+    """A node that is dead is named until the others know of it: asked too early, a role that moves would not count."""
+    answers = iter([1, None, 1, 2])
+    assert has_moved(lambda: next(answers), 1)
+    assert not has_moved(lambda: 1, 1, timeout_s=0.01)
