@@ -273,7 +273,7 @@ def _judge(context: Context, site: AlertSite, ward: _Ward, rounds: _Rounds, code
     result.complaints += verdict.complaints("pager")
     result.require(not missing and not disordered, f"webhook: {missing} changes missing, {disordered} out of order")
     if not context.is_quick:
-        result.require(low < TOLERANCE_MS, f"the pager is told later by {above:.0f} ms while the webhook is ill")
+        result.expect(low < TOLERANCE_MS, f"the pager is told later by {above:.0f} ms while the webhook is ill")
     result.require(code == 0, f"the last process ended with {code}")
     result.complaints += site.unexpected_ends()
     return result
