@@ -87,6 +87,7 @@ class HttpServer:
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
+        self._server.cut_off()
 
     def next_reply(self, asked: Asked) -> Reply | Raw | Hang:
         """Note a request and return what it is answered with."""
@@ -98,6 +99,28 @@ class HttpServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     tls: ssl.SSLContext | None = None
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._connected: set[socket.socket] = set()
+        self._lock = threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._connected.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._connected.discard(request)
+        super().shutdown_request(request)
+
+    def cut_off(self) -> None:
+        """End all connections: without this, what is open would be answered on and on."""
+        with self._lock:
+            for connection in self._connected:
+                with suppress(OSError):  # the other side was first
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         if self.tls is None:

@@ -48,6 +48,7 @@ class IncidentServer(HttpServer):
         self.routing_key = routing_key
         self.incidents: list[Incident] = []
         self.resolved_unknown: Counter[str] = Counter()
+        self._open: dict[str, Incident] = {}  # by key: tens of thousands may be over
         self._lock = threading.Lock()
 
     @property
@@ -86,10 +87,10 @@ class IncidentServer(HttpServer):
 
     def _take(self, event: dict[str, Any]) -> None:
         key = event["dedup_key"]
-        incident = next((one for one in self.open_incidents if one.dedup_key == key), None)
+        incident = self._open.get(key)
         if event["event_action"] == "trigger":
             if incident is None:
-                incident = Incident(key)
+                incident = self._open[key] = Incident(key)
                 self.incidents.append(incident)
             incident.summaries.append(event["payload"]["summary"])
             incident.severities.append(event["payload"]["severity"])
@@ -97,4 +98,5 @@ class IncidentServer(HttpServer):
             if incident is None:
                 self.resolved_unknown[key] += 1
             else:
+                del self._open[key]
                 incident.is_open = False

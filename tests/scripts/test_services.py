@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from kafka.protocol.metadata import CoordinatorType
 import tests.conftest as fixtures
 from scripts.services import KafkaBroker, KafkaCluster, RedisServer, ServiceUnavailableError
 from scripts.services.__main__ import choose_port, main
+from scripts.services.http_server import HttpServer
 from scripts.services.kafka_broker import fetch_libraries
 from scripts.services.kafka_cluster import partition_of
 from scripts.services.process import ServiceProcess, ask, free_port, is_free, require
@@ -265,3 +267,17 @@ def test_missing_services_skip_locally_and_fail_where_demanded(
             fixtures.start_or_skip(server)
     finally:
         server.close()
+
+
+def test_a_web_server_that_is_closed_answers_nobody() -> None:
+    """Who keeps a connection open would else be told by a server that is gone, while another has its address."""
+    with HttpServer() as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request("GET", "/")
+        with connection.getresponse() as answer:
+            assert answer.read() == b""
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        connection.request("GET", "/")
+        connection.getresponse()
+    connection.close()
+    assert len(server.asked) == 1

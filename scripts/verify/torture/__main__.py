@@ -64,6 +64,7 @@ class Session:
         seed: of everything random.
         resumes: whether tests that passed before on the same commit are skipped.
         jobs: how many tests run side by side.
+        faults: in place of the plan's figures.
     """
 
     report: Report
@@ -72,6 +73,7 @@ class Session:
     seed: int = 0
     resumes: bool = False
     jobs: int = 1
+    faults: int | None = None
 
     def play(self, tests: Sequence[Test]) -> None:
         """Run the tests that are part of this session; one line each as soon as it is known."""
@@ -83,7 +85,7 @@ class Session:
                 self.report.add(entry)
                 print(entry.line(), *(f"     {each}" for each in entry.complaints), sep="\n", flush=True)
 
-        chosen = [test for test in tests if test.faults(self.size) is not None]
+        chosen = [test for test in tests if self._faults(test) is not None]
         if self.jobs == 1:
             for test in chosen:
                 add(test)
@@ -91,8 +93,11 @@ class Session:
             with ThreadPoolExecutor(self.jobs) as pool:
                 list(pool.map(add, chosen))
 
+    def _faults(self, test: Test) -> int | None:
+        return test.faults(self.size) if self.faults is None else self.faults
+
     def _entry(self, test: Test, code: str) -> Entry:
-        faults = test.faults(self.size) or 0
+        faults = self._faults(test) or 0
         former = self.report.former(test.id, faults, self.seed, code) if self.resumes else None
         if former is not None:
             return former
@@ -120,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size.add_argument("--quick", action="store_true", help="the short figures: about 15 minutes on 2 cores")
     size.add_argument("--full", action="store_true", help="the full figures: about 3 hours (default)")
     parser.add_argument("--tests", default="", help="only these, e.g. T1,T6,N2")
+    parser.add_argument("--faults", type=int, help="so many of the tests that --tests names, in place of the plan's")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/torture"), help="for report and logs (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="skip what passed before on this commit")
@@ -132,6 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = set(wanted) - {test.id for test in PLAN}
     if unknown:
         parser.error(f"no such test: {', '.join(sorted(unknown))}; there are {', '.join(test.id for test in PLAN)}")
+    if chosen.faults is not None and (not wanted or chosen.faults < 1):
+        parser.error("--faults is at least 1, and goes together with --tests")
     tests = [test for test in PLAN if test.id in wanted or not wanted]
     if chosen.list:
         print(f"{'':<4} {'full':>9} {'quick':>7} {'smoke':>5}")
@@ -142,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures: Size = "smoke" if chosen.smoke else "quick" if chosen.quick else "full"
     report = Report(chosen.out / "torture.json", f"{hardware()}, seed {chosen.seed}")
     with Shared(chosen.out.resolve()) as shared:
-        Session(report, shared, figures, chosen.seed, chosen.resume, chosen.jobs).play(tests)
+        Session(report, shared, figures, chosen.seed, chosen.resume, chosen.jobs, chosen.faults).play(tests)
     print(f"\n{report.table()}")
     return 0 if all(entry.is_good for entry in report.entries) else 1
 

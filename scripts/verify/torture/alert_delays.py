@@ -1,19 +1,24 @@
 """A2: one receiver is away, slow, broken; the other must not notice, and Redis killed meanwhile must cost no page.
 
 The bad one is a webhook that is well and ill in turns; the good one is a pager. Of each opening it is measured how long
-it takes from the write to the topic to the pager, while the webhook is well and while it is ill. Everything is scaled
-down: an illness lasts seconds where it would last an hour. Redis is killed, comes back empty, and the process is
+it takes from the write to the topic to the pager, while the webhook is well, while it is ill, and while it is told what
+it missed. An illness lasts at least until the process says that the webhook fails, and at most a few minutes: what is
+longer comes in several turns among the others. In one of them Redis is killed, comes back empty, and the process is
 killed after that: what it knows then it has written there anew.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import math
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -22,22 +27,27 @@ from scripts.services import RedisServer
 from scripts.services.http_server import Asked, Behaviour, Hang, HttpServer, Raw, Reply
 from scripts.verify.torture.alert_episodes import Episode, EpisodeProducer, Step, episode
 from scripts.verify.torture.alert_judge import Word, judge, missing_changes
-from scripts.verify.torture.alert_site import PARTITIONS, AlertProcess, AlertSite, Receivers, bodies
+from scripts.verify.torture.alert_site import PARTITIONS, AlertProcess, AlertSite, Receivers
 from scripts.verify.torture.context import Context
 from scripts.verify.torture.report import Result, percentile
-from scripts.verify.torture.workers import wait_until
+from scripts.verify.torture.workers import TimedOutError, wait_until
 
 ILL, GOOD = "ill", "pager"
+WELL, CATCHING_UP, RESTARTED = "well", "catching up", "restarted"
 SLOW_S = 3.0
 PAUSE_S = 0.1  # between two openings
-RECOVERY_S = 120.0
-LONGEST_S = 120.0
+OPEN_AT_ONCE = 100  # episodes; each ends when so many others have begun
+MOST_ILL_S = 240  # at a stretch
+MOST_WELL_S = 30  # between two illnesses
+MOST_WITHOUT_REDIS_S = 60
+LONGEST_S = 300.0
 DRAWS = 2_000  # of the bootstrap
 TOLERANCE_MS = 100.0  # a difference of the 99th percentiles that is shown to be larger is one
 
 
 def delays(context: Context) -> Result:
-    """A2: `context.faults` seconds of each illness, three times as long without Redis."""
+    """A2: `context.faults` seconds of each illness; once, for three times as long or a minute, Redis is away as well."""
+    turns, ill_s, well_s = schedule(context.faults)
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
         ward = stack.enter_context(_Ward())
@@ -46,26 +56,42 @@ def delays(context: Context) -> Result:
         process = site.start()
         wait_until(process.is_ready, "the process to be ready", LONGEST_S)
         rounds = _Rounds(site, ward, context)
-        met = 0
-        for name in ILLNESSES:
-            rounds.play("well", context.faults)
+        for number, name in enumerate(turns):
+            rounds.play(WELL, well_s)
             ward.fall_ill(name)
-            rounds.play(name, context.faults)
-            met += process.metric("alerts_failing", receiver=ILL) == 1.0
+            rounds.play(name, ill_s, partial(_is_failing, process))
+            if number == len(turns) // 2:
+                process = _lose_redis(context, redis, site, rounds, process)
+            owed = frozenset(rounds.written_s)
             ward.recover()
-            wait_until(partial(_is_well, process), f"the webhook to be told again after {name}", RECOVERY_S, 0.3)
-        redis.kill()
-        rounds.play("without Redis", 3 * context.faults)
-        redis.start()
-        wait_until(lambda: not process.metric("alerts_stateless"), "Redis to be used again", RECOVERY_S, 0.3)
-        process.kill()
-        last = site.start()
+            rounds.play(CATCHING_UP, 0, lambda owed=owed: owed <= ward.heard)
         rounds.close_all()
         site.wait_until_all_is_told()
-        last.terminate()
-        result = _judge(context, site, ward, rounds, last.wait())
-        result.expect(met == len(ILLNESSES), f"the webhook was seen to fail in {met} of {len(ILLNESSES)} illnesses")
-        return result
+        process.terminate()
+        rounds.save(context.folder / "delays.csv")
+        return _judge(context, site, ward, rounds, process.wait())
+
+
+def schedule(seconds: int) -> tuple[list[str], float, float]:
+    """Return the illnesses in their order, for how long each lasts, and for how long the webhook is well before it."""
+    times = max(1, math.ceil(seconds / MOST_ILL_S))
+    ill_s = seconds / times
+    return times * list(ILLNESSES), ill_s, min(ill_s, float(MOST_WELL_S))
+
+
+def _lose_redis(
+    context: Context, redis: RedisServer, site: AlertSite, rounds: _Rounds, process: AlertProcess
+) -> AlertProcess:
+    """Kill Redis for a while, then the process; return the one that goes on."""
+    redis.kill()
+    seconds = min(3 * context.faults, MOST_WITHOUT_REDIS_S)
+    rounds.play("without Redis", seconds, lambda: process.metric("alerts_stateless") == 1.0)
+    redis.start()
+    wait_until(lambda: process.metric("alerts_stateless") == 0.0, "Redis to be used again", LONGEST_S, 0.3)
+    process.kill()
+    following = site.start()
+    rounds.play(RESTARTED, 0, partial(_is_failing, following))
+    return following
 
 
 class _Ward:
@@ -74,7 +100,8 @@ class _Ward:
     def __init__(self) -> None:
         self._server = HttpServer()
         self.port, self.url = self._server.port, self._server.url
-        self.taken: list[Asked] = []
+        self.words: list[Word] = []
+        self.heard: set[str] = set()  # keys
 
     def __enter__(self) -> Self:
         self._open(self._take)
@@ -100,7 +127,11 @@ class _Ward:
         self._server.__enter__()
 
     def _take(self, asked: Asked) -> Reply:
-        self.taken.append(asked)
+        body = json.loads(asked.body)
+        if "sequence" in body["data"]:
+            is_end = body["streamaeaction"] == "resolve"
+            self.words.append(Word(body["subject"], body["data"]["episode_id"], is_end, body["data"]["sequence"]))
+            self.heard.add(body["subject"])
         return Reply()
 
 
@@ -120,12 +151,14 @@ ILLNESSES: dict[str, Behaviour] = {
 
 
 class _Rounds:
-    """Writes openings one by one and hears when they arrive at the pager."""
+    """Writes openings one by one, ends them later, and hears when they arrive at the pager."""
 
     def __init__(self, site: AlertSite, ward: _Ward, context: Context) -> None:
         self._site, self._ward, self._context = site, ward, context
         self._producer = EpisodeProducer(site.servers, site.topic, PARTITIONS, context.rng, is_plain=True)
-        self.written_s: dict[str, tuple[str, float]] = {}  # by key: name of the round, monotonic
+        self._began_s = time.monotonic()
+        self._count = 0
+        self.written_s: dict[str, tuple[int, str, float]] = {}  # by key: number and name of the round, monotonic
         self.arrived_s: dict[str, float] = {}
         self.episodes: list[Episode] = []
         answer = site.pager.usual
@@ -139,36 +172,69 @@ class _Rounds:
 
         site.pager.usual = arrive
 
-    def play(self, name: str, seconds: int) -> None:
-        """Open episodes for so long, and wait until the pager has them."""
-        end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s:
-            number = len(self.episodes)
-            one = episode(f"host-{number:05d}".encode(), number, 0)
-            self.episodes.append(one)
-            self.written_s[one.key.decode()] = (name, time.monotonic())
-            self._producer.write([Step(one.key, one.changes[0])])
+    def play(self, name: str, seconds: float, until: Callable[[], bool] | None = None) -> None:
+        """Open episodes for so long, and on until something is so; then wait until the pager has them.
+
+        Raises:
+            TimedOutError: it never is.
+        """
+        self._count += 1
+        began_s = time.monotonic()
+        first = len(self.episodes)
+        while (past_s := time.monotonic() - began_s) < seconds or (until is not None and not until()):
+            if past_s > seconds + LONGEST_S:
+                raise TimedOutError(f"'{name}': still waiting for what ends it after {past_s:.0f} s")
+            self._open_one(name)
             time.sleep(PAUSE_S)
-        wait_until(lambda: self.arrived_s.keys() >= self.written_s.keys(), f"the pages of '{name}'", LONGEST_S)
+        keys = [each.key.decode() for each in self.episodes[first:]]
+        wait_until(lambda: all(key in self.arrived_s for key in keys), f"the pages of '{name}'", LONGEST_S)
+        found = [self._delay_ms(key) for key in keys]
+        print(
+            f"{self._context.id}: {time.monotonic() - self._began_s:.0f} s: {name}, {past_s:.0f} s,"
+            f" {len(found)} pages, p50 {percentile(found, 0.5):.0f} ms, p99 {percentile(found, 0.99):.0f} ms",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _open_one(self, name: str) -> None:
+        number = len(self.episodes)
+        one = episode(f"host-{number:05d}".encode(), number, 0)
+        self.episodes.append(one)
+        self.written_s[one.key.decode()] = (self._count, name, time.monotonic())
+        self._producer.write([Step(one.key, one.changes[0])])
+        if number >= OPEN_AT_ONCE:
+            old = self.episodes[number - OPEN_AT_ONCE]
+            self._producer.write([Step(old.key, old.changes[-1])])
 
     def close_all(self) -> None:
-        """End every episode."""
-        self._producer.write_at_once([Step(each.key, each.changes[-1]) for each in self.episodes])
+        """End the episodes that are open."""
+        self._producer.write_at_once([Step(each.key, each.changes[-1]) for each in self.episodes[-OPEN_AT_ONCE:]])
+
+    def _delay_ms(self, key: str) -> float:
+        return 1_000 * (self.arrived_s[key] - self.written_s[key][-1])
 
     def delays_ms(self) -> dict[str, list[float]]:
-        """Return by round how long each opening took."""
+        """Return by name of the round how long each opening took."""
         found: dict[str, list[float]] = defaultdict(list)
-        for key, (name, written_s) in self.written_s.items():
-            found[name].append(1_000 * (self.arrived_s[key] - written_s))
+        for key, (_, name, _) in self.written_s.items():
+            found[name].append(self._delay_ms(key))
         return found
+
+    def save(self, path: Path) -> None:
+        """Write how long each opening took, one a line, for whoever wants to look closer."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file)
+            lines.writerow(("round", "name", "written_s", "delay_ms"))
+            for key, (number, name, at_s) in self.written_s.items():
+                lines.writerow((number, name, f"{at_s - self._began_s:.3f}", f"{self._delay_ms(key):.1f}"))
 
 
 def _receivers(ward: _Ward, site: AlertSite) -> Receivers:
     return [{"name": ILL, "kind": "webhook", "url": ward.url, "timeout_ms": 2_000}, site.pager_table(GOOD)]
 
 
-def _is_well(process: AlertProcess) -> bool:
-    return process.metric("alerts_failing", receiver=ILL) == 0.0
+def _is_failing(process: AlertProcess) -> bool:
+    return process.metric("alerts_failing", receiver=ILL) == 1.0
 
 
 def difference(well: list[float], ill: list[float], share: float, seed: int) -> tuple[float, float, float]:
@@ -182,17 +248,12 @@ def difference(well: list[float], ill: list[float], share: float, seed: int) -> 
 
 def _judge(context: Context, site: AlertSite, ward: _Ward, rounds: _Rounds, code: int) -> Result:
     by_round = rounds.delays_ms()
-    well = by_round["well"]
+    well = by_round[WELL]
     ill = [delay for name in ILLNESSES for delay in by_round[name]]
     above, low, high = difference(well, ill, 0.99, context.seed)
     episodes = {each.key.decode(): [each.id] for each in rounds.episodes}
     verdict = judge(episodes, site.pager_words())
-    hooked = [
-        Word(body["subject"], body["data"]["episode_id"], body["streamaeaction"] == "resolve", body["data"]["sequence"])
-        for body in bodies(ward.taken)
-        if "sequence" in body["data"]
-    ]
-    missing, disordered, _ = missing_changes({each.id: len(each.changes) for each in rounds.episodes}, hooked)
+    missing, disordered, _ = missing_changes({each.id: len(each.changes) for each in rounds.episodes}, ward.words)
     result = Result({
         "episodes": verdict.episodes,
         "incidents": verdict.incidents,
@@ -200,7 +261,8 @@ def _judge(context: Context, site: AlertSite, ward: _Ward, rounds: _Rounds, code
         "lost": len(verdict.lost),
         "well_p50_ms": round(percentile(well, 0.5)),
         "well_p99_ms": round(percentile(well, 0.99)),
-        **{f"{name}_p99_ms".replace(" ", "_"): round(percentile(by_round[name], 0.99)) for name in by_round if name != "well"},
+        **{f"{name}_p99_ms".replace(" ", "_"): round(percentile(by_round[name], 0.99)) for name in by_round if name != WELL},
+        "ill_pages": len(ill),
         "ill_p50_ms": round(percentile(ill, 0.5)),
         "ill_p99_ms": round(percentile(ill, 0.99)),
         "p99_above_ms": round(above),

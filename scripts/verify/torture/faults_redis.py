@@ -27,7 +27,7 @@ SLOTS = 2
 EVERYTHING = 10_000_000  # state.rebuild_max_records: more than any stream holds
 FAULT_TIMEOUT_S = 90.0
 LONGEST_DOWN_S = 1.5
-OUT_OF_MEMORY_S = 2.5  # a few checkpoints must fail
+OUT_OF_MEMORY_S = 2.5  # a few checkpoints must fail; as much longer as it takes until one has
 TRAVEL_S = 2.0  # how far back in time, at least
 LONGEST_SILENCE_S = 5.0  # between two commits while the store is away
 LOSS_REASONS = {"no_state", "incomplete"}  # of a start: the store had lost what was there
@@ -159,6 +159,7 @@ class StoreFaults:
             self.pair.primary.tell("FLUSHALL")
             return everything
         slot = self.rng.randrange(SLOTS)
+        self.trial.await_owned(SLOTS)  # or there would be nothing to rebuild
         self.trial.workers[slot].kill()
         self.pair.primary.tell("FLUSHALL")
         self.worker_kills += 1
@@ -199,16 +200,19 @@ class StoreFaults:
         self.pair.primary.limit_memory(1)
         try:
             time.sleep(OUT_OF_MEMORY_S)
-            refused = sum(
-                line["event"] == "checkpoint_failed" and "maxmemory" in str(line.get("error"))
-                for worker in self.trial.workers.all
-                for line in worker.lines()[self._read.get(worker.name, 0) :]
-            )
-            if not refused:
-                self.complaints.append("out of memory: no checkpoint was refused")
+            wait_until(self._is_refused, "a checkpoint to be refused", FAULT_TIMEOUT_S, 0.1)
+        except TimedOutError as error:
+            self.complaints.append(f"out of memory: {error}")
         finally:
             self.pair.primary.limit_memory(0)
         return Loss()
+
+    def _is_refused(self) -> bool:
+        return any(
+            line["event"] == "checkpoint_failed" and "maxmemory" in str(line.get("error"))
+            for worker in self.trial.workers.all
+            for line in worker.lines()[self._read.get(worker.name, 0) :]
+        )
 
     def _fail_over(self, *, is_crash: bool) -> Loss:
         """Let the replica take over; what it had not got yet is lost."""

@@ -3,7 +3,7 @@
 freeze       SIGSTOP at a random moment, 0.5 to 3 session timeouts
 transaction  stopped right before a transaction, with outputs of partitions that others own by then (hazard H1:
              its client then offers a membership that the broker would not check)
-checkpoint   stopped right before saving state
+checkpoint   stopped right before saving state, until others own its partitions
 stall        only the main thread stands still, beyond the longest time between polls
 """
 
@@ -109,6 +109,13 @@ def _pause(trial: Trial, worker: Worker, kind: str, pause_s: float, tally: Tally
             worker.arm(list(HOLDS).index(kind))
             wait_until(worker.is_frozen, f"{worker.name} to stop for its {kind}", ARM_TIMEOUT_S)
             time.sleep(max(pause_s, 1.5 * SESSION_S))
+            others = [other for other in trial.workers if other is not worker]
+            wait_until(
+                lambda: owned <= set().union(*(other.owned() for other in others)),
+                f"others to take over from {worker.name}",
+                LONGEST_RECOVERY_S,
+                0.1,
+            )
         worker.thaw()
         thawed_s = time.monotonic()
         indexes = [int(name.rpartition("-")[2]) for name in owned]

@@ -78,6 +78,8 @@ class Network:
 
     def _disturb(self, proxy: FaultProxy, fault: Fault) -> None:
         before = proxy.counts[fault.proof]
+        with suppress(TimedOutError):  # whoever gave its connection up in the episode before comes back first
+            wait_until(lambda: proxy.is_used, f"a connection to {fault.link}", TRAFFIC_TIMEOUT_S)
         if fault.kind.startswith("lose"):
             self._lose(proxy, is_cut=fault.kind == "lose_and_cut")
         elif fault.kind == "resets":
@@ -85,8 +87,6 @@ class Network:
                 proxy.reset()
                 time.sleep(self.rng.uniform(0, RESET_PAUSE_S))
         else:
-            with suppress(TimedOutError):  # whoever gave its connection up in the episode before comes back first
-                wait_until(lambda: proxy.is_used, f"a connection to {fault.link}", TRAFFIC_TIMEOUT_S)
             {"slow": self._slow, "half_open": FaultProxy.half_open, "black_hole": FaultProxy.black_hole}[fault.kind](
                 proxy
             )

@@ -73,7 +73,7 @@ PLAN: tuple[Test, ...] = (
     Test("T17", "random schedules of the checkpoint protocol", suites.model_check, 1_000_000, 50_000),
     Test("T19", "hazards of the Kafka client, H1 to H15", suites.hazards, 1, None),  # `make test` has run them already
     Test("A1", "kill -9 of the alert process at its named points", alert_kills, 50, 9, 3),
-    Test("A2", "a receiver that is ill beside one that is well; Redis killed, seconds", delays, 20, None),  # needs time
+    Test("A2", "a receiver that is ill beside one that is well; Redis killed, seconds", delays, 20, 3),
     Test("A3", "many keys at once: one mail, one group at Alertmanager", crowd, 500, 500),
     Test("N1", "no compare-and-set in the store", controls.without_cas, 1, 1, 1, is_control=True),
     Test("N2", "no key count in the store", controls.without_key_count, 1, 1, 1, is_control=True),

@@ -166,6 +166,30 @@ def test_tests_run_side_by_side_where_asked(tmp_path: Path, capsys: pytest.Captu
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
+def test_another_number_of_faults_is_played_where_asked(tmp_path: Path) -> None:
+    """Who asks for an hour gets it, also of a test that has no part in the size."""
+    asked: list[int] = []
+
+    def notes(context: Context) -> Result:
+        asked.append(context.faults)
+        return Result({})
+
+    with Shared(tmp_path) as shared:
+        session = torture.Session(Report(tmp_path / "torture.json", "a machine"), shared, "quick", faults=720)
+        session.play([plan.Test("X", "notes", notes, 20, None)])
+    assert asked == [720]
+
+
+@pytest.mark.parametrize("arguments", [["--faults", "720"], ["--tests", "A2", "--faults", "0"]])
+def test_one_number_of_faults_for_the_whole_plan_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each test counts something else; none at all would be a green run of nothing."""
+    with pytest.raises(SystemExit):
+        torture.main(arguments)
+    assert "--faults is at least 1" in capsys.readouterr().err
+
+
 def test_the_plan_names_every_test_once() -> None:
     """Ids are what `--tests` and the report go by; a quick run is never longer than a full one, nor a smoke longer."""
     assert len({test.id for test in plan.PLAN}) == len(plan.PLAN)
