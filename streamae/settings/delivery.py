@@ -155,7 +155,7 @@ class DeliverySettings(Section):
         unknown = sorted({route.receiver for route in self.routes} - set(names))
         checks = [
             (len(set(names)) < len(names), "alerts.receivers: two have the same name"),
-            (bool(unknown), f"alerts.routes: no receiver is called {', '.join(unknown)}"),
+            (bool(unknown), f"alerts.routes: none of alerts.receivers is called {', '.join(unknown)}"),
             (
                 self.warning_severity > self.critical_severity,
                 "alerts.warning_severity: must not exceed alerts.critical_severity",
