@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,25 @@ def test_one_bad_alert_of_many_is_refused_alone(alertmanager: Alertmanager, clie
     receiver.close()
 
 
+def test_what_is_passed_on_to_a_chat_is_no_more_than_text(server: HttpServer, tmp_path: Path) -> None:
+    """Alertmanager hands annotations on as they are: none calls everybody or holds a link; labels stay exact."""
+    receiver = built("alertmanager", tmp_path, urls=[server.url])
+    features = [{"name": HOSTILE, "actual": 1.0, "expected": 2.0, "description": HOSTILE}]
+    event = made_event(HOSTILE, episode_id=HOSTILE, state=HOSTILE, features=features)
+    alert = made_alert(HOSTILE, event, episode_id=HOSTILE, summary=HOSTILE, extra={"odd name!": HOSTILE})
+    receiver.send([trigger(alert), over(alert, close_reason=HOSTILE)], NOW_MS)
+    sent = json.loads(server.asked[0].body)
+    assert len(sent[0]["annotations"]["description"].splitlines()) == 1
+    for described in sent:
+        assert described["labels"]["key"] == HOSTILE
+        notes = described["annotations"]
+        assert {"summary", "description", "episode_id", "odd_name_"} <= set(notes)
+        for text in notes.values():
+            assert "<" not in text
+            assert not re.search(r"@\w|://|\]\(", text)
+    receiver.close()
+
+
 @pytest.mark.integration
 def test_hostile_keys_are_labels_like_others(alertmanager: Alertmanager, client: Any, tmp_path: Path) -> None:
     """Whatever stands in a key comes back as it was sent; nothing of it is taken for anything else."""
@@ -297,7 +317,7 @@ def test_a_hanging_member_costs_one_timeout(server: HttpServer, tmp_path: Path) 
 def test_what_cannot_be_told_is_refused_alone(server: HttpServer, tmp_path: Path) -> None:
     """An event of a shape that nobody foresaw does not end the thread, nor keep others from being told."""
     receiver = built("alertmanager", tmp_path, urls=[server.url])
-    odd = made_alert("odd", summary=None)
+    odd = made_alert("odd", summary=7)
     assert receiver.send([trigger(odd), trigger(made_alert())], NOW_MS) == [
         Refused("cannot be told: TypeError"),
         Delivered(),

@@ -26,7 +26,7 @@ from streamae.alerting.receivers.facts import (
 )
 from streamae.alerting.receivers.silence_api import SilenceApi
 from streamae.alerting.receivers.turns import NO_TIME
-from streamae.alerting.texts import one_line
+from streamae.alerting.texts import inert
 
 REPEAT_RESOLVED_MS = 15 * 60_000
 MOST_IN_A_BATCH = 200
@@ -157,29 +157,29 @@ class Alertmanager(Receiver):
         return [{"labels": labels_of(alert, reached), **shared} for reached in alert.classes]
 
     def _annotations(self, alert: Alert) -> dict[str, str]:
+        """Return what people read: harmless, since Alertmanager hands it on to chats as it is."""
         event = alert.event
         ended = {} if alert.ended_ms is None else {"ended": shown_time(alert.ended_ms, self._zone)}
         numbers = numbers_of(event)
         severity = numbers.pop("severity", "")
         found = {
-            "summary": one_line(alert.summary, MOST_TEXT),
-            "description": "\n".join(map(str, features_of(event))),
+            "summary": alert.summary,
             "episode_id": alert.episode_id,
             "sequence": str(alert.sequence) if event else "",
             "key_state": words_of(event).get("state", ""),
             "started": shown_time(alert.started_ms, self._zone),
             **ended,
             "ending": ending_of(alert),
-            "close_reason": one_line(alert.close_reason, MOST_TEXT),
+            "close_reason": alert.close_reason,
             **{f"{name}_time": text for name, text in times_of(event, self._zone).items()},
             "severity_score": severity,  # the class is the label `severity`
             **numbers,
-            **{
-                _NOT_IN_NAMES.sub("_", name)[:64] or "_": one_line(text, MOST_TEXT)
-                for name, text in alert.extra.items()
-            },
+            **{_NOT_IN_NAMES.sub("_", name)[:64] or "_": text for name, text in alert.extra.items()},
         }
-        return {name: text for name, text in found.items() if text}
+        notes = {name: inert(text, MOST_TEXT) for name, text in found.items() if text}
+        if features := features_of(event):
+            notes["description"] = "\n".join(inert(str(feature), MOST_TEXT) for feature in features)
+        return notes
 
 
 def labels_of(alert: Alert, reached: SeverityClass) -> dict[str, str]:
