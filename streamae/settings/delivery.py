@@ -110,7 +110,8 @@ class DeliverySettings(Section):
     routes: tuple[RouteSettings, ...] = Field(
         (),
         description="Tables of `receiver` and what must fit: `labels`, `classes`, `states`, `causes`, `min_confidence`,"
-        " `min_duration_ms`. None = receivers that page get critical alerts of ready keys, all others everything.",
+        " `min_duration_ms`. None = pagerduty gets critical alerts of ready keys, alertmanager all of ready keys, the"
+        " others everything.",
     )
     detectors: tuple[Name, ...] = Field(
         (),
