@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from scripts.services import ServiceUnavailableError
 from streamae.alerting import alerter, identity
 from streamae.alerting.alert import Cause, SeverityClass
 from streamae.alerting.owners import Owners
@@ -46,7 +44,7 @@ from streamae.settings.alerts import AlertSettings
 from streamae.settings.serving import ServiceSettings
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import FIELDS, SETTING_NAMES, Settings
-from tests.conftest import skip_or_fail
+from tests.conftest import run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -447,10 +445,8 @@ def test_alertmanager_leads_every_kind_of_alert_where_it_belongs(labels: dict[st
 
 
 def amtool(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run Alertmanager's own tool; without it the test is skipped, where services may be missing."""
-    if shutil.which("amtool") is None:
-        skip_or_fail(ServiceUnavailableError("amtool is not installed (Debian: prometheus-alertmanager)"))
-    return subprocess.run(["amtool", *words], capture_output=True, text=True, timeout=60, check=False)
+    """Run Alertmanager's own tool."""
+    return run_tool("amtool", "prometheus-alertmanager", *words)
 
 
 def test_inhibition_goes_by_what_makes_an_episode_one() -> None:
