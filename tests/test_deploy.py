@@ -41,6 +41,7 @@ from streamae.observe.telemetry import (
 )
 from streamae.reasons import STARTS, Reason
 from streamae.settings.alerts import AlertSettings
+from streamae.settings.delivery import ReceiverSettings
 from streamae.settings.serving import ServiceSettings
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import FIELDS, SETTING_NAMES, Settings
@@ -135,6 +136,8 @@ def test_unit_is_valid_and_hardened(tmp_path: Path, unit: Path, drop_in: Path | 
 def test_credentials_are_named_where_systemd_puts_them() -> None:
     """A secret that the unit of alerts offers to load has the name under which its comments have the settings find it."""
     text = text_of(ALERT_UNIT)
+    assert set(re.findall(r"^#   (\w+) = \"/run/credentials", text, re.MULTILINE)) == {"routing_key_file"}
+    assert "routing_key_file" in ReceiverSettings.model_fields
     loaded = set(re.findall(r"^#?LoadCredential=([\w-]+):", text, re.MULTILINE))
     named = set(re.findall(rf"/run/credentials/{ALERT_UNIT.name}/([\w-]+)", text))
     named |= set(re.findall(r"=%d/([\w-]+)", text))
@@ -379,6 +382,17 @@ def test_compose_settings_of_alerts_load() -> None:
     assert hosts == {"alertmanager"} <= set(compose)
 
 
+def test_compose_names_only_what_it_has() -> None:
+    """Each container waits for containers, and mounts volumes and files, that are there."""
+    compose = load_yaml("docker", "compose.yaml")
+    for name, each in compose["services"].items():
+        assert set(each.get("depends_on", ())) <= set(compose["services"]), name
+        for source in (volume.split(":")[0] for volume in each.get("volumes", ())):
+            is_file = source.startswith(".")
+            is_there = (DEPLOY / "docker" / source).exists() if is_file else source in compose["volumes"]
+            assert is_there or source == "../../bundle", source  # made by `streamae train`
+
+
 def test_redis_must_not_evict() -> None:
     """Redis in the Compose file refuses writes when full, and keeps its state over a restart."""
     command = load_yaml("docker", "compose.yaml")["services"]["redis"]["command"]
@@ -402,7 +416,15 @@ def test_k8s_settings_load(tmp_path: Path) -> None:
     assert settings.kafka.instance_id == "streamae-0"
     mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
     assert str(settings.model.bundle) in mounts
-    assert str(Path(container()["args"][-1]).parent) in mounts
+
+
+@pytest.mark.parametrize("manifest", ["statefulset", "alert-deployment"])
+def test_pods_find_their_settings(manifest: str) -> None:
+    """The file that is named on the command line is the config map's, where that is mounted."""
+    config = Path(container(manifest)["args"][-1])
+    places = {mount["mountPath"]: mount["name"] for mount in container(manifest)["volumeMounts"]}
+    assert places[str(config.parent)] == "settings"
+    assert config.name in load_yaml("k8s", "configmap.yaml")["data"]
 
 
 # Alerts
