@@ -118,6 +118,17 @@ def own_alert(
     return Alert(episode_id, identity, (OWN_CLASSES[cause],), -1, {}, summary, started_ms, extra=dict(extra))
 
 
+def watchdog_alert(labels: Labels, started_ms: int) -> Alert:
+    """Return the alert that always fires: when it stops, alerts no longer arrive.
+
+    Args:
+        labels: `alerts.labels`.
+        started_ms: wall clock at which this process began.
+    """
+    summary = "streamae delivers alerts; when this stops, it does not"
+    return own_alert(Cause.WATCHDOG, summary, started_ms, labels=labels)
+
+
 def is_own(alert: Alert) -> bool:
     """Tell whether an alert is of our own making, not one of an episode."""
     return alert.sequence < 0

@@ -14,8 +14,9 @@ import yaml
 
 from scripts.services import Alertmanager
 from scripts.services.http_server import Asked, Hang, HttpServer, Reply, closed_port
-from streamae.alerting.alert import Action, Notice, SeverityClass
-from streamae.alerting.heartbeat import WATCHDOG, watchdog_alert
+from streamae.alerting.alert import Action, Cause, Notice, SeverityClass
+from streamae.alerting.http_client import Request
+from streamae.alerting.identity import OWN_NAMES, watchdog_alert
 from streamae.alerting.receiver import Delivered, Refused, Retry
 from streamae.alerting.receivers.silence_api import SilenceFailedError, as_regex
 from tests.alerting.made_alerts import HOSTILE, MINUTE_MS, NOW_MS, made_alert, made_event, over, trigger
@@ -33,7 +34,7 @@ def wall_ms() -> int:
 
 def listed(client: Any, service: Alertmanager, key: str) -> list[dict[str, Any]]:
     """Return the alerts that Alertmanager shows for a key."""
-    answer = client.request("GET", f"{service.url}/api/v2/alerts", most_bytes=10_000_000)
+    answer = client.ask(Request("GET", f"{service.url}/api/v2/alerts", most_bytes=10_000_000))
     return [one for one in json.loads(answer.body) if one["labels"].get("key") == key]
 
 
@@ -149,7 +150,7 @@ def test_one_bad_alert_of_many_is_refused_alone(alertmanager: Alertmanager, clie
     assert [number for number, outcome in enumerate(outcomes) if outcome != Delivered()] == [123]
     assert isinstance(outcomes[123], Refused)
     assert outcomes[123].why.startswith("answered 400")
-    answer = client.request("GET", f"{alertmanager.url}/api/v2/alerts", most_bytes=10_000_000)
+    answer = client.ask(Request("GET", f"{alertmanager.url}/api/v2/alerts", most_bytes=10_000_000))
     keys = {one["labels"].get("key") for one in json.loads(answer.body)}
     assert keys >= {f"many-{number}" for number in range(300) if number != 123}
     receiver.close()
@@ -219,7 +220,9 @@ def test_the_watchdog_fires(alertmanager: Alertmanager, hook: HttpServer, tmp_pa
     receiver = built("alertmanager", tmp_path, urls=[alertmanager.url])
     alert = watchdog_alert({"env": "test"}, wall_ms())
     assert receiver.send([trigger(alert)], wall_ms()) == [Delivered()]
-    wait_until(lambda: any(WATCHDOG in asked.body.decode() for asked in list(hook.asked)), "the watchdog")
+    wait_until(
+        lambda: any(OWN_NAMES[Cause.WATCHDOG] in asked.body.decode() for asked in list(hook.asked)), "the watchdog"
+    )
     receiver.close()
 
 

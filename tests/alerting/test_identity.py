@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streamae.alerting.alert import Alert, Cause, SeverityClass
 from streamae.alerting.change import read_change
-from streamae.alerting.identity import identity_of, is_own, own_alert, summary_of
+from streamae.alerting.identity import identity_of, is_own, own_alert, summary_of, watchdog_alert
 from streamae.alerting.owners import Owners
 from streamae.alerting.safe_text import LONGEST, label_value
 from tests.alerting.changes import change, rules
@@ -144,3 +144,10 @@ def test_alerts_of_our_own_are_told_apart_by_what_they_are_about() -> None:
     assert own_alert(Cause.SUMMARY, "x", 1).severity is SeverityClass.WARNING
     assert is_own(first)
     assert not is_own(alert())
+
+
+def test_the_watchdog_is_always_the_same_alert() -> None:
+    """Its identity is the same after a restart, so that it does not fire twice."""
+    first, second = watchdog_alert({"env": "test"}, 1), watchdog_alert({"env": "test"}, 2)
+    assert first.dedup_key == second.dedup_key
+    assert first.labels == {"alertname": "StreamaeWatchdog", "cause": Cause.WATCHDOG, "env": "test", "severity": "info"}

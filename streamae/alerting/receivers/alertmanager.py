@@ -13,7 +13,7 @@ from typing import Any
 
 from streamae.alerting.alert import Alert, Notice, SeverityClass
 from streamae.alerting.answers import ForbiddenAddressError, UnreachableError, outcome_of
-from streamae.alerting.http_client import HttpClient, Request
+from streamae.alerting.http_client import JSON_TYPE, HttpClient, Pending, Request
 from streamae.alerting.receiver import Delivered, Outcome, Receiver, Refused, Retry
 from streamae.alerting.receivers.facts import (
     ending_of,
@@ -33,7 +33,6 @@ MOST_IN_A_BATCH = 200
 MOST_TEXT = 1_024
 ALERTS_PATH = "/api/v2/alerts"
 ABOUT_CONTENT = frozenset({400, 413, 422})  # what these refuse may be one alert of many
-JSON_TYPE = {"Content-Type": "application/json"}
 Described = dict[str, Any]  # an alert as Alertmanager takes it
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -119,14 +118,14 @@ class Alertmanager(Receiver):
         One that accepts is enough. It is refused only where nobody may yet take it; a member that is away does not
         save what another one has read and refused.
         """
-        requests = [
-            self._client.start("POST", url + ALERTS_PATH, body, self._headers, within_s=within_s) for url in self._urls
+        asked = [
+            self._client.start(Request("POST", url + ALERTS_PATH, body, self._headers, within_s)) for url in self._urls
         ]
         retries: list[Outcome] = []
         refused: list[Outcome] = []
         is_content_bad = is_delivered = False
-        for request in requests:
-            outcome, status = self._result(request, now_ms)
+        for pending in asked:
+            outcome, status = self._result(pending, now_ms)
             is_content_bad |= status in ABOUT_CONTENT
             is_delivered |= isinstance(outcome, Delivered)
             (retries if isinstance(outcome, Retry) else refused).append(outcome)
@@ -135,10 +134,10 @@ class Alertmanager(Receiver):
         in_order = [*refused, *retries] if is_content_bad else [*retries, *refused]
         return in_order[0], is_content_bad
 
-    def _result(self, request: Request, now_ms: int) -> tuple[Outcome, int]:
+    def _result(self, pending: Pending, now_ms: int) -> tuple[Outcome, int]:
         """Wait for one member; return what came of it, and the status of its answer, 0 = none."""
         try:
-            answer = self._client.result(request)
+            answer = self._client.result(pending)
         except UnreachableError as error:
             return Retry(str(error)), 0
         except ForbiddenAddressError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from streamae.alerting.alert import Action, Alert, Notice
 from streamae.alerting.answers import outcome_of
-from streamae.alerting.http_client import HttpClient
+from streamae.alerting.http_client import JSON_TYPE, HttpClient, Request
 from streamae.alerting.receiver import Outcome, Receiver
 from streamae.alerting.receivers.facts import (
     ending_of,
@@ -26,7 +26,6 @@ from streamae.alerting.receivers.turns import tell_each
 from streamae.alerting.texts import one_line
 
 ADDRESSES = {"us": "https://events.pagerduty.com/v2/enqueue", "eu": "https://events.eu.pagerduty.com/v2/enqueue"}
-JSON_TYPE = {"Content-Type": "application/json"}
 MOST_SUMMARY = 1_024
 MOST_BYTES = 512_000
 MOST_DETAILS = 60
@@ -56,8 +55,8 @@ class PagerDuty(Receiver):
 
     def send(self, notices: Sequence[Notice], now_ms: int) -> list[Outcome]:
         def tell(notice: Notice, within_s: float) -> Outcome:
-            answer = self._client.request("POST", self._url, self._body(notice), JSON_TYPE, within_s=within_s)
-            return outcome_of(answer, now_ms, [self._routing_key])
+            request = Request("POST", self._url, self._body(notice), JSON_TYPE, within_s)
+            return outcome_of(self._client.ask(request), now_ms, [self._routing_key])
 
         return tell_each(notices, tell, self._client.clock, self._client.timeout_ms)
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from streamae.alerting.alert import Action, Alert, Notice
 from streamae.alerting.answers import outcome_of
-from streamae.alerting.http_client import HttpClient
+from streamae.alerting.http_client import HttpClient, Request
 from streamae.alerting.receiver import Outcome, Receiver
 from streamae.alerting.receivers.facts import rfc3339
 from streamae.alerting.receivers.turns import tell_each
@@ -80,8 +80,8 @@ class Webhook(Receiver):
                 "Idempotency-Key": event["id"],
                 **signature_headers(event["id"], now_ms // 1_000, body, self._secrets),
             }
-            answer = self._client.request("POST", self._url, body, headers, within_s=within_s)
-            return outcome_of(answer, now_ms, self._hidden)
+            request = Request("POST", self._url, body, headers, within_s)
+            return outcome_of(self._client.ask(request), now_ms, self._hidden)
 
         return tell_each(notices, tell, self._client.clock, self._client.timeout_ms)
 
