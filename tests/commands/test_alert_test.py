@@ -20,7 +20,7 @@ class Answering:
     """A receiver that remembers what it was sent, and answers as told."""
 
     name = "ops"
-    wants_every_change = groups_alerts = resolves = True
+    wants_every_change = groups_alerts = True
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 

@@ -56,7 +56,6 @@ class Alertmanager(Receiver):
 
     wants_every_change = False
     groups_alerts = True
-    resolves = True
     repeat_resolved_ms = REPEAT_RESOLVED_MS
 
     def __init__(

@@ -45,7 +45,6 @@ class PagerDuty(Receiver):
 
     wants_every_change = False
     groups_alerts = True
-    resolves = True
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 

@@ -52,7 +52,6 @@ class Webhook(Receiver):
 
     wants_every_change = True
     groups_alerts = True
-    resolves = True
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 
