@@ -11,7 +11,7 @@ from typing import Any
 
 from streamae.alerting.alert import Alert, Cause, Labels, SeverityClass
 from streamae.alerting.change import LARGEST, Change
-from streamae.alerting.safe_text import label_value, plain
+from streamae.alerting.texts import label_value, one_line
 
 ANOMALY = "StreamaeAnomaly"
 OWN_NAMES = {
@@ -83,7 +83,7 @@ def alert_of(
         summary_of(change, classes[-1]),
         started_ms,
         ended_ms,
-        plain(close_reason, LONGEST_NAME),
+        one_line(close_reason, LONGEST_NAME),
         link,
     )
 
@@ -138,8 +138,8 @@ def summary_of(change: Change, severity: SeverityClass) -> str:
     """Return an episode in one line: `machine-006: critical anomaly, load 63.55 (expected 297.7)`."""
     parts = change.event.get("features")
     guilty = _in_words(parts[0]) if isinstance(parts, list) and parts else ""
-    text = f"{plain(change.key, LONGEST_NAME)}: {severity.word} {plain(change.cause, LONGEST_NAME)}"
-    return plain(f"{text}, {guilty}" if guilty else text, LONGEST_SUMMARY)
+    text = f"{one_line(change.key, LONGEST_NAME)}: {severity.word} {one_line(change.cause, LONGEST_NAME)}"
+    return one_line(f"{text}, {guilty}" if guilty else text, LONGEST_SUMMARY)
 
 
 def _in_words(part: Any) -> str:
@@ -147,13 +147,13 @@ def _in_words(part: Any) -> str:
     if not isinstance(part, Mapping):
         return ""
     if isinstance(described := part.get("description"), str) and described:
-        return plain(described, LONGEST_NAME)
+        return one_line(described, LONGEST_NAME)
     name, actual, expected = (part.get(field) for field in ("name", "actual", "expected"))
     if not isinstance(name, str):
         return ""
     if not isinstance(actual, int | float) or not isinstance(expected, int | float):
-        return plain(name, LONGEST_NAME)
-    return f"{plain(name, LONGEST_NAME)} {_digits(actual)} (expected {_digits(expected)})"
+        return one_line(name, LONGEST_NAME)
+    return f"{one_line(name, LONGEST_NAME)} {_digits(actual)} (expected {_digits(expected)})"
 
 
 def _digits(number: float) -> str:
