@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fnmatch import translate
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +84,7 @@ class Owners:
         self.problem = problem
 
     @classmethod
-    def read(cls, path: Path | None, default: Mapping[str, str]) -> Owners:
+    def read(cls, path: Path | None, default: Labels) -> Owners:
         """Return what a file says; None = no file, so that all keys are the default owner's.
 
         Raises:

@@ -87,7 +87,7 @@ class RouteSettings(Section):
     """Which alerts a receiver gets; everything that is set must fit."""
 
     receiver: ReceiverName = Field(description="Who gets them.")
-    labels: dict[LabelName, str] = Field(
+    labels: Labels = Field(
         default_factory=dict, description="By label, a pattern: * = any text, ? = a character, [ab] = one of them."
     )
     classes: tuple[ClassWord, ...] = Field((), description="Severity classes; none = all.")

@@ -16,6 +16,7 @@ from streamae.alerting.answers import ForbiddenAddressError, UnreachableError, o
 from streamae.alerting.http_client import JSON_TYPE, HttpClient, Pending, Request
 from streamae.alerting.receiver import Delivered, Outcome, Receiver, Refused, Retry
 from streamae.alerting.receivers.facts import (
+    MOST_TEXT,
     ending_of,
     features_of,
     numbers_of,
@@ -30,7 +31,6 @@ from streamae.alerting.texts import inert
 
 REPEAT_RESOLVED_MS = 15 * 60_000
 MOST_IN_A_BATCH = 200
-MOST_TEXT = 1_024
 ALERTS_PATH = "/api/v2/alerts"
 ABOUT_CONTENT = frozenset({400, 413, 422})  # what these refuse may be one alert of many
 Described = dict[str, Any]  # an alert as Alertmanager takes it

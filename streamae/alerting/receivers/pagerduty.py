@@ -14,6 +14,7 @@ from streamae.alerting.answers import outcome_of
 from streamae.alerting.http_client import JSON_TYPE, HttpClient, Request
 from streamae.alerting.receiver import Outcome, Receiver
 from streamae.alerting.receivers.facts import (
+    MOST_TEXT,
     ending_of,
     features_of,
     numbers_of,
@@ -26,10 +27,8 @@ from streamae.alerting.receivers.turns import tell_each
 from streamae.alerting.texts import one_line
 
 ADDRESSES = {"us": "https://events.pagerduty.com/v2/enqueue", "eu": "https://events.eu.pagerduty.com/v2/enqueue"}
-MOST_SUMMARY = 1_024
 MOST_BYTES = 512_000
 MOST_DETAILS = 60
-MOST_TEXT = 1_024
 
 
 class PagerDuty(Receiver):
@@ -84,7 +83,7 @@ class PagerDuty(Receiver):
         event, identity = alert.event, alert.identity
         started_ms = event.get("start_time_ms")
         payload = {
-            "summary": one_line(alert.summary, MOST_SUMMARY) or alert.identity.get("alertname", "streamae"),
+            "summary": one_line(alert.summary, MOST_TEXT) or alert.identity.get("alertname", "streamae"),
             "source": identity.get("key") or identity.get("detector") or "streamae",
             "severity": alert.severity.word,
             "timestamp": rfc3339(started_ms if isinstance(started_ms, int) else alert.started_ms),

@@ -19,7 +19,7 @@ from streamae.alerting.alert import Action, Alert, Notice
 from streamae.alerting.answers import outcome_of
 from streamae.alerting.http_client import HttpClient, Request
 from streamae.alerting.receiver import Outcome, Receiver
-from streamae.alerting.receivers.facts import rfc3339
+from streamae.alerting.receivers.facts import MOST_TEXT, rfc3339
 from streamae.alerting.receivers.turns import tell_each
 from streamae.alerting.texts import one_line
 from streamae.connectors.events import EVENT_TYPE, SCHEMA_ID, event_id
@@ -28,7 +28,6 @@ CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 ALERT_TYPE = "io.streamae.alert.{action}.v1"
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how a secret begins
 LEAST_SECRET = 16
-MOST_TEXT = 1_024
 KINDS = {
     Action.TRIGGER: ("opened", "updated"),
     Action.UPDATE: ("opened", "updated"),
