@@ -33,7 +33,3 @@ class Heartbeat:
             return str(error)
         outcome = outcome_of(answer, now_ms, [self._url])
         return "" if isinstance(outcome, Delivered) else outcome.why
-
-    def close(self) -> None:
-        """Close the connection; idempotent."""
-        self._client.close()

@@ -1,4 +1,4 @@
-"""What makes two alerts the same to a receiver, and how a change becomes an alert.
+"""What makes two alerts the same to a receiver, an episode in one line, and alerts of our own.
 
 Must not know: routes, receivers, or what was told before.
 """
@@ -52,40 +52,6 @@ def identity_of(change: Change, labels: Labels, owner: Labels) -> dict[str, str]
         "key": label_value(change.key, salt=key_bytes if isinstance(key_bytes, str) else ""),
         "cause": label_value(change.cause),
     }
-
-
-def alert_of(
-    change: Change,
-    identity: Labels,
-    classes: tuple[SeverityClass, ...],
-    started_ms: int,
-    *,
-    link: str = "",
-    ended_ms: int | None = None,
-    close_reason: str = "",
-) -> Alert:
-    """Return the alert that tells `change`.
-
-    Args:
-        change: the newest of the episode.
-        identity: from `identity_of`, as it was when the episode was first told.
-        classes: reached so far, the highest last.
-        started_ms: wall clock.
-        link: where to look.
-        ended_ms, close_reason: of an episode that is to be told as over.
-    """
-    return Alert(
-        change.episode_id,
-        identity,
-        classes,
-        change.sequence,
-        change.event,
-        summary_of(change, classes[-1]),
-        started_ms,
-        ended_ms,
-        one_line(close_reason, LONGEST_NAME),
-        link,
-    )
 
 
 def own_alert(

@@ -346,12 +346,11 @@ def test_a_refusal_is_quoted_without_secrets() -> None:
         ("1.5", None),
         ("0", 0),
         (" 120 ", 120_000),
-        ("99999999999999999999999", 3_600_000),
+        ("99999999999999999999999", 999_999_999_999_000),
         ("Wed, 01 Jan 2025 00:00:10 GMT", 10_000),
         ("Wed, 01 Jan 2020 00:00:00 GMT", 0),
-        ("Wed, 01 Jan 9999 00:00:00 GMT", 3_600_000),
     ],
 )
 def test_retry_after(text: str | None, wait_ms: int | None) -> None:
-    """Seconds and dates are understood, never longer than an hour, and nonsense says nothing."""
+    """Seconds and dates are understood, and nonsense says nothing. How much of it is heeded is `Patience`'s to say."""
     assert retry_after_ms(text, 1_735_689_600_000) == wait_ms  # 2025-01-01T00:00Z

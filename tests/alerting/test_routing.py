@@ -9,7 +9,6 @@ import pytest
 
 from streamae.alerting.alert import SeverityClass
 from streamae.alerting.routing import Routing
-from streamae.alerting.severity_class import class_of
 from streamae.settings.delivery import ReceiverSettings, RouteSettings
 
 RECEIVERS = (
@@ -96,4 +95,4 @@ def test_own_routes_replace_those_that_ship() -> None:
 )
 def test_a_bound_belongs_to_the_class_above(severity: float, expected: str) -> None:
     """The classes of the shipped bounds."""
-    assert class_of(severity, 50.0, 90.0).word == expected
+    assert SeverityClass.of(severity, 50.0, 90.0).word == expected
