@@ -109,10 +109,6 @@ class Owners:
             return self._default
         return found
 
-    def is_owned(self, key: str) -> bool:
-        """Tell whether a pattern fits."""
-        return self._find(key) is not None
-
     def reread_if_changed(self) -> Owners:
         """Return these where the file is as it was, else new ones.
 
