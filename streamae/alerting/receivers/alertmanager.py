@@ -15,16 +15,7 @@ from streamae.alerting.alert import Alert, Notice, SeverityClass
 from streamae.alerting.answers import ForbiddenAddressError, UnreachableError, outcome_of
 from streamae.alerting.http_client import JSON_TYPE, HttpClient, Pending, Request
 from streamae.alerting.receiver import Delivered, Outcome, Receiver, Refused, Retry
-from streamae.alerting.receivers.facts import (
-    MOST_TEXT,
-    ending_of,
-    features_of,
-    numbers_of,
-    rfc3339,
-    shown_time,
-    times_of,
-    words_of,
-)
+from streamae.alerting.receivers.facts import MOST_TEXT, facts_of, features_of, rfc3339, words_of
 from streamae.alerting.receivers.silence_api import SilenceApi
 from streamae.alerting.receivers.turns import NO_TIME
 from streamae.alerting.texts import inert
@@ -156,26 +147,17 @@ class Alertmanager(Receiver):
 
     def _annotations(self, alert: Alert) -> dict[str, str]:
         """Return what people read: harmless, since Alertmanager hands it on to chats as it is."""
-        event = alert.event
-        ended = {} if alert.ended_ms is None else {"ended": shown_time(alert.ended_ms, self._zone)}
-        numbers = numbers_of(event)
-        severity = numbers.pop("severity", "")
+        facts = facts_of(alert, self._zone)
         found = {
+            **facts,
             "summary": alert.summary,
-            "episode_id": alert.episode_id,
-            "sequence": str(alert.sequence) if event else "",
-            "key_state": words_of(event).get("state", ""),
-            "started": shown_time(alert.started_ms, self._zone),
-            **ended,
-            "ending": ending_of(alert),
-            "close_reason": alert.close_reason,
-            **{f"{name}_time": text for name, text in times_of(event, self._zone).items()},
-            "severity_score": severity,  # the class is the label `severity`
-            **numbers,
+            "key_state": words_of(alert.event).get("state", ""),
+            "severity": "",  # the label of this name is the class
+            "severity_score": facts.get("severity", ""),
             **{_NOT_IN_NAMES.sub("_", name)[:64] or "_": text for name, text in alert.extra.items()},
         }
         notes = {name: inert(text, MOST_TEXT) for name, text in found.items() if text}
-        if features := features_of(event):
+        if features := features_of(alert.event):
             notes["description"] = "\n".join(inert(str(feature), MOST_TEXT) for feature in features)
         return notes
 

@@ -88,6 +88,20 @@ def ending_of(alert: Alert) -> str:
     return ENDINGS.get(reason, f"over ({reason})" if reason else "over")
 
 
+def facts_of(alert: Alert, zone: str | None) -> dict[str, str]:
+    """Return what an alert says besides its labels, features and words, as text; "" for what it does not say."""
+    return {
+        "episode_id": alert.episode_id,
+        "sequence": str(alert.sequence) if alert.event else "",
+        "started": shown_time(alert.started_ms, zone),
+        "ended": "" if alert.ended_ms is None else shown_time(alert.ended_ms, zone),
+        "ending": ending_of(alert),
+        "close_reason": alert.close_reason,
+        **{f"{name}_time": text for name, text in times_of(alert.event, zone).items()},
+        **numbers_of(alert.event),
+    }
+
+
 def shown_time(time_ms: int, zone: str | None) -> str:
     """Return a time in UTC, and in `zone` beside it.
 

@@ -13,16 +13,7 @@ from streamae.alerting.alert import Action, Alert, Notice
 from streamae.alerting.answers import outcome_of
 from streamae.alerting.http_client import JSON_TYPE, HttpClient, Request
 from streamae.alerting.receiver import Outcome, Receiver
-from streamae.alerting.receivers.facts import (
-    MOST_TEXT,
-    ending_of,
-    features_of,
-    numbers_of,
-    rfc3339,
-    shown_time,
-    times_of,
-    words_of,
-)
+from streamae.alerting.receivers.facts import MOST_TEXT, facts_of, features_of, rfc3339, words_of
 from streamae.alerting.receivers.turns import tell_each
 from streamae.alerting.texts import one_line
 
@@ -96,17 +87,9 @@ class PagerDuty(Receiver):
 
     def _details(self, alert: Alert) -> Mapping[str, str]:
         event = alert.event
-        ended = {} if alert.ended_ms is None else {"ended": shown_time(alert.ended_ms, self._zone)}
         found = {
             **{f"feature {number}": str(feature) for number, feature in enumerate(features_of(event), 1)},
-            "episode_id": alert.episode_id,
-            "sequence": str(alert.sequence) if event else "",
-            "started": shown_time(alert.started_ms, self._zone),
-            **ended,
-            "ending": ending_of(alert),
-            "close_reason": alert.close_reason,
-            **{f"{name}_time": text for name, text in times_of(event, self._zone).items()},
-            **numbers_of(event),
+            **facts_of(alert, self._zone),
             **words_of(event),
             **alert.extra,
             **alert.identity,
