@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt scripts/setup_venv.sh
 
 setup: $(READY) system ## virtual environment, and the system packages the tests need
 
-system: ## Java, Maven, Redis, Alertmanager, openssl, systemd-analyze and faketime for the tests (apt-get, only what is missing)
+system: ## Java, Maven, Redis, Alertmanager, promtool, openssl, systemd-analyze and faketime for the tests (apt-get, only what is missing)
 	@scripts/setup_system.sh
 
 demo: $(READY) ## train on generated streams and watch the engine find anomalies: out/demo

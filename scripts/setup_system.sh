@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install the system packages the tests need, where we may; otherwise say in one line what is missing and fail.
-# Usage: scripts/setup_system.sh             what the tests need: Java 17+ and Maven (Kafka), Redis, Alertmanager, systemd-analyze, faketime
+# Usage: scripts/setup_system.sh             what the tests need: Java 17+ and Maven (Kafka), Redis, Alertmanager, promtool,
+#                                            systemd-analyze, faketime
 #        scripts/setup_system.sh PACKAGE...  these Debian packages
 # Does nothing, quickly, when everything is there.
 set -euo pipefail
@@ -24,6 +25,7 @@ missing_packages() {
     command -v mvn >/dev/null || echo maven
     command -v redis-server >/dev/null || echo redis-server
     command -v prometheus-alertmanager alertmanager >/dev/null || echo prometheus-alertmanager
+    command -v promtool >/dev/null || echo prometheus
     command -v openssl >/dev/null || echo openssl
     if [[ "$(uname -s)" == Linux ]]; then
         command -v systemd-analyze >/dev/null || echo systemd

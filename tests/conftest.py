@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,6 +143,13 @@ def start_or_skip(service: KafkaBroker | KafkaCluster | RedisServer | Alertmanag
         service.start()
     except ServiceUnavailableError as error:
         skip_or_fail(error)
+
+
+def run_tool(program: str, package: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a tool that checks files, of this Debian package; without it the test is skipped, as without a service."""
+    if shutil.which(program) is None:
+        skip_or_fail(ServiceUnavailableError(f"{program} is not installed (Debian: {package})"))
+    return subprocess.run([program, *words], capture_output=True, text=True, timeout=60, check=False)
 
 
 def skip_or_fail(error: ServiceUnavailableError) -> NoReturn:

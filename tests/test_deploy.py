@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from scripts.services import ServiceUnavailableError
 from streamae.alerting import alerter, identity
 from streamae.alerting.alert import Cause, SeverityClass
 from streamae.alerting.owners import Owners
@@ -43,10 +41,11 @@ from streamae.observe.telemetry import (
 )
 from streamae.reasons import STARTS, Reason
 from streamae.settings.alerts import AlertSettings
+from streamae.settings.delivery import ReceiverSettings
 from streamae.settings.serving import ServiceSettings
 from streamae.settings.sources import load_settings
 from streamae.settings.tree import FIELDS, SETTING_NAMES, Settings
-from tests.conftest import skip_or_fail
+from tests.conftest import run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -137,6 +136,8 @@ def test_unit_is_valid_and_hardened(tmp_path: Path, unit: Path, drop_in: Path | 
 def test_credentials_are_named_where_systemd_puts_them() -> None:
     """A secret that the unit of alerts offers to load has the name under which its comments have the settings find it."""
     text = text_of(ALERT_UNIT)
+    assert set(re.findall(r"^#   (\w+) = \"/run/credentials", text, re.MULTILINE)) == {"routing_key_file"}
+    assert "routing_key_file" in ReceiverSettings.model_fields
     loaded = set(re.findall(r"^#?LoadCredential=([\w-]+):", text, re.MULTILINE))
     named = set(re.findall(rf"/run/credentials/{ALERT_UNIT.name}/([\w-]+)", text))
     named |= set(re.findall(r"=%d/([\w-]+)", text))
@@ -381,6 +382,17 @@ def test_compose_settings_of_alerts_load() -> None:
     assert hosts == {"alertmanager"} <= set(compose)
 
 
+def test_compose_names_only_what_it_has() -> None:
+    """Each container waits for containers, and mounts volumes and files, that are there."""
+    compose = load_yaml("docker", "compose.yaml")
+    for name, each in compose["services"].items():
+        assert set(each.get("depends_on", ())) <= set(compose["services"]), name
+        for source in (volume.split(":")[0] for volume in each.get("volumes", ())):
+            is_file = source.startswith(".")
+            is_there = (DEPLOY / "docker" / source).exists() if is_file else source in compose["volumes"]
+            assert is_there or source == "../../bundle", source  # made by `streamae train`
+
+
 def test_redis_must_not_evict() -> None:
     """Redis in the Compose file refuses writes when full, and keeps its state over a restart."""
     command = load_yaml("docker", "compose.yaml")["services"]["redis"]["command"]
@@ -404,7 +416,15 @@ def test_k8s_settings_load(tmp_path: Path) -> None:
     assert settings.kafka.instance_id == "streamae-0"
     mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
     assert str(settings.model.bundle) in mounts
-    assert str(Path(container()["args"][-1]).parent) in mounts
+
+
+@pytest.mark.parametrize("manifest", ["statefulset", "alert-deployment"])
+def test_pods_find_their_settings(manifest: str) -> None:
+    """The file that is named on the command line is the config map's, where that is mounted."""
+    config = Path(container(manifest)["args"][-1])
+    places = {mount["mountPath"]: mount["name"] for mount in container(manifest)["volumeMounts"]}
+    assert places[str(config.parent)] == "settings"
+    assert config.name in load_yaml("k8s", "configmap.yaml")["data"]
 
 
 # Alerts
@@ -447,10 +467,8 @@ def test_alertmanager_leads_every_kind_of_alert_where_it_belongs(labels: dict[st
 
 
 def amtool(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run Alertmanager's own tool; without it the test is skipped, where services may be missing."""
-    if shutil.which("amtool") is None:
-        skip_or_fail(ServiceUnavailableError("amtool is not installed (Debian: prometheus-alertmanager)"))
-    return subprocess.run(["amtool", *words], capture_output=True, text=True, timeout=60, check=False)
+    """Run Alertmanager's own tool."""
+    return run_tool("amtool", "prometheus-alertmanager", *words)
 
 
 def test_inhibition_goes_by_what_makes_an_episode_one() -> None:
@@ -466,8 +484,9 @@ def test_inhibition_goes_by_what_makes_an_episode_one() -> None:
     [("ready", {"alertmanager", "log"}), ("provisional", {"log"}), ("learning", {"log"}), ("", {"log"})],
 )
 def test_the_example_pages_for_keys_that_are_ready_only(state: str, expected: set[str]) -> None:
-    """Alertmanager cannot ask how well a key is known, so it is not told of what must not page."""
+    """Alertmanager cannot ask how well a key is known, so it is not told of what must not page: so it ships."""
     alerts = alert_settings()
+    assert alerts.routes == ()
     routing = Routing(alerts.routes, alerts.receivers)
     assert routing.goes_to({}, SeverityClass.CRITICAL, state, 1.0, "anomaly", 0) == expected
 

@@ -20,7 +20,7 @@ LEAST = 5  # letters of a phrase: less would be found everywhere
 # Where a message is handed on whole, and who has written it: `()` is what this scan finds anyway, or another program.
 FORWARDED: dict[str, tuple[str, ...]] = {
     "assembly/alert_rules.py:build_alert_rules": ("assembly/alert_rules.py:_unknown",),
-    "commands/alert_run.py:_check": (),
+    "commands/alert_settings.py:load_alerting": (),
     "commands/first_look.py:learnt_settings": (),  # refusals of the proposal
     "commands/first_look.py:with_found": ("settings/tree.py:conflicts",),
     "commands/inspect.py:inspect": (),

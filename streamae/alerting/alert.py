@@ -26,6 +26,18 @@ class SeverityClass(IntEnum):
         """As it stands in labels."""
         return self.name.lower()
 
+    @classmethod
+    def of(cls, severity: float, warning_from: float, critical_from: float) -> SeverityClass:
+        """Return the class of a severity (0 to 100); a bound belongs to the class above it.
+
+        Example:
+            >>> [SeverityClass.of(severity, 50, 90).word for severity in (49.9, 50, 90)]
+            ['info', 'warning', 'critical']
+        """
+        if severity >= critical_from:
+            return cls.CRITICAL
+        return cls.WARNING if severity >= warning_from else cls.INFO
+
 
 class Cause(StrEnum):
     """What an alert is about: the label `cause`. An event may bring causes of its own, which stay as they are."""

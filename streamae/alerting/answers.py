@@ -11,7 +11,6 @@ from streamae.alerting.texts import one_line
 from streamae.errors import RetryableError, StreamaeError
 
 ASKS_TO_WAIT = frozenset({408, 425, 429})
-LONGEST_WAIT_MS = 3_600_000  # a receiver that asks for a year is as good as gone
 MOST_QUOTED = 200
 
 
@@ -67,7 +66,7 @@ def outcome_of(answer: Answer, now_ms: int, secrets: Iterable[str] = ()) -> Outc
 
 
 def retry_after_ms(text: str | None, now_ms: int) -> int | None:
-    """Return how long `Retry-After` asks for, at most an hour; None where it says nothing that can be read.
+    """Return how long `Retry-After` asks for; None where it says nothing that can be read.
 
     Example:
         >>> retry_after_ms("120", 0), retry_after_ms("Thu, 01 Jan 1970 00:00:30 GMT", 10_000), retry_after_ms("soon", 0)
@@ -83,4 +82,4 @@ def retry_after_ms(text: str | None, now_ms: int) -> int | None:
             wait_ms = int(parsedate_to_datetime(text).timestamp() * 1_000) - now_ms
         except (ValueError, OverflowError):
             return None
-    return min(max(wait_ms, 0), LONGEST_WAIT_MS)
+    return max(wait_ms, 0)

@@ -20,7 +20,7 @@ from streamae.alerting.alert import Action, Labels, Notice
 from streamae.alerting.change import UnreadableChange, read_change
 from streamae.alerting.deliveries import Deliveries
 from streamae.alerting.desk import Desk, Dropped
-from streamae.alerting.heartbeat import watchdog_alert
+from streamae.alerting.identity import watchdog_alert
 from streamae.alerting.keeper import Keeper
 from streamae.alerting.letters import letter
 from streamae.alerting.own_news import OwnNews

@@ -19,7 +19,7 @@ from streamae.alerting.intake import Dropped, Intake, Nature, wall_ms_of
 from streamae.alerting.offsets import Offsets
 from streamae.alerting.repeats import repeats
 from streamae.alerting.rules import Rules
-from streamae.alerting.safe_text import label_value
+from streamae.alerting.texts import label_value
 from streamae.alerting.told import Told
 from streamae.batches import Partition
 

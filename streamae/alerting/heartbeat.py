@@ -1,39 +1,13 @@
-"""The dead-man switch: what goes on while alerts can be delivered, so that somebody notices when it stops.
+"""The dead-man switch: an address that is asked while alerts can be delivered, so that somebody notices when it stops.
 
 Must not know: whether alerts can be delivered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from streamae.alerting.alert import Alert, Cause, SeverityClass
 from streamae.alerting.answers import ForbiddenAddressError, UnreachableError, outcome_of
+from streamae.alerting.http_client import HttpClient, Request
 from streamae.alerting.receiver import Delivered
-
-if TYPE_CHECKING:  # without urllib3 the always-firing alert can be made all the same
-    from streamae.alerting.http_client import HttpClient
-
-WATCHDOG = "StreamaeWatchdog"
-
-
-def watchdog_alert(labels: Mapping[str, str], started_ms: int) -> Alert:
-    """Return the alert that always fires: when it stops, alerts no longer arrive.
-
-    Args:
-        labels: `alerts.labels`.
-        started_ms: wall clock at which this process began.
-    """
-    return Alert(
-        episode_id="watchdog",
-        identity={**labels, "alertname": WATCHDOG, "cause": Cause.WATCHDOG.value},
-        classes=(SeverityClass.INFO,),
-        sequence=-1,
-        event={},
-        summary="streamae delivers alerts; when this stops, it does not",
-        started_ms=started_ms,
-    )
 
 
 class Heartbeat:
@@ -54,12 +28,8 @@ class Heartbeat:
             now_ms: wall clock.
         """
         try:
-            answer = self._client.request("GET", self._url)
+            answer = self._client.ask(Request("GET", self._url))
         except (UnreachableError, ForbiddenAddressError) as error:
             return str(error)
         outcome = outcome_of(answer, now_ms, [self._url])
         return "" if isinstance(outcome, Delivered) else outcome.why
-
-    def close(self) -> None:
-        """Close the connection; idempotent."""
-        self._client.close()

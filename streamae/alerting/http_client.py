@@ -24,6 +24,7 @@ from streamae import __version__
 from streamae.alerting.addresses import Target, allowed_addresses
 from streamae.alerting.answers import Answer, ForbiddenAddressError, UnreachableError
 
+JSON_TYPE = {"Content-Type": "application/json"}
 MOST_BYTES = 65_536
 MOST_ABANDONED = 8  # of one origin: what hangs there holds up no other
 FRESH_S = 60.0  # a connection is used again so long: then the host is resolved anew
@@ -40,20 +41,43 @@ class _Line:
     since_s: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Request:
+    """What is asked.
+
+    Attributes:
+        method: GET, POST, DELETE.
+        url: where.
+        body: what is sent.
+        headers: besides those of the connection.
+        within_s: longest time, if that is less than the client's.
+        most_bytes: of the answer's body that are read.
+    """
+
+    method: str
+    url: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    within_s: float | None = None
+    most_bytes: int = MOST_BYTES
+
+
+NOWHERE = Target("http", "", 0, "")
+
+
+@dataclass(slots=True)
+class Pending:
     """A request on its way, in a thread of its own: neither DNS nor a server that drips can hold the caller.
 
     Attributes:
+        asked: what is asked.
+        deadline_s: monotonic clock.
         target: where it goes.
     """
 
-    target: Target
-    method: str
-    body: bytes
-    headers: Mapping[str, str]
-    most_bytes: int
+    asked: Request
     deadline_s: float
+    target: Target = NOWHERE
     is_abandoned: bool = False
     line: _Line | None = None
     answer: Answer | None = None
@@ -81,93 +105,60 @@ class HttpClient:
         self.clock = clock
         self._tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
         self._lines: dict[tuple[str, str, int], _Line] = {}
-        self._abandoned: list[Request] = []
+        self._abandoned: list[Pending] = []
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        *,
-        within_s: float | None = None,
-        most_bytes: int = MOST_BYTES,
-    ) -> Answer:
-        """Ask and wait for the answer.
+    def ask(self, request: Request) -> Answer:
+        """Ask and wait for the answer; raises what `result` raises."""
+        return self.result(self.start(request))
 
-        Args:
-            method: GET, POST, DELETE.
-            url: where.
-            body: what is sent.
-            headers: besides those of the connection.
-            within_s: longest time, if that is less than the client's.
-            most_bytes: of the answer's body that are read.
-
-        Raises:
-            UnreachableError: no whole answer in time.
-            ForbiddenAddressError: the host leads to an address that is never asked.
-        """
-        return self.result(self.start(method, url, body, headers, within_s=within_s, most_bytes=most_bytes))
-
-    def start(
-        self,
-        method: str,
-        url: str,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        *,
-        within_s: float | None = None,
-        most_bytes: int = MOST_BYTES,
-    ) -> Request:
-        """Ask as `request` does, and do not wait: `result` has the answer, and what is raised."""
+    def start(self, request: Request) -> Pending:
+        """Ask and do not wait: `result` has the answer, and what is raised."""
         longest_s = self.timeout_ms / 1_000
-        deadline_s = self.clock() + (longest_s if within_s is None else min(within_s, longest_s))
-        try:
-            target = Target.read(url)
-        except ForbiddenAddressError as error:
-            request = Request(Target("http", "", 0, ""), method, body, {}, most_bytes, deadline_s, error=error)
-            request.done.set()
-            return request
-        request = Request(target, method, body, dict(headers or {}), most_bytes, deadline_s)
+        deadline_s = self.clock() + (longest_s if request.within_s is None else min(request.within_s, longest_s))
+        pending = Pending(request, deadline_s)
         self._abandoned = [other for other in self._abandoned if not other.done.is_set()]
-        if sum(other.target.origin == target.origin for other in self._abandoned) >= MOST_ABANDONED:
-            request.error = UnreachableError(f"{target.host}: {MOST_ABANDONED} earlier requests still hang")
-            request.done.set()
-            return request
-        request.line = self._line_to(target)
-        threading.Thread(target=self._run, args=(request,), name=f"ask-{target.host}", daemon=True).start()
-        return request
+        try:
+            target = pending.target = Target.read(request.url)
+            if sum(other.target.origin == target.origin for other in self._abandoned) >= MOST_ABANDONED:
+                raise UnreachableError(f"{target.host}: {MOST_ABANDONED} earlier requests still hang")
+        except (ForbiddenAddressError, UnreachableError) as error:
+            pending.error = error
+            pending.done.set()
+            return pending
+        pending.line = self._line_to(target)
+        threading.Thread(target=self._run, args=(pending,), name=f"ask-{target.host}", daemon=True).start()
+        return pending
 
-    def result(self, request: Request) -> Answer:
+    def result(self, pending: Pending) -> Answer:
         """Wait for the answer of a request that was started.
 
         Raises:
             UnreachableError: no whole answer in time.
             ForbiddenAddressError: the host leads to an address that is never asked.
         """
-        request.done.wait(max(request.deadline_s - self.clock(), 0.0))
-        with request.lock:
-            request.is_abandoned = not request.done.is_set()
-        if request.is_abandoned:
-            self._abandoned.append(request)
-            _hang_up(request.line)
-            raise UnreachableError(f"{request.target.host} did not answer in time")
-        if request.error is not None:
-            raise request.error
-        assert request.answer is not None
-        if request.line is not None:
-            earlier = self._lines.pop(request.target.origin, None)
+        pending.done.wait(max(pending.deadline_s - self.clock(), 0.0))
+        with pending.lock:
+            pending.is_abandoned = not pending.done.is_set()
+        if pending.is_abandoned:
+            self._abandoned.append(pending)
+            _hang_up(pending.line)
+            raise UnreachableError(f"{pending.target.host} did not answer in time")
+        if pending.error is not None:
+            raise pending.error
+        assert pending.answer is not None
+        if pending.line is not None:
+            earlier = self._lines.pop(pending.target.origin, None)
             if earlier is not None:
                 earlier.connection.close()
-            self._lines[request.target.origin] = request.line
-        return request.answer
+            self._lines[pending.target.origin] = pending.line
+        return pending.answer
 
     def close(self) -> None:
         """Close all connections; idempotent."""
         while self._lines:
             self._lines.popitem()[1].connection.close()
-        for request in self._abandoned:
-            _hang_up(request.line)
+        for pending in self._abandoned:
+            _hang_up(pending.line)
 
     def _line_to(self, target: Target) -> _Line | None:
         """Return the open connection to `target`; None where there is none that is fresh and alive."""
@@ -179,73 +170,74 @@ class HttpClient:
         line.connection.close()
         return None
 
-    def _run(self, request: Request) -> None:
+    def _run(self, pending: Pending) -> None:
         """Do the request and note what came of it; in its own thread."""
-        host = request.target.host
+        host = pending.target.host
         try:
-            request.answer = self._ask(request)
+            pending.answer = self._exchange(pending)
         except (UnreachableError, ForbiddenAddressError) as error:
-            request.error = error
+            pending.error = error
         except (ssl.SSLError, SSLError) as error:
-            request.error = UnreachableError(f"{host}: {_why_not_trusted(error)}")
+            pending.error = UnreachableError(f"{host}: {_why_not_trusted(error)}")
         except TimeoutError:
-            request.error = UnreachableError(f"{host} did not answer in time")
+            pending.error = UnreachableError(f"{host} did not answer in time")
         except (HTTPError, HTTPException, OSError) as error:
-            request.error = UnreachableError(f"{host}: no HTTP answer ({type(error).__name__})")
+            pending.error = UnreachableError(f"{host}: no HTTP answer ({type(error).__name__})")
         except Exception as error:  # noqa: BLE001 - raised where somebody waits, and not lost with the thread
-            request.error = error
+            pending.error = error
         finally:
-            with request.lock:
-                request.done.set()
-                is_wanted = request.answer is not None and not request.is_abandoned
-            if request.line is not None and not is_wanted:
-                request.line.connection.close()
+            with pending.lock:
+                pending.done.set()
+                is_wanted = pending.answer is not None and not pending.is_abandoned
+            if pending.line is not None and not is_wanted:
+                pending.line.connection.close()
 
-    def _ask(self, request: Request) -> Answer:
-        if request.line is None:
-            request.line = self._open(request)
-        connection = request.line.connection
-        connection.timeout = self._left_s(request)
+    def _exchange(self, pending: Pending) -> Answer:
+        asked = pending.asked
+        if pending.line is None:
+            pending.line = self._open(pending)
+        connection = pending.line.connection
+        connection.timeout = self._left_s(pending)
         headers = {
-            "Host": request.target.host_header,
+            "Host": pending.target.host_header,
             "User-Agent": f"streamae/{__version__}",
             "Accept-Encoding": "identity",  # nothing can unfold into more than was sent
-            **request.headers,
+            **asked.headers,
         }
         connection.request(
-            request.method, request.target.path, body=request.body or None, headers=headers, preload_content=False
+            asked.method, pending.target.path, body=asked.body or None, headers=headers, preload_content=False
         )
         response = connection.getresponse()
         body = b""
-        while len(body) <= request.most_bytes:
-            part = response.read(request.most_bytes + 1 - len(body), decode_content=False)
+        while len(body) <= asked.most_bytes:
+            part = response.read(asked.most_bytes + 1 - len(body), decode_content=False)
             if not part:  # the end; raises where more was announced
                 break
             body += part
-        is_whole = len(body) <= request.most_bytes
+        is_whole = len(body) <= asked.most_bytes
         if not is_whole:
             connection.close()
-            request.line = None
+            pending.line = None
         return Answer(
             response.status,
             {name.lower(): value for name, value in response.headers.items()},
-            body[: request.most_bytes],
+            body[: asked.most_bytes],
             is_whole,
         )
 
-    def _open(self, request: Request) -> _Line:
+    def _open(self, pending: Pending) -> _Line:
         """Resolve once, and connect to the first address that takes the connection."""
-        target = request.target
+        target = pending.target
         addresses = allowed_addresses(target.host, target.port)
         for number, address in enumerate(addresses, 1):
-            connection = self._connection(target, address, self._left_s(request))
-            line = request.line = _Line(connection, self.clock())  # from here on it can be hung up
+            connection = self._connection(target, address, self._left_s(pending))
+            line = pending.line = _Line(connection, self.clock())  # from here on it can be hung up
             try:
                 connection.connect()
             except (HTTPError, OSError) as error:
                 connection.close()
                 is_last = number == len(addresses) or isinstance(error, SSLError | ssl.SSLError)
-                if is_last or request.is_abandoned:
+                if is_last or pending.is_abandoned:
                     raise
             else:
                 break
@@ -259,9 +251,9 @@ class HttpClient:
             address, target.port, timeout=timeout_s, server_hostname=target.host, ssl_context=self._tls
         )
 
-    def _left_s(self, request: Request) -> float:
+    def _left_s(self, pending: Pending) -> float:
         """Return the time that is left, at least a moment: no time at all would mean "do not wait" to a socket."""
-        return max(request.deadline_s - self.clock(), 0.001)
+        return max(pending.deadline_s - self.clock(), 0.001)
 
 
 def _hang_up(line: _Line | None) -> None:

@@ -1,4 +1,4 @@
-"""What makes two alerts the same to a receiver, and how a change becomes an alert.
+"""What makes two alerts the same to a receiver, an episode in one line, and alerts of our own.
 
 Must not know: routes, receivers, or what was told before.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from streamae.alerting.alert import Alert, Cause, Labels, SeverityClass
 from streamae.alerting.change import LARGEST, Change
-from streamae.alerting.safe_text import label_value, plain
+from streamae.alerting.texts import label_value, one_line
 
 ANOMALY = "StreamaeAnomaly"
 OWN_NAMES = {
@@ -54,40 +54,6 @@ def identity_of(change: Change, labels: Labels, owner: Labels) -> dict[str, str]
     }
 
 
-def alert_of(
-    change: Change,
-    identity: Labels,
-    classes: tuple[SeverityClass, ...],
-    started_ms: int,
-    *,
-    link: str = "",
-    ended_ms: int | None = None,
-    close_reason: str = "",
-) -> Alert:
-    """Return the alert that tells `change`.
-
-    Args:
-        change: the newest of the episode.
-        identity: from `identity_of`, as it was when the episode was first told.
-        classes: reached so far, the highest last.
-        started_ms: wall clock.
-        link: where to look.
-        ended_ms, close_reason: of an episode that is to be told as over.
-    """
-    return Alert(
-        change.episode_id,
-        identity,
-        classes,
-        change.sequence,
-        change.event,
-        summary_of(change, classes[-1]),
-        started_ms,
-        ended_ms,
-        plain(close_reason, LONGEST_NAME),
-        link,
-    )
-
-
 def own_alert(
     cause: Cause,
     summary: str,
@@ -118,6 +84,17 @@ def own_alert(
     return Alert(episode_id, identity, (OWN_CLASSES[cause],), -1, {}, summary, started_ms, extra=dict(extra))
 
 
+def watchdog_alert(labels: Labels, started_ms: int) -> Alert:
+    """Return the alert that always fires: when it stops, alerts no longer arrive.
+
+    Args:
+        labels: `alerts.labels`.
+        started_ms: wall clock at which this process began.
+    """
+    summary = "streamae delivers alerts; when this stops, it does not"
+    return own_alert(Cause.WATCHDOG, summary, started_ms, labels=labels)
+
+
 def is_own(alert: Alert) -> bool:
     """Tell whether an alert is of our own making, not one of an episode."""
     return alert.sequence < 0
@@ -127,8 +104,8 @@ def summary_of(change: Change, severity: SeverityClass) -> str:
     """Return an episode in one line: `machine-006: critical anomaly, load 63.55 (expected 297.7)`."""
     parts = change.event.get("features")
     guilty = _in_words(parts[0]) if isinstance(parts, list) and parts else ""
-    text = f"{plain(change.key, LONGEST_NAME)}: {severity.word} {plain(change.cause, LONGEST_NAME)}"
-    return plain(f"{text}, {guilty}" if guilty else text, LONGEST_SUMMARY)
+    text = f"{one_line(change.key, LONGEST_NAME)}: {severity.word} {one_line(change.cause, LONGEST_NAME)}"
+    return one_line(f"{text}, {guilty}" if guilty else text, LONGEST_SUMMARY)
 
 
 def _in_words(part: Any) -> str:
@@ -136,13 +113,13 @@ def _in_words(part: Any) -> str:
     if not isinstance(part, Mapping):
         return ""
     if isinstance(described := part.get("description"), str) and described:
-        return plain(described, LONGEST_NAME)
+        return one_line(described, LONGEST_NAME)
     name, actual, expected = (part.get(field) for field in ("name", "actual", "expected"))
     if not isinstance(name, str):
         return ""
     if not isinstance(actual, int | float) or not isinstance(expected, int | float):
-        return plain(name, LONGEST_NAME)
-    return f"{plain(name, LONGEST_NAME)} {_digits(actual)} (expected {_digits(expected)})"
+        return one_line(name, LONGEST_NAME)
+    return f"{one_line(name, LONGEST_NAME)} {_digits(actual)} (expected {_digits(expected)})"
 
 
 def _digits(number: float) -> str:

@@ -13,7 +13,7 @@ from streamae.alerting.alert import Alert, Cause, Labels, SeverityClass
 from streamae.alerting.case import Line, News, line_of
 from streamae.alerting.change import Change
 from streamae.alerting.identity import own_alert
-from streamae.alerting.safe_text import plain
+from streamae.alerting.texts import one_line
 from streamae.batches import Record
 
 SHOWN_KEYS = 10
@@ -86,7 +86,7 @@ class Count:
 
     def alert(self, now_ms: int, labels: Labels) -> Alert:
         """Return the summary, with the keys that most of them are of."""
-        noisiest = [f"{plain(key, LONGEST_KEY)} ({count})" for key, count in self.keys.most_common(SHOWN_KEYS)]
+        noisiest = [f"{one_line(key, LONGEST_KEY)} ({count})" for key, count in self.keys.most_common(SHOWN_KEYS)]
         if more := len(self.keys) - len(noisiest):
             noisiest.append(f"and {more:,} more")
         extra = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fnmatch import translate
 from pathlib import Path
 from typing import NamedTuple
@@ -84,7 +84,7 @@ class Owners:
         self.problem = problem
 
     @classmethod
-    def read(cls, path: Path | None, default: Mapping[str, str]) -> Owners:
+    def read(cls, path: Path | None, default: Labels) -> Owners:
         """Return what a file says; None = no file, so that all keys are the default owner's.
 
         Raises:
@@ -108,10 +108,6 @@ class Owners:
                 self.without_owner.note(key)
             return self._default
         return found
-
-    def is_owned(self, key: str) -> bool:
-        """Tell whether a pattern fits."""
-        return self._find(key) is not None
 
     def reread_if_changed(self) -> Owners:
         """Return these where the file is as it was, else new ones.

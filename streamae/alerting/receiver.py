@@ -48,7 +48,6 @@ class Receiver(Protocol):
         name: as in the settings.
         wants_every_change: each change of an episode is told, in order; False = only the newest state.
         groups_alerts: it makes one page of many alerts by itself; False = they are folded before.
-        resolves: it can be told that something is over and takes it back by itself.
         repeat_ms: an open alert is told again each so many milliseconds, since it forgets; None = it does not.
         repeat_resolved_ms: how long an ended one is told again; 0 = once is enough.
     """
@@ -56,7 +55,6 @@ class Receiver(Protocol):
     name: str
     wants_every_change: bool
     groups_alerts: bool
-    resolves: bool
     repeat_ms: int | None
     repeat_resolved_ms: int
 

@@ -13,7 +13,12 @@ from typing import NamedTuple
 from streamae.alerting.alert import Labels, SeverityClass
 from streamae.settings.delivery import ReceiverSettings, RouteSettings
 
-PAGING_KINDS = frozenset({"pagerduty"})
+# By kind of receiver, what it gets where no routes are set. Only what is critical, of keys that are ready, may page:
+# Alertmanager looks at the class by itself, and can know of a key's state only by never hearing of it. Others get all.
+SHIPPED: dict[str, dict[str, tuple[str, ...]]] = {
+    "pagerduty": {"classes": ("critical",), "states": ("ready",)},
+    "alertmanager": {"states": ("ready",)},
+}
 
 
 class _Route(NamedTuple):
@@ -24,13 +29,8 @@ class _Route(NamedTuple):
 
 
 def shipped_routes(receivers: Iterable[ReceiverSettings]) -> list[RouteSettings]:
-    """Return the routes that hold where none are set: only critical alerts of ready keys page, the rest gets all."""
-    return [
-        RouteSettings(receiver=one.name, classes=("critical",), states=("ready",))
-        if one.kind in PAGING_KINDS
-        else RouteSettings(receiver=one.name)
-        for one in receivers
-    ]
+    """Return the routes that hold where none are set, one a receiver."""
+    return [RouteSettings.model_validate({"receiver": one.name, **SHIPPED.get(one.kind, {})}) for one in receivers]
 
 
 class Routing:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from streamae.alerting.alert import Alert, Labels, SeverityClass
 from streamae.alerting.change import Change
-from streamae.alerting.identity import alert_of, identity_of
+from streamae.alerting.identity import LONGEST_NAME, identity_of, summary_of
 from streamae.alerting.owners import Owners
 from streamae.alerting.routing import Routing
-from streamae.alerting.severity_class import class_of
+from streamae.alerting.texts import one_line
 from streamae.settings.delivery import DeliverySettings
 
 LinkOf = Callable[[Change, Labels], str]
@@ -52,7 +52,7 @@ class Rules:
 
     def class_of(self, change: Change) -> SeverityClass:
         """Return how bad it is."""
-        return class_of(change.severity, self.settings.warning_severity, self.settings.critical_severity)
+        return SeverityClass.of(change.severity, self.settings.warning_severity, self.settings.critical_severity)
 
     def identity_of(self, change: Change) -> dict[str, str]:
         """Return the labels under which its episode is told."""
@@ -73,7 +73,24 @@ class Rules:
         started_ms: int,
         ended_ms: int | None = None,
     ) -> Alert:
-        """Return the alert that tells a change: as over where `ended_ms` says when, else as open."""
-        link = self.link_of(change, {**identity, "severity": classes[-1].word})
-        reason = change.close_reason if ended_ms is not None else ""
-        return alert_of(change, identity, classes, started_ms, link=link, ended_ms=ended_ms, close_reason=reason)
+        """Return the alert that tells a change.
+
+        Args:
+            change: the newest of the episode.
+            identity: from `identity_of`, as it was when the episode was first told.
+            classes: reached so far, the highest last.
+            started_ms: wall clock.
+            ended_ms: of an episode that is to be told as over.
+        """
+        return Alert(
+            episode_id=change.episode_id,
+            identity=identity,
+            classes=classes,
+            sequence=change.sequence,
+            event=change.event,
+            summary=summary_of(change, classes[-1]),
+            started_ms=started_ms,
+            ended_ms=ended_ms,
+            close_reason="" if ended_ms is None else one_line(change.close_reason, LONGEST_NAME),
+            link=self.link_of(change, {**identity, "severity": classes[-1].word}),
+        )

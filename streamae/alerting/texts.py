@@ -1,20 +1,44 @@
-"""Keys, names and values as people may see them: whatever they hold, they stay one line of plain text.
+"""Keys, names and values, whatever they hold: as labels they stay apart, before people one line of plain text.
 
 They come from whoever can write into an input topic. Must not know: where the text goes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 
-# Controls, line and paragraph separators, marks that turn the direction of writing or take no room, halves of pairs,
-# and what Unicode keeps for itself.
+LONGEST_LABEL = 1_024
+DIGITS = 16
+# What no label may hold: controls, separators of lines and paragraphs, marks that turn the direction of writing, halves
+# of pairs, and what Unicode keeps for itself. Labels are identity: a character more here is another alert.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]")
+# Before people also what takes no room.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _SPACES = re.compile(r" {2,}")
 _NO_ROOM = "\u200b"  # splits what a chat would take for a mention or a link
 _LOOKALIKES = str.maketrans({"<": "\u2039", ">": "\u203a"})
+
+
+def label_value(text: str, salt: str = "", longest: int = LONGEST_LABEL) -> str:
+    """Return `text` as it is where it is short and harmless, else a fit one that ends in a hash of the whole.
+
+    Args:
+        text: any.
+        salt: what else tells it from others; "" = nothing.
+        longest: characters of the answer, more than 17.
+
+    Example:
+        >>> label_value("machine-006"), label_value("a" * 40, longest=20)
+        ('machine-006', 'aaa~91f4cc3478dc5718')
+    """
+    fit = _UNFIT.sub("\ufffd", text)
+    if fit == text and len(fit) <= longest and not salt:
+        return fit
+    digest = hashlib.sha256(f"{salt}\n{text}".encode(errors="surrogatepass")).hexdigest()[:DIGITS]
+    return f"{fit[: longest - DIGITS - 1]}~{digest}"
 
 
 def one_line(text: str, limit: int) -> str:

@@ -19,6 +19,10 @@ from streamae.commands.past_data import age_or_time
 
 LIST, EXPIRE = "list", "expire"
 DRY_RUN_SPAN = "7d"
+_ALERT_EXAMPLE = "alert --config streamae.toml"
+_SILENCE_EXAMPLE = "silence 'machine-0*' --for 2h --why reboot --config streamae.toml"
+_CONFIG = "settings file (TOML)"
+_WHO = "who orders it (default: this user and host)"
 _LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=(.+)", re.DOTALL)
 
 
@@ -31,10 +35,6 @@ def add_alerting(commands: Any, command: Callable[..., ArgumentParser]) -> None:
     """
     _add_alert(command(commands, "alert", "tell people of anomalies, once, and when they are over", _ALERT_EXAMPLE))
     _add_silence(command(commands, "silence", "withhold messages for a while", _SILENCE_EXAMPLE))
-
-
-_ALERT_EXAMPLE = "alert --config streamae.toml"
-_SILENCE_EXAMPLE = "silence machine-0* --for 2h --why reboot --config streamae.toml"
 
 
 def _add_alert(alert: ArgumentParser) -> None:
@@ -66,10 +66,6 @@ def _add_alert(alert: ArgumentParser) -> None:
     resolve.add_argument("--key", metavar="PATTERN", help="of keys; with --detector both must fit")
     resolve.add_argument("--why", required=True, type=_text, metavar="TEXT", help="for whoever asks later")
     resolve.add_argument("--who", type=_text, metavar="NAME", help=_WHO)
-
-
-_CONFIG = "settings file (TOML)"
-_WHO = "who orders it (default: this user and host)"
 
 
 def _add_silence(silence: ArgumentParser) -> None:

@@ -14,11 +14,12 @@ from typing import TextIO
 from streamae.alerting.owners import Owners
 from streamae.alerting.rehearsal import ALL_TEAMS, HOUR_MS, Rehearsal, Row
 from streamae.commands.alert_arguments import DRY_RUN_SPAN
+from streamae.commands.alert_settings import load_alerting
 from streamae.commands.invocation import Invocation
 from streamae.commands.operator import shown
 from streamae.commands.past_data import age_or_time
 from streamae.connectors.kafka import TopicHistory
-from streamae.errors import ConfigError, ExitCode
+from streamae.errors import ExitCode
 from streamae.observe.progress import ReplayProgress
 from streamae.reports.text import moment
 from streamae.settings.alerts import AlertSettings
@@ -31,9 +32,7 @@ HEAD = f"{'receiver':<16}{'team':<16}{'messages a day':>15}{'alerts a day':>14}{
 
 def main(invocation: Invocation) -> int:
     """Do what `streamae alert --dry-run` was asked for."""
-    settings = invocation.load(awaits_bundle=True).settings
-    if not settings.alerts.receivers:
-        raise ConfigError(["alerts.receivers: nobody would be told: write a table [[alerts.receivers]]"])
+    settings = load_alerting(invocation).settings
     asked = invocation.options.since
     since_ms = age_or_time(DRY_RUN_SPAN) if asked is None else asked
     end_ms = time.time_ns() // 1_000_000

@@ -19,6 +19,7 @@ from streamae.alerting.told_records import TextStore, ToldRecords
 from streamae.alerting.turner import wall_clock_ms
 from streamae.alerting.watcher import Watcher
 from streamae.alerting.world import Report, World
+from streamae.commands.alert_settings import load_alerting
 from streamae.commands.invocation import Invocation
 from streamae.connectors.kafka import AtLeastOnceSink, KafkaSource
 from streamae.connectors.kafka.cluster_view import ClusterView
@@ -32,7 +33,7 @@ from streamae.observe import logs
 from streamae.observe.alert_metrics import AlertMetrics
 from streamae.settings.alerts import AlertSettings
 from streamae.settings.connections import KafkaSettings, StateSettings
-from streamae.settings.tree import LoadedSettings, Settings, with_sources
+from streamae.settings.tree import Settings
 
 READ_AT_ONCE = 500  # records of one poll
 BEAT_TIMEOUT_MS = 10_000
@@ -45,9 +46,8 @@ def main(invocation: Invocation) -> int:
         ConfigError: the settings cannot be served.
         FatalError: the health port cannot be listened on.
     """
-    loaded = invocation.load(awaits_bundle=True)
+    loaded = load_alerting(invocation)
     settings = loaded.settings
-    _check(loaded)
     logs.configure(settings.service.log_level, settings.service.log_format)
     metrics = AlertMetrics([receiver.name for receiver in settings.alerts.receivers])
     alerter = build_alerter(settings, metrics, Notifier.from_environment(os.environ))
@@ -95,16 +95,6 @@ def build_alerter(settings: Settings, metrics: AlertMetrics, notifier: Notifier)
         {receiver.name: courier_of(receiver) for receiver in receivers}, make_watcher, settings.service, notifier
     )
     return alerter
-
-
-def _check(loaded: LoadedSettings) -> None:
-    settings, problems = loaded.settings, []
-    if not settings.alerts.receivers:
-        problems.append("alerts.receivers: nobody would be told: write a table [[alerts.receivers]]")
-    if settings.output.sink != "kafka":
-        problems.append("output.sink: alerts are read from the topic of events: it must be kafka")
-    if problems:
-        raise ConfigError(with_sources(problems, loaded.sources))
 
 
 def _courier(

@@ -16,6 +16,7 @@ from streamae.alerting.alert import Action, Alert, Cause, Notice
 from streamae.alerting.identity import own_alert
 from streamae.alerting.receiver import Delivered, Outcome, Receiver, Refused, Retry
 from streamae.alerting.receivers.build import build_receiver
+from streamae.commands.alert_settings import load_alerting
 from streamae.commands.invocation import Invocation
 from streamae.commands.operator import shown
 from streamae.errors import ExitCode, FatalError
@@ -29,7 +30,7 @@ WINDOW_MS = 60_000
 
 def main(invocation: Invocation) -> int:
     """Do what `streamae alert --test` was asked for."""
-    alerts = invocation.load(awaits_bundle=True).settings.alerts
+    alerts = load_alerting(invocation).settings.alerts
     with closing(_receiver(invocation.options.test, alerts)) as receiver:
         return tell(receiver, time.time_ns() // 1_000_000, alerts.labels)
 
@@ -101,5 +102,7 @@ def _receiver(name: str, alerts: AlertSettings) -> Receiver:
     for settings in alerts.receivers:
         if settings.name == name:
             return build_receiver(settings, alerts)
-    known = ", ".join(settings.name for settings in alerts.receivers) or "none: write a table [[alerts.receivers]]"
-    raise FatalError(f"no receiver is called {shown(name)}: there {'are' if alerts.receivers else 'is'} {known}")
+    known = ", ".join(settings.name for settings in alerts.receivers)
+    raise FatalError(
+        f"no receiver is called {shown(name)}: there {'are' if len(alerts.receivers) > 1 else 'is'} {known}"
+    )

@@ -87,7 +87,7 @@ class RouteSettings(Section):
     """Which alerts a receiver gets; everything that is set must fit."""
 
     receiver: ReceiverName = Field(description="Who gets them.")
-    labels: dict[LabelName, str] = Field(
+    labels: Labels = Field(
         default_factory=dict, description="By label, a pattern: * = any text, ? = a character, [ab] = one of them."
     )
     classes: tuple[ClassWord, ...] = Field((), description="Severity classes; none = all.")
@@ -110,7 +110,8 @@ class DeliverySettings(Section):
     routes: tuple[RouteSettings, ...] = Field(
         (),
         description="Tables of `receiver` and what must fit: `labels`, `classes`, `states`, `causes`, `min_confidence`,"
-        " `min_duration_ms`. None = receivers that page get critical alerts of ready keys, all others everything.",
+        " `min_duration_ms`. None = pagerduty gets critical alerts of ready keys, alertmanager all of ready keys, the"
+        " others everything.",
     )
     detectors: tuple[Name, ...] = Field(
         (),
@@ -155,7 +156,7 @@ class DeliverySettings(Section):
         unknown = sorted({route.receiver for route in self.routes} - set(names))
         checks = [
             (len(set(names)) < len(names), "alerts.receivers: two have the same name"),
-            (bool(unknown), f"alerts.routes: no receiver is called {', '.join(unknown)}"),
+            (bool(unknown), f"alerts.routes: none of alerts.receivers is called {', '.join(unknown)}"),
             (
                 self.warning_severity > self.critical_severity,
                 "alerts.warning_severity: must not exceed alerts.critical_severity",

@@ -34,7 +34,6 @@ class Recorder:
 
     wants_every_change = False
     groups_alerts = True
-    resolves = True
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 

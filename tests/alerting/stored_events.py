@@ -12,10 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scripts.verify.torture.alert_episodes import PEAK, START_MS
+from scripts.verify.torture.alert_episodes import PEAK, START_MS, event_writer
 from streamae import __version__
 from streamae.batches import KeyState, Partition, Record
-from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Message
 from streamae.episode_changes import ChangeKind, EpisodeChange
 from streamae.reasons import CloseReason
@@ -42,16 +41,7 @@ CHANGES: dict[str, tuple[EpisodeChange, bytes]] = {
 
 def message(change: EpisodeChange, key: bytes) -> Message:
     """Return an event as the present release writes it."""
-    writer = EventWriter(
-        "anomalies",
-        "urn:streamae",
-        ("fan_rpm", "network_mbit_s"),
-        top_features=5,
-        bundle_version="9a4b4b523b47",
-        settings_version="cb2b75642323",
-        detector="streamae",
-    )
-    return writer.message(change, key, Partition("metrics", 4))
+    return event_writer("anomalies").message(change, key, Partition("metrics", 4))
 
 
 def record_of(path: Path, offset: int = 0) -> Record:

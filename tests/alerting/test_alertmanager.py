@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ import yaml
 
 from scripts.services import Alertmanager
 from scripts.services.http_server import Asked, Hang, HttpServer, Reply, closed_port
-from streamae.alerting.alert import Action, Notice, SeverityClass
-from streamae.alerting.heartbeat import WATCHDOG, watchdog_alert
+from streamae.alerting.alert import Action, Cause, Notice, SeverityClass
+from streamae.alerting.http_client import Request
+from streamae.alerting.identity import OWN_NAMES, watchdog_alert
 from streamae.alerting.receiver import Delivered, Refused, Retry
 from streamae.alerting.receivers.silence_api import SilenceFailedError, as_regex
 from tests.alerting.made_alerts import HOSTILE, MINUTE_MS, NOW_MS, made_alert, made_event, over, trigger
@@ -32,7 +34,7 @@ def wall_ms() -> int:
 
 def listed(client: Any, service: Alertmanager, key: str) -> list[dict[str, Any]]:
     """Return the alerts that Alertmanager shows for a key."""
-    answer = client.request("GET", f"{service.url}/api/v2/alerts", most_bytes=10_000_000)
+    answer = client.ask(Request("GET", f"{service.url}/api/v2/alerts", most_bytes=10_000_000))
     return [one for one in json.loads(answer.body) if one["labels"].get("key") == key]
 
 
@@ -148,9 +150,28 @@ def test_one_bad_alert_of_many_is_refused_alone(alertmanager: Alertmanager, clie
     assert [number for number, outcome in enumerate(outcomes) if outcome != Delivered()] == [123]
     assert isinstance(outcomes[123], Refused)
     assert outcomes[123].why.startswith("answered 400")
-    answer = client.request("GET", f"{alertmanager.url}/api/v2/alerts", most_bytes=10_000_000)
+    answer = client.ask(Request("GET", f"{alertmanager.url}/api/v2/alerts", most_bytes=10_000_000))
     keys = {one["labels"].get("key") for one in json.loads(answer.body)}
     assert keys >= {f"many-{number}" for number in range(300) if number != 123}
+    receiver.close()
+
+
+def test_what_is_passed_on_to_a_chat_is_no_more_than_text(server: HttpServer, tmp_path: Path) -> None:
+    """Alertmanager hands annotations on as they are: none calls everybody or holds a link; labels stay exact."""
+    receiver = built("alertmanager", tmp_path, urls=[server.url])
+    features = [{"name": HOSTILE, "actual": 1.0, "expected": 2.0, "description": HOSTILE}]
+    event = made_event(HOSTILE, episode_id=HOSTILE, state=HOSTILE, features=features)
+    alert = made_alert(HOSTILE, event, episode_id=HOSTILE, summary=HOSTILE, extra={"odd name!": HOSTILE})
+    receiver.send([trigger(alert), over(alert, close_reason=HOSTILE)], NOW_MS)
+    sent = json.loads(server.asked[0].body)
+    assert len(sent[0]["annotations"]["description"].splitlines()) == 1
+    for described in sent:
+        assert described["labels"]["key"] == HOSTILE
+        notes = described["annotations"]
+        assert {"summary", "description", "episode_id", "odd_name_"} <= set(notes)
+        for text in notes.values():
+            assert "<" not in text
+            assert not re.search(r"@\w|://|\]\(", text)
     receiver.close()
 
 
@@ -199,7 +220,9 @@ def test_the_watchdog_fires(alertmanager: Alertmanager, hook: HttpServer, tmp_pa
     receiver = built("alertmanager", tmp_path, urls=[alertmanager.url])
     alert = watchdog_alert({"env": "test"}, wall_ms())
     assert receiver.send([trigger(alert)], wall_ms()) == [Delivered()]
-    wait_until(lambda: any(WATCHDOG in asked.body.decode() for asked in list(hook.asked)), "the watchdog")
+    wait_until(
+        lambda: any(OWN_NAMES[Cause.WATCHDOG] in asked.body.decode() for asked in list(hook.asked)), "the watchdog"
+    )
     receiver.close()
 
 
@@ -297,7 +320,7 @@ def test_a_hanging_member_costs_one_timeout(server: HttpServer, tmp_path: Path) 
 def test_what_cannot_be_told_is_refused_alone(server: HttpServer, tmp_path: Path) -> None:
     """An event of a shape that nobody foresaw does not end the thread, nor keep others from being told."""
     receiver = built("alertmanager", tmp_path, urls=[server.url])
-    odd = made_alert("odd", summary=None)
+    odd = made_alert("odd", summary=7)
     assert receiver.send([trigger(odd), trigger(made_alert())], NOW_MS) == [
         Refused("cannot be told: TypeError"),
         Delivered(),

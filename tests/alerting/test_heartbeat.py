@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from scripts.services.http_server import HttpServer, Reply, closed_port
-from streamae.alerting.alert import Cause
-from streamae.alerting.heartbeat import Heartbeat, watchdog_alert
+from streamae.alerting.heartbeat import Heartbeat
 from streamae.alerting.http_client import HttpClient
 from tests.alerting.made_alerts import NOW_MS
 
@@ -33,10 +32,3 @@ def test_why_a_beat_failed_is_told_without_the_address(server: HttpServer, clien
         "0.0.0.0 leads to 0.0.0.0, which is never asked",
     ]
     assert not any("t0ken" in why for why in told)
-
-
-def test_the_watchdog_is_always_the_same_alert() -> None:
-    """Its identity is the same after a restart, so that it does not fire twice."""
-    first, second = watchdog_alert({"env": "test"}, NOW_MS), watchdog_alert({"env": "test"}, NOW_MS + 1)
-    assert first.dedup_key == second.dedup_key
-    assert first.labels == {"alertname": "StreamaeWatchdog", "cause": Cause.WATCHDOG, "env": "test", "severity": "info"}

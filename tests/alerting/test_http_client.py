@@ -14,7 +14,7 @@ from scripts.services import ServiceUnavailableError
 from scripts.services.http_server import Asked, Hang, HttpServer, Raw, Reply, closed_port, made_certificate
 from streamae.alerting.addresses import Target, is_forbidden
 from streamae.alerting.answers import Answer, ForbiddenAddressError, UnreachableError, outcome_of, retry_after_ms
-from streamae.alerting.http_client import MOST_ABANDONED, MOST_BYTES, HttpClient
+from streamae.alerting.http_client import MOST_ABANDONED, MOST_BYTES, HttpClient, Request
 from streamae.alerting.receiver import Delivered, Refused, Retry
 from tests.conftest import skip_or_fail
 
@@ -32,7 +32,7 @@ def hurried() -> Iterator[HttpClient]:
 def test_what_is_asked_arrives_and_the_answer_comes_back(server: HttpServer, client: HttpClient) -> None:
     """Method, path, query, headers and body are sent as given, and status, headers and body are returned."""
     server.replies.append(Reply(418, b"no coffee", {"X-Kind": "teapot"}))
-    answer = client.request("POST", f"{server.url}/brew?cups=2", b"please", {"X-Who": "me"})
+    answer = client.ask(Request("POST", f"{server.url}/brew?cups=2", b"please", {"X-Who": "me"}))
     assert (answer.status, answer.body, answer.headers["x-kind"]) == (418, b"no coffee", "teapot")
     (asked,) = server.asked
     assert (asked.method, asked.path, asked.body, asked.headers["x-who"]) == ("POST", "/brew?cups=2", b"please", "me")
@@ -57,7 +57,7 @@ def test_a_name_is_resolved_once_and_sent_as_host(
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_names_only)
     for _ in range(2):
-        assert client.request("GET", f"http://hook.example:{server.port}/").status == 200
+        assert client.ask(Request("GET", f"http://hook.example:{server.port}/")).status == 200
     assert asked == ["hook.example"]
     assert [one.headers["host"] for one in server.asked] == [f"hook.example:{server.port}"] * 2
 
@@ -67,7 +67,7 @@ def test_connections_are_used_again_and_not_for_ever(server: HttpServer) -> None
     now = [0.0]
     client = HttpClient(PATIENT_MS, clock=lambda: now[0])
     for now[0] in (0.0, 30.0, 59.0, 61.0):
-        client.request("GET", server.url)
+        client.ask(Request("GET", server.url))
     assert server.connections == 2
     client.close()
 
@@ -122,7 +122,7 @@ def test_addresses_that_are_never_asked(address: str, is_never_asked: bool) -> N
 def test_forbidden_addresses_are_refused_before_anything_is_sent(url: str, client: HttpClient) -> None:
     """Also as one number, which resolvers take for an address, and what is no address of a web service."""
     with pytest.raises(ForbiddenAddressError):
-        client.request("GET", url)
+        client.ask(Request("GET", url))
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_time_is_bounded_in_all(reply: Hang | Raw, server: HttpServer, hurried: 
     """A server that sends a byte now and then does not hold us longer than one that sends none."""
     server.usual = reply
     with pytest.raises(UnreachableError, match=r"^127\.0\.0\.1 did not answer in time$"):
-        hurried.request("GET", server.url)
+        hurried.ask(Request("GET", server.url))
 
 
 def test_a_slow_handshake_is_bounded(hurried: HttpClient) -> None:
     """One that takes the connection and never speaks TLS neither."""
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(UnreachableError, match="in time"):
-        hurried.request("GET", f"https://127.0.0.1:{listener.getsockname()[1]}/")
+        hurried.ask(Request("GET", f"https://127.0.0.1:{listener.getsockname()[1]}/"))
 
 
 def test_hanging_requests_do_not_pile_up(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,9 +169,9 @@ def test_hanging_requests_do_not_pile_up(server: HttpServer, monkeypatch: pytest
     client = HttpClient(1)
     for _ in range(MOST_ABANDONED):
         with pytest.raises(UnreachableError, match="in time"):
-            client.request("GET", "http://slow.example/")
+            client.ask(Request("GET", "http://slow.example/"))
     with pytest.raises(UnreachableError, match="still hang"):
-        client.request("GET", "http://slow.example/")
+        client.ask(Request("GET", "http://slow.example/"))
 
 
 def test_what_hangs_at_one_address_holds_up_no_other(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,10 +185,10 @@ def test_what_hangs_at_one_address_holds_up_no_other(server: HttpServer, monkeyp
     client = HttpClient(10_000)
     for _ in range(MOST_ABANDONED):
         with pytest.raises(UnreachableError, match="in time"):
-            client.request("GET", "http://slow.example/", within_s=0.001)
-    assert client.request("GET", server.url).status == 200
+            client.ask(Request("GET", "http://slow.example/", within_s=0.001))
+    assert client.ask(Request("GET", server.url)).status == 200
     with pytest.raises(UnreachableError, match="still hang"):
-        client.request("GET", "http://slow.example/")
+        client.ask(Request("GET", "http://slow.example/"))
 
 
 @pytest.mark.parametrize(
@@ -200,32 +200,32 @@ def test_what_is_no_answer_is_none(data: bytes, server: HttpServer, client: Http
     """Neither half an answer nor garbage counts as one: the alert is sent again."""
     server.replies.append(Raw(data))
     with pytest.raises(UnreachableError, match="no HTTP answer"):
-        client.request("GET", server.url)
+        client.ask(Request("GET", server.url))
 
 
 def test_nobody_there(client: HttpClient) -> None:
     """A closed port and a name that does not resolve are told in a sentence that holds no path."""
     with pytest.raises(UnreachableError) as refused:
-        client.request("GET", f"http://127.0.0.1:{closed_port()}/secret-token")
+        client.ask(Request("GET", f"http://127.0.0.1:{closed_port()}/secret-token"))
     with pytest.raises(UnreachableError, match=r"^nobody\.invalid does not resolve$"):
-        client.request("GET", "http://nobody.invalid/secret-token")
+        client.ask(Request("GET", "http://nobody.invalid/secret-token"))
     assert "secret" not in str(refused.value)
 
 
 def test_large_answers_are_cut(server: HttpServer, client: HttpClient) -> None:
     """Of ten megabytes the first 64 KiB are read, and the next request is answered rightly."""
     server.replies.append(Reply(200, b"x" * 10_000_000))
-    answer = client.request("GET", server.url)
+    answer = client.ask(Request("GET", server.url))
     assert (len(answer.body), answer.is_whole) == (MOST_BYTES, False)
     server.replies.append(Reply(200, b"y" * MOST_BYTES))
-    answer = client.request("GET", server.url)
+    answer = client.ask(Request("GET", server.url))
     assert (answer.body, answer.is_whole) == (b"y" * MOST_BYTES, True)
 
 
 def test_redirects_are_not_followed(server: HttpServer, client: HttpClient) -> None:
     """What answers elsewhere is not asked, and the sentence says what to set instead."""
     server.replies.append(Reply(302, headers={"Location": "http://169.254.169.254/"}))
-    answer = client.request("POST", server.url, b"x")
+    answer = client.ask(Request("POST", server.url, b"x"))
     assert len(server.asked) == 1
     assert outcome_of(answer, 0) == Refused(
         "answered 302: redirects are not followed, set the address that it leads to"
@@ -249,15 +249,15 @@ def test_certificates_are_checked(certificates: Path) -> None:
     pem = certificates / "127.0.0.1.pem"
     with HttpServer(certificate=pem) as server:
         with pytest.raises(UnreachableError, match="certificate is not trusted"):
-            HttpClient(PATIENT_MS).request("GET", server.url)
+            HttpClient(PATIENT_MS).ask(Request("GET", server.url))
         trusting = HttpClient(PATIENT_MS, ca_file=certificates / "127.0.0.1.crt")
-        assert trusting.request("GET", server.url).status == 200
+        assert trusting.ask(Request("GET", server.url)).status == 200
         assert len(server.asked) == 1
         trusting.close()
     with HttpServer(certificate=certificates / "other.example.pem") as server:
         both = HttpClient(PATIENT_MS, ca_file=certificates / "other.example.crt")
         with pytest.raises(UnreachableError, match="certificate is not trusted"):
-            both.request("GET", server.url)
+            both.ask(Request("GET", server.url))
         assert server.asked == []
 
 
@@ -277,7 +277,7 @@ def test_the_name_counts_in_tls_though_the_address_is_called(
         assert tls is not None
         tls.sni_callback = lambda _, name, __: names.append(name)
         client = HttpClient(PATIENT_MS, ca_file=certificates / "other.example.crt")
-        assert client.request("GET", f"https://other.example:{server.port}/").status == 200
+        assert client.ask(Request("GET", f"https://other.example:{server.port}/")).status == 200
         client.close()
     assert names == ["other.example"]
 
@@ -304,7 +304,7 @@ def test_several_at_once(client: HttpClient) -> None:
             return Reply()
 
         one.usual = other.usual = meet
-        requests = [client.start("GET", server.url) for server in (one, other)]
+        requests = [client.start(Request("GET", server.url)) for server in (one, other)]
         assert [client.result(request).status for request in requests] == [200, 200]
 
 
@@ -346,12 +346,11 @@ def test_a_refusal_is_quoted_without_secrets() -> None:
         ("1.5", None),
         ("0", 0),
         (" 120 ", 120_000),
-        ("99999999999999999999999", 3_600_000),
+        ("99999999999999999999999", 999_999_999_999_000),
         ("Wed, 01 Jan 2025 00:00:10 GMT", 10_000),
         ("Wed, 01 Jan 2020 00:00:00 GMT", 0),
-        ("Wed, 01 Jan 9999 00:00:00 GMT", 3_600_000),
     ],
 )
 def test_retry_after(text: str | None, wait_ms: int | None) -> None:
-    """Seconds and dates are understood, never longer than an hour, and nonsense says nothing."""
+    """Seconds and dates are understood, and nonsense says nothing. How much of it is heeded is `Patience`'s to say."""
     assert retry_after_ms(text, 1_735_689_600_000) == wait_ms  # 2025-01-01T00:00Z

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from streamae.alerting.alert import Alert, Cause, SeverityClass
 from streamae.alerting.change import read_change
-from streamae.alerting.identity import identity_of, is_own, own_alert, summary_of
+from streamae.alerting.identity import identity_of, is_own, own_alert, summary_of, watchdog_alert
 from streamae.alerting.owners import Owners
-from streamae.alerting.safe_text import LONGEST, label_value
+from streamae.alerting.texts import LONGEST_LABEL, label_value
 from tests.alerting.changes import change, rules
 from tests.alerting.stored_events import STORED, record_of
 
@@ -63,11 +63,11 @@ def test_keys_that_look_alike_are_told_apart() -> None:
     assert identity_of(as_bytes, {}, {})["key"] != identity_of(as_text, {}, {})["key"]
 
 
-@given(st.text(max_size=30) | st.text(min_size=LONGEST - 2, max_size=LONGEST + 40))
+@given(st.text(max_size=30) | st.text(min_size=LONGEST_LABEL - 2, max_size=LONGEST_LABEL + 40))
 def test_labels_are_bounded_and_harmless(text: str) -> None:
     """Whatever a key is, its label is short, has no control characters, and can be encoded."""
     found = label_value(text)
-    assert len(found) <= LONGEST
+    assert len(found) <= LONGEST_LABEL
     assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in found)
     found.encode()
     assert found == text or found != label_value(text + "x")
@@ -108,7 +108,7 @@ def test_a_stored_event_has_its_summary() -> None:
         ([{"share": 1.0}], ""),
         ([{"name": "load", "actual": "x", "expected": 1}], ", load"),
         ([{"name": "load", "description": "pressure fell to 1"}], ", pressure fell to 1"),
-        ([{"name": "a\r\nb", "actual": 1, "expected": 2.0}], ", a��b 1 (expected 2)"),
+        ([{"name": "a\r\nb", "actual": 1, "expected": 2.0}], ", a b 1 (expected 2)"),
     ],
 )
 def test_features_of_another_form_break_nothing(features: Any, words: str) -> None:
@@ -144,3 +144,10 @@ def test_alerts_of_our_own_are_told_apart_by_what_they_are_about() -> None:
     assert own_alert(Cause.SUMMARY, "x", 1).severity is SeverityClass.WARNING
     assert is_own(first)
     assert not is_own(alert())
+
+
+def test_the_watchdog_is_always_the_same_alert() -> None:
+    """Its identity is the same after a restart, so that it does not fire twice."""
+    first, second = watchdog_alert({"env": "test"}, 1), watchdog_alert({"env": "test"}, 2)
+    assert first.dedup_key == second.dedup_key
+    assert first.labels == {"alertname": "StreamaeWatchdog", "cause": Cause.WATCHDOG, "env": "test", "severity": "info"}

@@ -59,9 +59,3 @@ def test_the_past_is_shown_and_nothing_is_touched(
     ]
     assert out.endswith("\n1 key without an owner: oven\n")
     assert kafka_io.groups(servers) == groups
-
-
-def test_without_receivers_there_is_nothing_to_show(capsys: pytest.CaptureFixture[str]) -> None:
-    """Said before anything is read."""
-    assert main(["alert", "--dry-run"]) == ExitCode.SETTINGS
-    assert capsys.readouterr().err.startswith("alerts.receivers: ")

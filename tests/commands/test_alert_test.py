@@ -20,7 +20,7 @@ class Answering:
     """A receiver that remembers what it was sent, and answers as told."""
 
     name = "ops"
-    wants_every_change = groups_alerts = resolves = True
+    wants_every_change = groups_alerts = True
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 
@@ -94,14 +94,9 @@ def test_a_receiver_that_nobody_is_at_fails_and_a_log_does_not(capsys: pytest.Ca
     assert capsys.readouterr().out.splitlines()[-1] == "resolve  delivered"
 
 
-@pytest.mark.parametrize(
-    ("receivers", "words"), [(WEBHOOK, "there are ops, lines"), ("[]", "there is none: write a table")]
-)
-def test_an_unknown_receiver_is_answered_with_the_known_ones(
-    receivers: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_receiver_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     """A slip of the pen must not look like a receiver that is away."""
-    assert main(["alert", "--test", "opps", "--alerts.receivers", receivers]) == ExitCode.FAILURE
+    assert main(["alert", "--test", "opps", "--alerts.receivers", WEBHOOK]) == ExitCode.FAILURE
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert f"no receiver is called opps: {words}" in captured.err
+    assert "no receiver is called opps: there are ops, lines" in captured.err

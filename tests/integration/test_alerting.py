@@ -15,8 +15,8 @@ from scripts.services import KafkaBroker, RedisServer
 from scripts.services.http_server import Hang, HttpServer
 from scripts.services.incident_server import IncidentServer
 from scripts.services.process import free_port
+from scripts.verify.torture.alert_episodes import event_writer
 from streamae.batches import Partition
-from streamae.connectors.events import EventWriter
 from streamae.episode_changes import ChangeKind
 from streamae.fail_points import ALERT_POINTS
 from streamae.reasons import CloseReason
@@ -47,15 +47,7 @@ class Site:
 
     def publish(self, *keys: str, closed: bool = False) -> None:
         """Write a change of one episode of each key, as the daemon does."""
-        writer = EventWriter(
-            self.topics["events"],
-            "urn:streamae",
-            ("fan_rpm", "network_mbit_s"),
-            top_features=5,
-            bundle_version="1",
-            settings_version="1",
-            detector="streamae",
-        )
+        writer = event_writer(self.topics["events"])
         change = replace(CHANGE, severity=95.0)
         if closed:
             change = replace(change, kind=ChangeKind.CLOSED, sequence=1, close_reason=CloseReason.QUIET)

@@ -13,27 +13,17 @@ from typing import Any
 
 from streamae.alerting.alert import Alert, Notice, SeverityClass
 from streamae.alerting.answers import ForbiddenAddressError, UnreachableError, outcome_of
-from streamae.alerting.http_client import HttpClient, Request
+from streamae.alerting.http_client import JSON_TYPE, HttpClient, Pending, Request
 from streamae.alerting.receiver import Delivered, Outcome, Receiver, Refused, Retry
-from streamae.alerting.receivers.facts import (
-    ending_of,
-    features_of,
-    numbers_of,
-    rfc3339,
-    shown_time,
-    times_of,
-    words_of,
-)
+from streamae.alerting.receivers.facts import MOST_TEXT, facts_of, features_of, rfc3339, words_of
 from streamae.alerting.receivers.silence_api import SilenceApi
 from streamae.alerting.receivers.turns import NO_TIME
-from streamae.alerting.texts import one_line
+from streamae.alerting.texts import inert
 
 REPEAT_RESOLVED_MS = 15 * 60_000
 MOST_IN_A_BATCH = 200
-MOST_TEXT = 1_024
 ALERTS_PATH = "/api/v2/alerts"
 ABOUT_CONTENT = frozenset({400, 413, 422})  # what these refuse may be one alert of many
-JSON_TYPE = {"Content-Type": "application/json"}
 Described = dict[str, Any]  # an alert as Alertmanager takes it
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -57,7 +47,6 @@ class Alertmanager(Receiver):
 
     wants_every_change = False
     groups_alerts = True
-    resolves = True
     repeat_resolved_ms = REPEAT_RESOLVED_MS
 
     def __init__(
@@ -119,14 +108,14 @@ class Alertmanager(Receiver):
         One that accepts is enough. It is refused only where nobody may yet take it; a member that is away does not
         save what another one has read and refused.
         """
-        requests = [
-            self._client.start("POST", url + ALERTS_PATH, body, self._headers, within_s=within_s) for url in self._urls
+        asked = [
+            self._client.start(Request("POST", url + ALERTS_PATH, body, self._headers, within_s)) for url in self._urls
         ]
         retries: list[Outcome] = []
         refused: list[Outcome] = []
         is_content_bad = is_delivered = False
-        for request in requests:
-            outcome, status = self._result(request, now_ms)
+        for pending in asked:
+            outcome, status = self._result(pending, now_ms)
             is_content_bad |= status in ABOUT_CONTENT
             is_delivered |= isinstance(outcome, Delivered)
             (retries if isinstance(outcome, Retry) else refused).append(outcome)
@@ -135,10 +124,10 @@ class Alertmanager(Receiver):
         in_order = [*refused, *retries] if is_content_bad else [*retries, *refused]
         return in_order[0], is_content_bad
 
-    def _result(self, request: Request, now_ms: int) -> tuple[Outcome, int]:
+    def _result(self, pending: Pending, now_ms: int) -> tuple[Outcome, int]:
         """Wait for one member; return what came of it, and the status of its answer, 0 = none."""
         try:
-            answer = self._client.result(request)
+            answer = self._client.result(pending)
         except UnreachableError as error:
             return Retry(str(error)), 0
         except ForbiddenAddressError as error:
@@ -157,29 +146,20 @@ class Alertmanager(Receiver):
         return [{"labels": labels_of(alert, reached), **shared} for reached in alert.classes]
 
     def _annotations(self, alert: Alert) -> dict[str, str]:
-        event = alert.event
-        ended = {} if alert.ended_ms is None else {"ended": shown_time(alert.ended_ms, self._zone)}
-        numbers = numbers_of(event)
-        severity = numbers.pop("severity", "")
+        """Return what people read: harmless, since Alertmanager hands it on to chats as it is."""
+        facts = facts_of(alert, self._zone)
         found = {
-            "summary": one_line(alert.summary, MOST_TEXT),
-            "description": "\n".join(map(str, features_of(event))),
-            "episode_id": alert.episode_id,
-            "sequence": str(alert.sequence) if event else "",
-            "key_state": words_of(event).get("state", ""),
-            "started": shown_time(alert.started_ms, self._zone),
-            **ended,
-            "ending": ending_of(alert),
-            "close_reason": one_line(alert.close_reason, MOST_TEXT),
-            **{f"{name}_time": text for name, text in times_of(event, self._zone).items()},
-            "severity_score": severity,  # the class is the label `severity`
-            **numbers,
-            **{
-                _NOT_IN_NAMES.sub("_", name)[:64] or "_": one_line(text, MOST_TEXT)
-                for name, text in alert.extra.items()
-            },
+            **facts,
+            "summary": alert.summary,
+            "key_state": words_of(alert.event).get("state", ""),
+            "severity": "",  # the label of this name is the class
+            "severity_score": facts.get("severity", ""),
+            **{_NOT_IN_NAMES.sub("_", name)[:64] or "_": text for name, text in alert.extra.items()},
         }
-        return {name: text for name, text in found.items() if text}
+        notes = {name: inert(text, MOST_TEXT) for name, text in found.items() if text}
+        if features := features_of(alert.event):
+            notes["description"] = "\n".join(inert(str(feature), MOST_TEXT) for feature in features)
+        return notes
 
 
 def labels_of(alert: Alert, reached: SeverityClass) -> dict[str, str]:

@@ -66,7 +66,6 @@ class AppriseReceiver(Receiver):
 
     wants_every_change = False
     groups_alerts = False
-    resolves = False
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 

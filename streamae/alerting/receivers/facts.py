@@ -5,15 +5,15 @@ Must not know: receivers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from streamae.alerting.alert import Alert
+from streamae.alerting.change import LARGEST
 from streamae.alerting.texts import one_line
 from streamae.time_zones import read_zone
 
@@ -66,11 +66,7 @@ def features_of(event: Mapping[str, Any]) -> list[FeatureFact]:
 def times_of(event: Mapping[str, Any], zone: str | None) -> dict[str, str]:
     """Return start, peak and end in event time as they are shown; those that the event has."""
     known = {name: event.get(f"{name}_time_ms") for name in TIMES}
-    return {
-        name: shown_time(time_ms, zone)
-        for name, time_ms in known.items()
-        if isinstance(time_ms, int) and not isinstance(time_ms, bool)
-    }
+    return {name: shown_time(time_ms, zone) for name, time_ms in known.items() if type(time_ms) is int}
 
 
 def numbers_of(event: Mapping[str, Any]) -> dict[str, str]:
@@ -80,7 +76,8 @@ def numbers_of(event: Mapping[str, Any]) -> dict[str, str]:
 
 def words_of(event: Mapping[str, Any]) -> dict[str, str]:
     """Return the state of the key and the versions; those that the event has."""
-    return {name: one_line(event[name], MOST_TEXT) for name in WORDS if event.get(name) and _is_text(event[name])}
+    found = {name: event.get(name) for name in WORDS}
+    return {name: one_line(text, MOST_TEXT) for name, text in found.items() if isinstance(text, str) and text}
 
 
 def ending_of(alert: Alert) -> str:
@@ -89,6 +86,20 @@ def ending_of(alert: Alert) -> str:
         return ""
     reason = one_line(alert.close_reason, 80)
     return ENDINGS.get(reason, f"over ({reason})" if reason else "over")
+
+
+def facts_of(alert: Alert, zone: str | None) -> dict[str, str]:
+    """Return what an alert says besides its labels, features and words, as text; "" for what it does not say."""
+    return {
+        "episode_id": alert.episode_id,
+        "sequence": str(alert.sequence) if alert.event else "",
+        "started": shown_time(alert.started_ms, zone),
+        "ended": "" if alert.ended_ms is None else shown_time(alert.ended_ms, zone),
+        "ending": ending_of(alert),
+        "close_reason": alert.close_reason,
+        **{f"{name}_time": text for name, text in times_of(alert.event, zone).items()},
+        **numbers_of(alert.event),
+    }
 
 
 def shown_time(time_ms: int, zone: str | None) -> str:
@@ -114,17 +125,11 @@ def rfc3339(time_ms: int) -> str:
 
 def shown_number(number: object) -> str:
     """Return a number with four digits that count; "?" for what is none."""
-    return f"{number:.4g}" if _is_number(number) and isinstance(number, int | float) else "?"
+    return f"{number:.4g}" if _is_number(number) else "?"
 
 
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < 1e300 and not (isinstance(value, float) and math.isnan(value))
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _moment(time_ms: int) -> datetime:

@@ -20,7 +20,6 @@ class LogReceiver(Receiver):
 
     wants_every_change = True
     groups_alerts = True
-    resolves = True
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 

@@ -11,26 +11,15 @@ from typing import Any
 
 from streamae.alerting.alert import Action, Alert, Notice
 from streamae.alerting.answers import outcome_of
-from streamae.alerting.http_client import HttpClient
+from streamae.alerting.http_client import JSON_TYPE, HttpClient, Request
 from streamae.alerting.receiver import Outcome, Receiver
-from streamae.alerting.receivers.facts import (
-    ending_of,
-    features_of,
-    numbers_of,
-    rfc3339,
-    shown_time,
-    times_of,
-    words_of,
-)
+from streamae.alerting.receivers.facts import MOST_TEXT, facts_of, features_of, rfc3339, words_of
 from streamae.alerting.receivers.turns import tell_each
 from streamae.alerting.texts import one_line
 
 ADDRESSES = {"us": "https://events.pagerduty.com/v2/enqueue", "eu": "https://events.eu.pagerduty.com/v2/enqueue"}
-JSON_TYPE = {"Content-Type": "application/json"}
-MOST_SUMMARY = 1_024
 MOST_BYTES = 512_000
 MOST_DETAILS = 60
-MOST_TEXT = 1_024
 
 
 class PagerDuty(Receiver):
@@ -46,7 +35,6 @@ class PagerDuty(Receiver):
 
     wants_every_change = False
     groups_alerts = True
-    resolves = True
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 
@@ -56,8 +44,8 @@ class PagerDuty(Receiver):
 
     def send(self, notices: Sequence[Notice], now_ms: int) -> list[Outcome]:
         def tell(notice: Notice, within_s: float) -> Outcome:
-            answer = self._client.request("POST", self._url, self._body(notice), JSON_TYPE, within_s=within_s)
-            return outcome_of(answer, now_ms, [self._routing_key])
+            request = Request("POST", self._url, self._body(notice), JSON_TYPE, within_s)
+            return outcome_of(self._client.ask(request), now_ms, [self._routing_key])
 
         return tell_each(notices, tell, self._client.clock, self._client.timeout_ms)
 
@@ -86,7 +74,7 @@ class PagerDuty(Receiver):
         event, identity = alert.event, alert.identity
         started_ms = event.get("start_time_ms")
         payload = {
-            "summary": one_line(alert.summary, MOST_SUMMARY) or alert.identity.get("alertname", "streamae"),
+            "summary": one_line(alert.summary, MOST_TEXT) or alert.identity.get("alertname", "streamae"),
             "source": identity.get("key") or identity.get("detector") or "streamae",
             "severity": alert.severity.word,
             "timestamp": rfc3339(started_ms if isinstance(started_ms, int) else alert.started_ms),
@@ -99,17 +87,9 @@ class PagerDuty(Receiver):
 
     def _details(self, alert: Alert) -> Mapping[str, str]:
         event = alert.event
-        ended = {} if alert.ended_ms is None else {"ended": shown_time(alert.ended_ms, self._zone)}
         found = {
             **{f"feature {number}": str(feature) for number, feature in enumerate(features_of(event), 1)},
-            "episode_id": alert.episode_id,
-            "sequence": str(alert.sequence) if event else "",
-            "started": shown_time(alert.started_ms, self._zone),
-            **ended,
-            "ending": ending_of(alert),
-            "close_reason": alert.close_reason,
-            **{f"{name}_time": text for name, text in times_of(event, self._zone).items()},
-            **numbers_of(event),
+            **facts_of(alert, self._zone),
             **words_of(event),
             **alert.extra,
             **alert.identity,

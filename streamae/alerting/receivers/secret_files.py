@@ -23,11 +23,7 @@ def read_secret_file(path: Path, name: str) -> str:
     Raises:
         ConfigError: it cannot be read, is empty, or holds what no secret holds; named by the setting `name`.
     """
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError([f"{name}: cannot be read: {path}: {reason}"]) from error
+    text = _read(path, name).strip()
     if not text:
         raise ConfigError([f"{name}: is empty: {path}"])
     if not text.isprintable():
@@ -41,15 +37,19 @@ def read_lines(path: Path, name: str) -> list[str]:
     Raises:
         ConfigError: it cannot be read, or has none; named by the setting `name`.
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError([f"{name}: cannot be read: {path}: {reason}"]) from error
+    lines = [line.strip() for line in _read(path, name).splitlines()]
     found = [line for line in lines if line and not line.startswith("#")]
     if not found:
         raise ConfigError([f"{name}: is empty: {path}"])
     return found
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError([f"{name}: cannot be read: {path}: {reason}"]) from error
 
 
 def authorization(settings: ReceiverSettings) -> tuple[dict[str, str], list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from streamae.alerting.answers import Answer, ForbiddenAddressError, UnreachableError
-from streamae.alerting.http_client import HttpClient
+from streamae.alerting.http_client import HttpClient, Request
 from streamae.alerting.receivers.facts import rfc3339
 from streamae.errors import RetryableError
 
@@ -113,7 +113,7 @@ class SilenceApi:
         answers = []
         for url in self._urls:
             try:
-                answer = self._client.request(method, url + path, body, self._headers, most_bytes=MOST_BYTES)
+                answer = self._client.ask(Request(method, url + path, body, self._headers, most_bytes=MOST_BYTES))
             except (UnreachableError, ForbiddenAddressError) as error:
                 answers.append(str(error))
                 continue

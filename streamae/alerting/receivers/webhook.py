@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 from streamae.alerting.alert import Action, Alert, Notice
 from streamae.alerting.answers import outcome_of
-from streamae.alerting.http_client import HttpClient
+from streamae.alerting.http_client import HttpClient, Request
 from streamae.alerting.receiver import Outcome, Receiver
-from streamae.alerting.receivers.facts import rfc3339
+from streamae.alerting.receivers.facts import MOST_TEXT, rfc3339
 from streamae.alerting.receivers.turns import tell_each
 from streamae.alerting.texts import one_line
 from streamae.connectors.events import EVENT_TYPE, SCHEMA_ID, event_id
@@ -28,7 +28,6 @@ CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 ALERT_TYPE = "io.streamae.alert.{action}.v1"
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how a secret begins
 LEAST_SECRET = 16
-MOST_TEXT = 1_024
 KINDS = {
     Action.TRIGGER: ("opened", "updated"),
     Action.UPDATE: ("opened", "updated"),
@@ -52,7 +51,6 @@ class Webhook(Receiver):
 
     wants_every_change = True
     groups_alerts = True
-    resolves = True
     repeat_ms: int | None = None
     repeat_resolved_ms = 0
 
@@ -80,8 +78,8 @@ class Webhook(Receiver):
                 "Idempotency-Key": event["id"],
                 **signature_headers(event["id"], now_ms // 1_000, body, self._secrets),
             }
-            answer = self._client.request("POST", self._url, body, headers, within_s=within_s)
-            return outcome_of(answer, now_ms, self._hidden)
+            request = Request("POST", self._url, body, headers, within_s)
+            return outcome_of(self._client.ask(request), now_ms, self._hidden)
 
         return tell_each(notices, tell, self._client.clock, self._client.timeout_ms)
 
