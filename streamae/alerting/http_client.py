@@ -46,6 +46,8 @@ class Request:
 
     Attributes:
         target: where it goes.
+        is_abandoned: nobody waits for it any more: what is not sent yet never is.
+        is_sent: sending has begun: the other side may have all of it.
     """
 
     target: Target
@@ -55,6 +57,7 @@ class Request:
     most_bytes: int
     deadline_s: float
     is_abandoned: bool = False
+    is_sent: bool = False
     line: _Line | None = None
     answer: Answer | None = None
     error: Exception | None = None
@@ -151,7 +154,7 @@ class HttpClient:
         if request.is_abandoned:
             self._abandoned.append(request)
             _hang_up(request.line)
-            raise UnreachableError(f"{request.target.host} did not answer in time")
+            raise _unreachable(request, f"{request.target.host} did not answer in time")
         if request.error is not None:
             raise request.error
         assert request.answer is not None
@@ -187,11 +190,11 @@ class HttpClient:
         except (UnreachableError, ForbiddenAddressError) as error:
             request.error = error
         except (ssl.SSLError, SSLError) as error:
-            request.error = UnreachableError(f"{host}: {_why_not_trusted(error)}")
+            request.error = _unreachable(request, f"{host}: {_why_not_trusted(error)}")
         except TimeoutError:
-            request.error = UnreachableError(f"{host} did not answer in time")
+            request.error = _unreachable(request, f"{host} did not answer in time")
         except (HTTPError, HTTPException, OSError) as error:
-            request.error = UnreachableError(f"{host}: no HTTP answer ({type(error).__name__})")
+            request.error = _unreachable(request, f"{host}: no HTTP answer ({type(error).__name__})")
         except Exception as error:  # noqa: BLE001 - raised where somebody waits, and not lost with the thread
             request.error = error
         finally:
@@ -212,6 +215,10 @@ class HttpClient:
             "Accept-Encoding": "identity",  # nothing can unfold into more than was sent
             **request.headers,
         }
+        with request.lock:
+            if request.is_abandoned:
+                raise UnreachableError(f"{request.target.host}: it was too late to ask")
+            request.is_sent = True
         connection.request(
             request.method, request.target.path, body=request.body or None, headers=headers, preload_content=False
         )
@@ -262,6 +269,10 @@ class HttpClient:
     def _left_s(self, request: Request) -> float:
         """Return the time that is left, at least a moment: no time at all would mean "do not wait" to a socket."""
         return max(request.deadline_s - self.clock(), 0.001)
+
+
+def _unreachable(request: Request, why: str) -> UnreachableError:
+    return UnreachableError(why, may_have_arrived=request.is_sent)
 
 
 def _hang_up(line: _Line | None) -> None:

@@ -149,6 +149,17 @@ def test_a_receiver_that_asks_for_time_gets_it() -> None:
     assert pager.told == [("trigger", "e-1", 0)]
 
 
+def test_a_receiver_that_asks_for_no_time_is_not_asked_without_a_pause() -> None:
+    """`Retry-After: 0`, or a date that is past, is no reason to hammer it, nor to call it well."""
+    house = House()
+    house.starts_afresh()
+    house.receivers[0].answer = lambda _notice: Retry("503", 0)
+    house.happens(OPENED)
+    house.turn(20)
+    assert 3 <= len(house.receivers[0].calls) <= 7
+    assert house.couriers[0].report.failing_since_ms is not None
+
+
 def test_one_alert_that_fails_holds_up_no_other() -> None:
     """A receiver that chokes on one alert is not away."""
 
@@ -194,6 +205,23 @@ def test_what_may_have_arrived_is_taken_back(way: str) -> None:
     house.happens(CLOSED)
     house.turn(70)
     assert [action for action, _, _ in pager.told][-1:] == ["resolve"]
+
+
+def test_what_nobody_took_is_not_taken_back_under_a_silence() -> None:
+    """A connection that was refused brought nothing: people would read of the end of what they never heard of."""
+    house = House()
+    house.starts_afresh()
+    pager = house.receivers[0]
+    pager.answer = lambda _notice: Retry("nobody there", may_have_arrived=False)
+    house.happens(OPENED)
+    house.turn(3)
+    silence = Silence("s-1", {"key": "key-e-1"}, 0, house.wall_ms + 10**9, "ann", "reboot")
+    house.changes_world(orders=Orders(Silences([silence])))
+    pager.answer = lambda _notice: Delivered()
+    house.turn(70)
+    house.happens(CLOSED)
+    house.turn(70)
+    assert pager.told == []
 
 
 def test_what_waits_pauses_reading_at_its_limit() -> None:
