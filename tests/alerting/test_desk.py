@@ -681,6 +681,17 @@ def test_closed_episodes_are_forgotten_after_their_time_and_open_ones_never() ->
     assert [told.alert.episode_id for told in one.records()] == ["e1"]
 
 
+def test_a_record_of_the_future_keeps_no_other_from_being_forgotten() -> None:
+    """A clock that was ahead for a while must not have memory and Redis grow for good."""
+    one = desk(remember_ms=DAY)
+    one.take(change("closed", 1, "e1", key="m1"), NOW_MS)
+    tell(one, NOW_MS + 99 * DAY)
+    one.take(change("closed", 1, "e2", key="m2", offset=1), NOW_MS)
+    tell(one)
+    assert one.forget(NOW_MS + DAY) == ["e2"]
+    assert one.forget(NOW_MS + 100 * DAY) == ["e1"]
+
+
 def test_nothing_is_forgotten_before_it_is_saved() -> None:
     """Else the store would keep it as open for good."""
     one = desk(remember_ms=DAY)
