@@ -30,6 +30,7 @@ from streamae.alerting.receiver import Delivered, Receiver
 from streamae.alerting.silences import Silences
 from streamae.alerting.watcher import BEAT_INTERVAL_MS
 from streamae.alerting.world import Refusals, Report, World
+from streamae.batches import Partition
 from streamae.errors import FatalError, RetryableError
 from streamae.fail_points import fail_point
 from streamae.observe.alert_metrics import AlertMetrics
@@ -102,7 +103,9 @@ class Courier:
             FatalError: another process reads as this receiver.
         """
         world = self._world()
-        for read in self._read(now_ms, wall_ms):
+        found = self._read(now_ms, wall_ms)
+        self._note_starts(wall_ms)
+        for read in found:
             self._take(read, wall_ms)
         self._follow(world, now_ms, wall_ms)
         self._was_busy = False
@@ -142,6 +145,17 @@ class Courier:
             return []
         self._note_trouble("")
         return found
+
+    def _note_starts(self, wall_ms: int) -> None:
+        """Say from where it reads, before any of it is taken; and what nobody can read any more."""
+        starts = {_name(start.partition): start for start in self._parts.reader.take_starts()}
+        if starts:
+            unread = sum(start.end - start.offset for start in starts.values())
+            offsets = {name: start.offset for name, start in starts.items()}
+            self._parts.log.info("reading_begins", offsets=offsets, unread=unread)
+        if lost := [name for name, start in starts.items() if start.has_lost]:
+            self._parts.log.warning("events_deleted_unread", partitions=lost)
+            self._parts.desk.lose(wall_ms)
 
     def _take(self, read: Read, wall_ms: int) -> None:
         """Give a change to the desk; what is none becomes a dead letter."""
@@ -251,6 +265,8 @@ class Courier:
             self._tell_how_it_is(now_ms, wall_ms)
         if now_ms - self._tidied_ms >= TIDY_INTERVAL_MS:
             self._tidied_ms = now_ms
+            if self._parts.reader.is_caught_up and not self._parts.deliveries.is_waiting(now_ms):
+                self._parts.desk.give_up(wall_ms)
             self._parts.keeper.forget(self._parts.desk.forget(wall_ms))
             open_ones = (told.alert for told in self._parts.desk.records() if not told.is_resolved)
             names = (alert.event.get("detector") or alert.identity.get("detector") for alert in open_ones)
@@ -295,3 +311,7 @@ class Courier:
         elif self._trouble and not text:
             self._parts.log.info("reading_recovered")
         self._trouble = text
+
+
+def _name(partition: Partition) -> str:
+    return f"{partition.topic}/{partition.index}"

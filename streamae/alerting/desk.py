@@ -115,6 +115,24 @@ class Desk:
         """Take that back."""
         self._mark(detector, is_unknown=False)
 
+    def lose(self, now_ms: int) -> None:
+        """Say that events were deleted before they were read: whatever is open may have ended with one of them.
+
+        What is heard of again goes on, the rest is ended by `give_up`. Which partition they were of is not asked: when
+        a change was told, its place on the output topic is no longer known.
+        """
+        for case in self._cases.open():
+            if not (case.is_own or case.is_final) and case.lost_ms is None:
+                case.lose(now_ms)
+                self._cases.note(case)
+
+    def give_up(self, now_ms: int) -> None:
+        """End as stale what was not heard of for `alerts.give_up_ms` after its end may have been lost."""
+        for case in list(self._cases.open()):
+            is_lost = case.lost_ms is not None and now_ms - case.lost_ms >= self.rules.settings.give_up_ms
+            if is_lost and not (case.news and case.news[-1].ending):
+                self._intake.end(case, Ending(STALE, now_ms))
+
     def settle_old_news(self, now_ms: int) -> Alert | None:
         """Tell or count all old news: call it when the backlog was read to the end that it had at the start.
 

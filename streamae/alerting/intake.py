@@ -73,6 +73,9 @@ class Intake:
         case = self._cases.get(change.episode_id)
         old = self._old.get(change.episode_id)
         if case is not None:
+            if case.lost_ms is not None and change.sequence >= case.newest:
+                case.lose(None)
+                self._cases.note(case)
             if case.is_new(change, is_every_change=self._nature.wants_every_change):
                 self._add(case, replace(news, places=self.offsets.hold(change.at)))
             else:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamae.alerting.alert import Action, Notice
 from streamae.alerting.detectors import Standing
@@ -50,6 +51,20 @@ def test_a_new_process_tells_nothing_a_second_time() -> None:
     house.happens(CLOSED)
     house.turn(3)
     assert house.receivers[0].told == [("trigger", "e-1", 0), ("resolve", "e-1", 2)]
+
+
+def test_it_says_from_where_it_reads() -> None:
+    """Whoever wonders why nothing is told sees that reading has begun, and where."""
+    house = House()
+    house.starts_afresh()
+    house.happens(OPENED, CLOSED)
+    house.turn(3)
+    house.happens(event("e-2"))
+    with capture_logs() as lines:
+        house.begin()
+        house.turn(3)
+    (line,) = (line for line in lines if line["event"] == "reading_begins")
+    assert (line["receiver"], line["offsets"], line["unread"]) == ("pager", {"anomalies/0": 2}, 1)
 
 
 def test_at_a_first_start_only_what_is_open_and_young_is_told() -> None:
@@ -448,6 +463,29 @@ def test_alerts_of_a_detector_that_is_given_up_end_as_stale() -> None:
     house.turn(3)
     ended = [notice.alert for notice in house.receivers[0].taken if notice.action is Action.RESOLVE]
     assert [(alert.episode_id, alert.close_reason) for alert in ended] == [("e-1", "stale")]
+
+
+def test_an_end_that_was_deleted_before_it_was_read_leaves_nothing_open() -> None:
+    """An outage longer than the topic keeps its events: what is not heard of again ends as stale, the rest goes on."""
+    house = House(give_up_ms=3_600_000)
+    house.starts_afresh()
+    house.happens(OPENED, event("e-2"))
+    house.turn(3)
+    house.happens(CLOSED)
+    house.broker.delete_before(HERE, 3)
+    with capture_logs() as lines:
+        house.begin()
+        house.turn(2)
+    assert [line["partitions"] for line in lines if line["event"] == "events_deleted_unread"] == [["anomalies/0"]]
+    house.happens(event("e-2", "updated", 1))
+    house.turn(1_800)
+    house.begin()
+    house.turn(1_700)
+    pager = house.receivers[0]
+    assert [action for action, _, _ in pager.told] == ["trigger", "trigger", "update"]
+    house.turn(200)
+    assert pager.told[3:] == [("resolve", "e-1", 0)]
+    assert pager.taken[-1].alert.close_reason == "stale"
 
 
 def test_an_operator_ends_what_is_retired() -> None:

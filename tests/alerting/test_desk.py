@@ -661,6 +661,47 @@ def test_what_was_held_when_an_operator_ended_it_is_ended_after_it_was_told() ->
     assert (end.action, end.alert.close_reason) == (RESOLVE, OPERATOR)
 
 
+def test_what_may_have_ended_with_a_deleted_event_is_given_up_unless_it_is_heard_of() -> None:
+    """Nobody will publish its end again: it says so where it is repeated, and ends as stale, also after a restart."""
+    one = desk(FORGETFUL, give_up_ms=HOUR)
+    for number in (1, 2):
+        one.take(change(episode=f"e{number}", key=f"m{number}", offset=number), NOW_MS)
+    tell(one)
+    one.lose(NOW_MS)
+    save(one)
+    one.take(change("updated", 1, "e2", key="m2", offset=9), NOW_MS)
+    tell(one)
+    after = desk(FORGETFUL, [decoded(encoded(each)) for each in one.records()], give_up_ms=HOUR)
+    after.lose(NOW_MS + MINUTE)
+    repeated = {notice.alert.episode_id: notice.alert.extra for notice in after.due(NOW_MS + MINUTE)}
+    assert "deleted" in repeated["e1"]["unknown"]
+    after.take(change("updated", 1, "e2", key="m2", offset=9), NOW_MS + MINUTE)
+    after.give_up(NOW_MS + HOUR - 1)
+    assert all(notice.action is REPEAT for notice in after.due(NOW_MS + HOUR - 1))
+    after.give_up(NOW_MS + HOUR)
+    after.give_up(NOW_MS + HOUR)
+    ended = [notice for notice in tell(after, NOW_MS + HOUR) if notice.action is RESOLVE]
+    assert [(notice.alert.episode_id, notice.alert.close_reason) for notice in ended] == [("e1", "stale")]
+    after.give_up(NOW_MS + DAY)
+    assert not [notice for notice in after.due(NOW_MS + DAY) if notice.action is RESOLVE]
+
+
+def test_what_was_pending_when_events_were_deleted_is_given_up_too() -> None:
+    """That its beginning is told only now says nothing about its end."""
+    one = desk(give_up_ms=HOUR)
+    one.take(change(), NOW_MS)
+    one.lose(NOW_MS)
+    assert words(tell(one)) == [("trigger", "e1", 0)]
+    assert [told.lost_ms for told in one.records()] == [NOW_MS]
+    one.give_up(NOW_MS + HOUR)
+    assert words(tell(one, NOW_MS + HOUR)) == [("resolve", "e1", 0)]
+    one.take(change("updated", 1, offset=1), NOW_MS + HOUR)
+    save(one)
+    assert words(tell(one, NOW_MS + HOUR)) == [("trigger", "e1", 1)]
+    one.give_up(NOW_MS + DAY)
+    assert tell(one, NOW_MS + DAY) == []
+
+
 def test_what_was_pending_when_its_detector_was_given_up_is_told_and_ended() -> None:
     """Nothing is lost because a receiver was away."""
     one = desk()
