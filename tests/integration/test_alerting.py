@@ -279,3 +279,25 @@ def test_missing_topics_are_told_and_waited_for(
         site.publish("m-1")
         site.wait_for_incidents(1)
         assert process.stop() == 0
+
+
+def test_a_receiver_that_was_removed_is_named_with_what_it_has_open(
+    make_site: Callable[..., Site], redis_server: RedisServer
+) -> None:
+    """Nobody tells it of an end: whoever took its table away reads so, and who is told of what instead."""
+    site = make_site(redis_server.url, {"name": "log", "kind": "log"})
+    with site.process() as process:
+        process.wait_until_ready()
+        assert not process.logged("receiver_removed")
+        site.publish("m-1")
+        site.wait_for_incidents(1)
+        assert process.stop() == 0
+    del site.sections["alerts"]["receivers"][0]
+    with site.process() as process:
+        process.wait_until_ready()
+        (removed,) = process.logged("receiver_removed")
+        assert (removed["receiver"], removed["open"]) == ("pager", 1)
+        (begun,) = process.logged("alerting")
+        assert (begun["receivers"], begun["events"]) == ({"log": "log"}, site.topics["events"])
+        assert process.logged("reading_begins")[0]["offsets"]
+        assert process.stop() == 0
