@@ -76,7 +76,7 @@ class OwnNews:
 
     def _silent_alert(self, detector: str, since_ms: int, wall_ms: int) -> Alert:
         since = datetime.fromtimestamp(since_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        summary = f"detector {detector} is silent: no sign of it since {since}"
+        summary = f"detector {detector} is silent: no event or commit since {since}: its input is idle, or it is dead"
         return own_alert(Cause.DETECTOR_SILENT, summary, wall_ms, name=detector, labels=self._labels)
 
 
