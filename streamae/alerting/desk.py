@@ -74,7 +74,7 @@ class Desk:
         Args:
             change: of any episode; those of a partition in their order.
             now_ms: wall clock.
-            is_old_news: from `old_news.is_old_news`; it is told or counted by `settle_old_news`.
+            is_old_news: it lies in the past of this start (`Read.is_old`): `settle_old_news` tells or counts it.
         """
         self._intake.take(change, now_ms, is_old_news=is_old_news)
 

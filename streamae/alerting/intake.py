@@ -63,7 +63,7 @@ class Intake:
         Args:
             change: of any episode; those of a partition in their order.
             now_ms: wall clock.
-            is_old_news: from `old_news.is_old_news`; it is told or counted by `settle_old_news`.
+            is_old_news: it lies in the past of this start (`Read.is_old`): `settle_old_news` tells or counts it.
         """
         self.offsets.read(change.at)
         if not self.rules.counts(change):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamae.alerting.alert import Action, Cause, Notice, SeverityClass
-from streamae.alerting.desk import EXPIRED, OPERATOR, STALE, Desk, Dropped
+from streamae.alerting.alert import Action, Cause, SeverityClass
+from streamae.alerting.desk import EXPIRED, OPERATOR, STALE, Dropped
 from streamae.alerting.identity import own_alert
 from streamae.alerting.owners import Owners
-from streamae.alerting.told import Told
 from streamae.alerting.told_records import decoded, encoded
 from tests.alerting.changes import (
     DAY,
@@ -25,44 +23,12 @@ from tests.alerting.changes import (
     NOW_MS,
     OUTPUT,
     START_MS,
-    Nature,
     change,
-    rules,
 )
+from tests.alerting.desks import desk, save, tell, words
 
 TRIGGER, UPDATE, RESOLVE, REPEAT = Action.TRIGGER, Action.UPDATE, Action.RESOLVE, Action.REPEAT
 CRITICAL_ONLY = ({"receiver": "pager", "classes": ("critical",)},)
-
-
-def desk(nature: Nature = NEWEST, records: Sequence[Told] = (), **settings: Any) -> Desk:
-    """Return a desk that reads the output topic from its beginning."""
-    made = Desk(nature, rules(**settings), records)
-    made.start_at(OUTPUT, 0)
-    return made
-
-
-def save(one: Desk) -> list[Told]:
-    """Save all that is new, and return it."""
-    records = one.unsaved()
-    one.saved(records)
-    return records
-
-
-def tell(one: Desk, now_ms: int = NOW_MS, **due: Any) -> list[Notice]:
-    """Have everything delivered and saved, and return what it was."""
-    told = []
-    while notices := one.due(now_ms, **due):
-        for notice in notices:
-            one.delivered(notice, now_ms)
-        told += notices
-        save(one)
-    save(one)
-    return told
-
-
-def words(notices: Sequence[Notice]) -> list[tuple[str, str, int]]:
-    """Return action, episode and sequence of each."""
-    return [(notice.action.value, notice.alert.episode_id, notice.alert.sequence) for notice in notices]
 
 
 def silenced(*episodes_keys: str) -> dict[str, Any]:

@@ -55,9 +55,12 @@ def test_at_a_first_start_everything_that_lies_there_is_old() -> None:
 
 def test_of_a_backlog_only_the_aged_part_is_old() -> None:
     """After a short stop everything is told, after a long one what happened lately."""
-    broker = broker_with(FRESH_MS, AGED_MS, FRESH_MS)
+    broker = broker_with(FRESH_MS, AGED_MS, AGED_MS + 1)
     broker.set_committed(GROUP, HERE, 1)
-    assert shape(read_to_end(reader_of(broker), {HERE: 1})) == [(1, False, True), (2, False, False)]
+    reader = reader_of(broker)
+    assert shape(read_to_end(reader, {HERE: 1})) == [(1, False, True), (2, False, False)]
+    broker.produce(HERE.topic, b"k", b"v", AGED_MS)
+    assert shape(reader.poll(0, WALL_MS, {HERE: 1})) == [(3, False, False)]
 
 
 def test_without_records_of_what_was_told_the_topic_says_it() -> None:
