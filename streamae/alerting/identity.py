@@ -59,12 +59,9 @@ def alert_of(
     identity: Labels,
     classes: tuple[SeverityClass, ...],
     started_ms: int,
-    *,
     link: str = "",
-    ended_ms: int | None = None,
-    close_reason: str = "",
 ) -> Alert:
-    """Return the alert that tells `change`.
+    """Return the alert that tells `change`, as open.
 
     Args:
         change: the newest of the episode.
@@ -72,7 +69,6 @@ def alert_of(
         classes: reached so far, the highest last.
         started_ms: wall clock.
         link: where to look.
-        ended_ms, close_reason: of an episode that is to be told as over.
     """
     return Alert(
         change.episode_id,
@@ -82,9 +78,7 @@ def alert_of(
         change.event,
         summary_of(change, classes[-1]),
         started_ms,
-        ended_ms,
-        plain(close_reason, LONGEST_NAME),
-        link,
+        link=link,
     )
 
 

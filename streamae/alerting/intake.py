@@ -14,9 +14,11 @@ from streamae.alerting.alert import Alert, Labels
 from streamae.alerting.case import Case, Ending, Line, News, line_of
 from streamae.alerting.cases import SUPERSEDED, Cases
 from streamae.alerting.change import Change
+from streamae.alerting.identity import LONGEST_NAME
 from streamae.alerting.offsets import Offsets, Places
 from streamae.alerting.old_news import Count, OldEpisode, OldNews
 from streamae.alerting.rules import Rules
+from streamae.alerting.safe_text import plain
 from streamae.batches import Partition
 from streamae.episode_changes import ChangeKind
 
@@ -122,7 +124,7 @@ class Intake:
 
     def _news_of(self, change: Change, now_ms: int) -> News:
         since_ms = wall_ms_of(change, now_ms)
-        ending = Ending(change.close_reason, since_ms) if change.is_closed else None
+        ending = Ending(plain(change.close_reason, LONGEST_NAME), since_ms) if change.is_closed else None
         return News(change.sequence, self.rules.class_of(change), change, ending, since_ms)
 
     def _take_first(self, change: Change, news: News, old: OldEpisode | None, *, is_old_news: bool) -> None:

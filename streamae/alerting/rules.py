@@ -71,9 +71,7 @@ class Rules:
         identity: Labels,
         classes: tuple[SeverityClass, ...],
         started_ms: int,
-        ended_ms: int | None = None,
     ) -> Alert:
-        """Return the alert that tells a change: as over where `ended_ms` says when, else as open."""
+        """Return the alert that tells a change, as open."""
         link = self.link_of(change, {**identity, "severity": classes[-1].word})
-        reason = change.close_reason if ended_ms is not None else ""
-        return alert_of(change, identity, classes, started_ms, link=link, ended_ms=ended_ms, close_reason=reason)
+        return alert_of(change, identity, classes, started_ms, link)

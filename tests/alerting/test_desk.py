@@ -52,6 +52,14 @@ def test_an_episode_is_triggered_updated_and_resolved() -> None:
     assert len({notice.alert.dedup_key for notice in told}) == 1
 
 
+def test_why_it_was_closed_is_bounded() -> None:
+    """It is any text of whoever publishes: it must fill no message, label or record."""
+    one = desk(EVERY)
+    one.take(change("closed", close_reason="why\n" * 1_000), NOW_MS)
+    ((_, reason),) = [(notice.action, notice.alert.close_reason) for notice in tell(one)]
+    assert (len(reason), "\n" in reason) == (200, False)
+
+
 def test_only_the_newest_state_is_told_to_most() -> None:
     """What comes while a receiver is away folds into the newest: an hour of updates is one notice."""
     one = desk()
