@@ -23,6 +23,7 @@ from streamae.alerting.desk import Desk, Dropped
 from streamae.alerting.heartbeat import watchdog_alert
 from streamae.alerting.keeper import Keeper
 from streamae.alerting.letters import letter
+from streamae.alerting.orders import Orders
 from streamae.alerting.own_news import OwnNews
 from streamae.alerting.patience import Patience
 from streamae.alerting.reader import Read, Reader
@@ -81,7 +82,7 @@ class Courier:
         self._own = OwnNews(self._name, parts.settings.labels)
         self._unreadable = Refusals()
         self._silences = Silences()
-        self._orders: object = None
+        self._orders: Orders | None = None
         self._heard: dict[str, int] = {}
         self._dropped: Counter[Dropped] = Counter()
         self._trouble = ""

@@ -326,7 +326,8 @@ class Desk:
 
     def _end_messages(self, now_ms: int) -> None:
         """End what only time ends."""
-        for case in [case for case in self._cases.open() if case.is_own and case.identity.get("cause") in MESSAGES]:
-            is_told = case.told is not None and not case.news
-            if is_told and case.told is not None and now_ms - case.told.told_ms >= self.rules.settings.max_age_ms:
+        for case in list(self._cases.open()):
+            is_message = case.is_own and case.identity.get("cause") in MESSAGES
+            told_ms = now_ms if case.told is None or case.news else case.told.told_ms
+            if is_message and now_ms - told_ms >= self.rules.settings.max_age_ms:
                 self._intake.end(case, Ending(EXPIRED, now_ms))

@@ -5,35 +5,26 @@ Must not know: whether alerts can be delivered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from streamae.alerting.alert import Alert, Cause, SeverityClass
+from streamae.alerting.alert import Alert, Cause, Labels
 from streamae.alerting.answers import ForbiddenAddressError, UnreachableError, outcome_of
+from streamae.alerting.identity import own_alert
 from streamae.alerting.receiver import Delivered
 
 if TYPE_CHECKING:  # without urllib3 the always-firing alert can be made all the same
     from streamae.alerting.http_client import HttpClient
 
-WATCHDOG = "StreamaeWatchdog"
 
-
-def watchdog_alert(labels: Mapping[str, str], started_ms: int) -> Alert:
+def watchdog_alert(labels: Labels, started_ms: int) -> Alert:
     """Return the alert that always fires: when it stops, alerts no longer arrive.
 
     Args:
         labels: `alerts.labels`.
         started_ms: wall clock at which this process began.
     """
-    return Alert(
-        episode_id="watchdog",
-        identity={**labels, "alertname": WATCHDOG, "cause": Cause.WATCHDOG.value},
-        classes=(SeverityClass.INFO,),
-        sequence=-1,
-        event={},
-        summary="streamae delivers alerts; when this stops, it does not",
-        started_ms=started_ms,
-    )
+    summary = "streamae delivers alerts; when this stops, it does not"
+    return own_alert(Cause.WATCHDOG, summary, started_ms, labels=labels)
 
 
 class Heartbeat:
@@ -59,7 +50,3 @@ class Heartbeat:
             return str(error)
         outcome = outcome_of(answer, now_ms, [self._url])
         return "" if isinstance(outcome, Delivered) else outcome.why
-
-    def close(self) -> None:
-        """Close the connection; idempotent."""
-        self._client.close()

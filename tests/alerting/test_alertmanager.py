@@ -14,7 +14,7 @@ import yaml
 from scripts.services import Alertmanager
 from scripts.services.http_server import Asked, Hang, HttpServer, Reply, closed_port
 from streamae.alerting.alert import Action, Notice, SeverityClass
-from streamae.alerting.heartbeat import WATCHDOG, watchdog_alert
+from streamae.alerting.heartbeat import watchdog_alert
 from streamae.alerting.receiver import Delivered, Refused, Retry
 from streamae.alerting.receivers.silence_api import SilenceFailedError, as_regex
 from streamae.alerting.receivers.turns import NO_TIME
@@ -200,7 +200,7 @@ def test_the_watchdog_fires(alertmanager: Alertmanager, hook: HttpServer, tmp_pa
     receiver = built("alertmanager", tmp_path, urls=[alertmanager.url])
     alert = watchdog_alert({"env": "test"}, wall_ms())
     assert receiver.send([trigger(alert)], wall_ms()) == [Delivered()]
-    wait_until(lambda: any(WATCHDOG in asked.body.decode() for asked in list(hook.asked)), "the watchdog")
+    wait_until(lambda: any("StreamaeWatchdog" in asked.body.decode() for asked in list(hook.asked)), "the watchdog")
     receiver.close()
 
 
