@@ -145,10 +145,12 @@ class Deliveries:
                 else:
                     self._log.warning("own_alert_refused", alert=episode_id, why=why)
             case Retry():
+                if not outcome.was_tried:
+                    return
                 self._metrics.sent(self._receiver.name, "retried", 1, wall_ms)
                 if outcome.may_have_arrived and notice.action is not Action.REPEAT:
                     self._desk.unanswered(notice)
-                if is_alone and outcome.was_tried:
+                if is_alone:
                     self._left_alone.setdefault(episode_id, Patience(self._draw)).failed(now_ms, outcome.after_ms)
                 return
         self._left_alone.pop(episode_id, None)

@@ -199,6 +199,21 @@ def test_one_alert_that_fails_holds_up_no_other() -> None:
     assert [episode for _, episode, _ in pager.told] == ["e-2", "e-3", "e-1"]
 
 
+def test_what_was_not_tried_is_neither_counted_nor_left_alone() -> None:
+    """Three alerts that a receiver chokes on end its turn: those behind them come with the next one."""
+    house = House()
+    house.starts_afresh()
+    answers = {"e-1": Delivered(), "e-2": Retry("500"), "e-3": Retry("500", may_have_arrived=False, was_tried=False)}
+    pager = house.receivers[0]
+    pager.answer = lambda notice: answers[notice.alert.episode_id]
+    house.happens(OPENED, event("e-2"), event("e-3"))
+    house.turn(1)
+    assert metric(house, 'deliveries_total{outcome="retried"') == 1
+    answers["e-3"] = Delivered()
+    house.turn(1)
+    assert [episode for _, episode, _ in pager.told] == ["e-1", "e-3"]
+
+
 @pytest.mark.parametrize("way", ["silence", "operator", "refusal"])
 def test_what_may_have_arrived_is_taken_back(way: str) -> None:
     """A page that timed out may have been taken: however its episode goes on, the receiver hears of its end."""

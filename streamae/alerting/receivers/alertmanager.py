@@ -97,7 +97,7 @@ class Alertmanager(Receiver):
             results = [failed] * len(batch) if failed else self._send([one for _, one in batch], now_ms, deadline_s)
             outcomes.update(zip(numbers, results, strict=True))
             retry = next((result for result in results if isinstance(result, Retry)), None)
-            failed = retry and replace(retry, may_have_arrived=False)
+            failed = retry and replace(retry, may_have_arrived=False, was_tried=False)
         return [outcomes[number] for number in range(len(notices))]
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ def tell_each(notices: Sequence[Notice], tell: Tell, clock: Callable[[], float],
             outcomes.append(NO_TIME)
         elif failures >= MOST_FAILURES or notice.alert.episode_id in waiting:
             failed = next(outcome for outcome in reversed(outcomes) if isinstance(outcome, Retry))
-            outcomes.append(replace(failed, may_have_arrived=False))
+            outcomes.append(replace(failed, may_have_arrived=False, was_tried=False))
         else:
             outcomes.append(guarded(tell, notice, left_s))
             failures = failures + 1 if isinstance(outcomes[-1], Retry) else 0
