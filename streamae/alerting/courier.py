@@ -192,7 +192,7 @@ class Courier:
             self._parts.keeper.keep(desk, now_ms, reader.committed)
         if reader.is_caught_up:
             desk.settle_old_news(wall_ms)
-        self._own.follow(world, desk, wall_ms)
+        self._own.follow(world, desk, wall_ms, is_caught_up=reader.is_caught_up)
         self._own.tell_refusals("", self._unreadable, desk, wall_ms)
 
     def _tell(self, now_ms: int, wall_ms: int) -> None:

@@ -514,6 +514,26 @@ def test_an_operator_ends_what_is_retired() -> None:
     assert house.receivers[0].ended == [("e-1", "operator")]
 
 
+def test_what_an_operator_has_ended_stays_ended_when_redis_is_lost() -> None:
+    """The topic says that it is open: a start without memory finds that out after it has read the order."""
+    house = House()
+    pager = house.receivers[0]
+    pager.repeat_ms = 60_000
+    house.starts_afresh()
+    house.happens(OPENED, event("e-2"))
+    house.turn(3)
+    order = Resolution("o-1", {"key": "key-e-1"}, house.wall_ms, "ann", "scrapped")
+    house.changes_world(orders=Orders(Silences(), (order,)))
+    house.turn(3)
+    house.texts["pager"].flush()
+    house.begin(max_poll_records=1)
+    house.turn(10)
+    assert house.couriers[0].report.firing["critical"] == 1
+    pager.taken.clear()
+    house.turn(120)
+    assert {notice.alert.episode_id for notice in pager.taken} == {"e-2"}
+
+
 def test_an_operator_ends_the_alert_of_a_silent_detector_that_is_retired() -> None:
     """Nothing else ever would: it will give no sign of life."""
     house = House()
