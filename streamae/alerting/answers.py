@@ -15,7 +15,15 @@ MOST_QUOTED = 200
 
 
 class UnreachableError(RetryableError):
-    """No whole answer: nobody there, too slow, not HTTP, a certificate that is not trusted. No secret in its message."""
+    """No whole answer: nobody there, too slow, not HTTP, a certificate that is not trusted. No secret in its message.
+
+    Attributes:
+        may_have_arrived: sending had begun; False = nobody has read any of it.
+    """
+
+    def __init__(self, why: str, *, may_have_arrived: bool = False) -> None:
+        super().__init__(why)
+        self.may_have_arrived = may_have_arrived
 
 
 class ForbiddenAddressError(StreamaeError):
@@ -49,6 +57,8 @@ class Answer:
 def outcome_of(answer: Answer, now_ms: int, secrets: Iterable[str] = ()) -> Outcome:
     """Return what came of an alert that was answered so.
 
+    A 5xx may come from a proxy that has lost the answer of whoever took it.
+
     Args:
         answer: of the service.
         now_ms: wall clock, against which a date in `Retry-After` is taken.
@@ -58,7 +68,8 @@ def outcome_of(answer: Answer, now_ms: int, secrets: Iterable[str] = ()) -> Outc
     if status in range(200, 300):
         return Delivered()
     if status in ASKS_TO_WAIT or status >= 500:
-        return Retry(f"answered {status}", retry_after_ms(answer.headers.get("retry-after"), now_ms))
+        after_ms = retry_after_ms(answer.headers.get("retry-after"), now_ms)
+        return Retry(f"answered {status}", after_ms, may_have_arrived=status >= 500)
     if status in range(300, 400):
         return Refused(f"answered {status}: redirects are not followed, set the address that it leads to")
     quote = answer.quoted(secrets)

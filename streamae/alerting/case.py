@@ -80,6 +80,7 @@ class Case:
         told_places: settled as soon as `told` is remembered.
         is_unsaved: `told` is newer than what is remembered.
         is_tried: its beginning went out without an answer: it may have arrived, or not.
+        lost_ms: as in `Told`.
         sent_ms: wall clock of the last acknowledged notice.
         is_repeated: may be told again without news.
     """
@@ -94,6 +95,7 @@ class Case:
     told_places: list[Places] = field(default_factory=list)
     is_unsaved: bool = False
     is_tried: bool = False
+    lost_ms: int | None = None
     sent_ms: int = 0
     is_repeated: bool = True
 
@@ -110,6 +112,7 @@ class Case:
             alert.started_ms,
             told,
             is_tried=told.is_tried,
+            lost_ms=told.lost_ms,
         )
 
     @property
@@ -242,7 +245,7 @@ class Case:
 
     def record(self, told: Told) -> None:
         """Keep what the receiver knows now, to be remembered."""
-        self.told, self.is_unsaved, self.is_repeated = told, True, True
+        self.told, self.is_unsaved, self.is_repeated = replace(told, lost_ms=self.lost_ms), True, True
 
     def newest_alert(self, rules: Rules) -> Alert:
         """Return the alert of the newest state, told or not, as open."""
@@ -260,6 +263,12 @@ class Case:
         if self.told is not None and self.told.is_unknown != is_unknown:
             self.told, self.is_unsaved = replace(self.told, is_unknown=is_unknown), True
 
+    def lose(self, lost_ms: int | None) -> None:
+        """Record since when its end may have been deleted unread; None = it was heard of since."""
+        self.lost_ms = lost_ms
+        if self.told is not None and self.told.lost_ms != lost_ms:
+            self.told, self.is_unsaved = replace(self.told, lost_ms=lost_ms), True
+
     def drop(self, reason: str) -> None:
         """Record it as over without telling it."""
         if self.told is not None:
@@ -274,11 +283,12 @@ class Case:
 
     def shown(self) -> Alert | None:
         """Return the alert as it is repeated: with a word where nobody knows whether it goes on."""
-        if self.told is None or not self.told.is_unknown:
+        if self.told is None or not (self.told.is_unknown or self.told.lost_ms):
             return self.alert
         alert = self.told.alert
-        words = f"nothing is heard of detector {alert.identity.get('detector', '')}: it may go on, or be over"
-        return replace(alert, extra={**alert.extra, UNKNOWN: words})
+        silent = f"nothing is heard of detector {alert.identity.get('detector', '')}"
+        why = silent if self.told.is_unknown else "events were deleted before they were read"
+        return replace(alert, extra={**alert.extra, UNKNOWN: f"{why}: it may go on, or be over"})
 
     @property
     def _going_on(self) -> Action:

@@ -5,7 +5,6 @@ Must not know: routes, silences, or what is said.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 from streamae.alerting.case import Case, Line
@@ -29,8 +28,7 @@ class Cases:
         self._cases: dict[str, Case] = {}
         self._lines: dict[Line, list[str]] = {}
         self._unsaved: dict[str, None] = {}
-        self._over: deque[tuple[int, str]] = deque()  # in the order in which they ended
-        self._ended_ms: dict[str, int] = {}
+        self._ended_ms: dict[str, int] = {}  # by episode, also of what began anew since
         self.waiting: dict[str, None] = {}
         self.withheld: dict[str, None] = {}
         self.ended: dict[str, None] = {}
@@ -81,7 +79,6 @@ class Cases:
         _keep(self._unsaved, episode_id, is_in=case.is_unsaved)
         if case.told is not None and case.told.is_resolved and self._ended_ms.get(episode_id) != case.told.told_ms:
             self._ended_ms[episode_id] = case.told.told_ms
-            self._over.append((case.told.told_ms, episode_id))
             self.ended[episode_id] = None
 
     def line(self, line: Line) -> list[Case]:
@@ -133,19 +130,12 @@ class Cases:
             self.leave(case)
 
     def forget(self, before_ms: int) -> list[str]:
-        """Drop what ended before `before_ms`, and return which episodes these are."""
-        gone = []
-        while self._over and self._over[0][0] <= before_ms:
-            told_ms, episode_id = self._over[0]
-            case = self._cases.get(episode_id)
-            is_same = case is not None and case.told is not None and case.is_over and case.told.told_ms == told_ms
-            if case is not None and is_same:
-                if case.is_unsaved:
-                    break
-                self.drop(case)
-                gone.append(episode_id)
-            self._over.popleft()
-        return gone
+        """Drop what ended by `before_ms` and is remembered as such, and return which episodes these are."""
+        old = (self._cases[episode_id] for episode_id, ended_ms in self._ended_ms.items() if ended_ms <= before_ms)
+        gone = [case for case in old if case.is_over and not case.is_unsaved]
+        for case in gone:
+            self.drop(case)
+        return [case.episode_id for case in gone]
 
     def drop(self, case: Case) -> None:
         """Know nothing more of a case that is over."""

@@ -23,6 +23,7 @@ from streamae.alerting.desk import Desk, Dropped
 from streamae.alerting.identity import watchdog_alert
 from streamae.alerting.keeper import Keeper
 from streamae.alerting.letters import letter
+from streamae.alerting.orders import Orders
 from streamae.alerting.own_news import OwnNews
 from streamae.alerting.patience import Patience
 from streamae.alerting.reader import Read, Reader
@@ -30,6 +31,7 @@ from streamae.alerting.receiver import Delivered, Receiver
 from streamae.alerting.silences import Silences
 from streamae.alerting.watcher import BEAT_INTERVAL_MS
 from streamae.alerting.world import Refusals, Report, World
+from streamae.batches import Partition
 from streamae.errors import FatalError, RetryableError
 from streamae.fail_points import fail_point
 from streamae.observe.alert_metrics import AlertMetrics
@@ -80,7 +82,7 @@ class Courier:
         self._own = OwnNews(self._name, parts.settings.labels)
         self._unreadable = Refusals()
         self._silences = Silences()
-        self._orders: object = None
+        self._orders: Orders | None = None
         self._heard: dict[str, int] = {}
         self._dropped: Counter[Dropped] = Counter()
         self._trouble = ""
@@ -102,7 +104,9 @@ class Courier:
             FatalError: another process reads as this receiver.
         """
         world = self._world()
-        for read in self._read(now_ms, wall_ms):
+        found = self._read(now_ms, wall_ms)
+        self._note_starts(wall_ms)
+        for read in found:
             self._take(read, wall_ms)
         self._follow(world, now_ms, wall_ms)
         self._was_busy = False
@@ -143,6 +147,17 @@ class Courier:
         self._note_trouble("")
         return found
 
+    def _note_starts(self, wall_ms: int) -> None:
+        """Say from where it reads, before any of it is taken; and what nobody can read any more."""
+        starts = {_name(start.partition): start for start in self._parts.reader.take_starts()}
+        if starts:
+            unread = sum(start.end - start.offset for start in starts.values())
+            offsets = {name: start.offset for name, start in starts.items()}
+            self._parts.log.info("reading_begins", offsets=offsets, unread=unread)
+        if lost := [name for name, start in starts.items() if start.has_lost]:
+            self._parts.log.warning("events_deleted_unread", partitions=lost)
+            self._parts.desk.lose(wall_ms)
+
     def _take(self, read: Read, wall_ms: int) -> None:
         """Give a change to the desk; what is none becomes a dead letter."""
         raw, desk = read.raw, self._parts.desk
@@ -177,7 +192,7 @@ class Courier:
             self._parts.keeper.keep(desk, now_ms, reader.committed)
         if reader.is_caught_up:
             desk.settle_old_news(wall_ms)
-        self._own.follow(world, desk, wall_ms)
+        self._own.follow(world, desk, wall_ms, is_caught_up=reader.is_caught_up)
         self._own.tell_refusals("", self._unreadable, desk, wall_ms)
 
     def _tell(self, now_ms: int, wall_ms: int) -> None:
@@ -251,6 +266,8 @@ class Courier:
             self._tell_how_it_is(now_ms, wall_ms)
         if now_ms - self._tidied_ms >= TIDY_INTERVAL_MS:
             self._tidied_ms = now_ms
+            if self._parts.reader.is_caught_up and not self._parts.deliveries.is_waiting(now_ms):
+                self._parts.desk.give_up(wall_ms)
             self._parts.keeper.forget(self._parts.desk.forget(wall_ms))
             open_ones = (told.alert for told in self._parts.desk.records() if not told.is_resolved)
             names = (alert.event.get("detector") or alert.identity.get("detector") for alert in open_ones)
@@ -295,3 +312,7 @@ class Courier:
         elif self._trouble and not text:
             self._parts.log.info("reading_recovered")
         self._trouble = text
+
+
+def _name(partition: Partition) -> str:
+    return f"{partition.topic}/{partition.index}"

@@ -117,7 +117,7 @@ class Deliveries:
             pairs = zip(notices, outcomes, strict=True)
             refused = {notice.alert.episode_id for notice, outcome in pairs if isinstance(outcome, Refused)}
             self._folder.settled(settled, now_ms, refused)
-        retries = [outcome for outcome in outcomes if isinstance(outcome, Retry) and outcome.after_ms != 0]
+        retries = [outcome for outcome in outcomes if isinstance(outcome, Retry) and outcome.was_tried]
         if settled:
             self._recover(now_ms)
         elif retries and not is_at_home:
@@ -144,12 +144,14 @@ class Deliveries:
                     self.refusals = Refusals(self.refusals.count + 1, wall_ms, why)
                 else:
                     self._log.warning("own_alert_refused", alert=episode_id, why=why)
-            case Retry(_, after_ms):
+            case Retry():
+                if not outcome.was_tried:
+                    return
                 self._metrics.sent(self._receiver.name, "retried", 1, wall_ms)
-                if after_ms != 0 and notice.action is not Action.REPEAT:
+                if outcome.may_have_arrived and notice.action is not Action.REPEAT:
                     self._desk.unanswered(notice)
-                if is_alone and after_ms != 0:
-                    self._left_alone.setdefault(episode_id, Patience(self._draw)).failed(now_ms, after_ms)
+                if is_alone:
+                    self._left_alone.setdefault(episode_id, Patience(self._draw)).failed(now_ms, outcome.after_ms)
                 return
         self._left_alone.pop(episode_id, None)
 

@@ -74,7 +74,7 @@ class Desk:
         Args:
             change: of any episode; those of a partition in their order.
             now_ms: wall clock.
-            is_old_news: from `old_news.is_old_news`; it is told or counted by `settle_old_news`.
+            is_old_news: it lies in the past of this start (`Read.is_old`): `settle_old_news` tells or counts it.
         """
         self._intake.take(change, now_ms, is_old_news=is_old_news)
 
@@ -114,6 +114,24 @@ class Desk:
     def clear_unknown(self, detector: str) -> None:
         """Take that back."""
         self._mark(detector, is_unknown=False)
+
+    def lose(self, now_ms: int) -> None:
+        """Say that events were deleted before they were read: whatever is open may have ended with one of them.
+
+        What is heard of again goes on, the rest is ended by `give_up`. Which partition they were of is not asked: when
+        a change was told, its place on the output topic is no longer known.
+        """
+        for case in self._cases.open():
+            if not (case.is_own or case.is_final) and case.lost_ms is None:
+                case.lose(now_ms)
+                self._cases.note(case)
+
+    def give_up(self, now_ms: int) -> None:
+        """End as stale what was not heard of for `alerts.give_up_ms` after its end may have been lost."""
+        for case in list(self._cases.open()):
+            is_lost = case.lost_ms is not None and now_ms - case.lost_ms >= self.rules.settings.give_up_ms
+            if is_lost and not (case.news and case.news[-1].ending):
+                self._intake.end(case, Ending(STALE, now_ms))
 
     def settle_old_news(self, now_ms: int) -> Alert | None:
         """Tell or count all old news: call it when the backlog was read to the end that it had at the start.
@@ -308,7 +326,8 @@ class Desk:
 
     def _end_messages(self, now_ms: int) -> None:
         """End what only time ends."""
-        for case in [case for case in self._cases.open() if case.is_own and case.identity.get("cause") in MESSAGES]:
-            is_told = case.told is not None and not case.news
-            if is_told and case.told is not None and now_ms - case.told.told_ms >= self.rules.settings.max_age_ms:
+        for case in list(self._cases.open()):
+            is_message = case.is_own and case.identity.get("cause") in MESSAGES
+            told_ms = now_ms if case.told is None or case.news else case.told.told_ms
+            if is_message and now_ms - told_ms >= self.rules.settings.max_age_ms:
                 self._intake.end(case, Ending(EXPIRED, now_ms))

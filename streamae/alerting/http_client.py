@@ -73,12 +73,15 @@ class Pending:
         asked: what is asked.
         deadline_s: monotonic clock.
         target: where it goes.
+        is_abandoned: nobody waits for it any more: what is not sent yet never is.
+        is_sent: sending has begun: the other side may have all of it.
     """
 
     asked: Request
     deadline_s: float
     target: Target = NOWHERE
     is_abandoned: bool = False
+    is_sent: bool = False
     line: _Line | None = None
     answer: Answer | None = None
     error: Exception | None = None
@@ -142,7 +145,7 @@ class HttpClient:
         if pending.is_abandoned:
             self._abandoned.append(pending)
             _hang_up(pending.line)
-            raise UnreachableError(f"{pending.target.host} did not answer in time")
+            raise _unreachable(pending, f"{pending.target.host} did not answer in time")
         if pending.error is not None:
             raise pending.error
         assert pending.answer is not None
@@ -178,11 +181,11 @@ class HttpClient:
         except (UnreachableError, ForbiddenAddressError) as error:
             pending.error = error
         except (ssl.SSLError, SSLError) as error:
-            pending.error = UnreachableError(f"{host}: {_why_not_trusted(error)}")
+            pending.error = _unreachable(pending, f"{host}: {_why_not_trusted(error)}")
         except TimeoutError:
-            pending.error = UnreachableError(f"{host} did not answer in time")
+            pending.error = _unreachable(pending, f"{host} did not answer in time")
         except (HTTPError, HTTPException, OSError) as error:
-            pending.error = UnreachableError(f"{host}: no HTTP answer ({type(error).__name__})")
+            pending.error = _unreachable(pending, f"{host}: no HTTP answer ({type(error).__name__})")
         except Exception as error:  # noqa: BLE001 - raised where somebody waits, and not lost with the thread
             pending.error = error
         finally:
@@ -204,6 +207,10 @@ class HttpClient:
             "Accept-Encoding": "identity",  # nothing can unfold into more than was sent
             **asked.headers,
         }
+        with pending.lock:
+            if pending.is_abandoned:
+                raise UnreachableError(f"{pending.target.host}: it was too late to ask")
+            pending.is_sent = True
         connection.request(
             asked.method, pending.target.path, body=asked.body or None, headers=headers, preload_content=False
         )
@@ -254,6 +261,10 @@ class HttpClient:
     def _left_s(self, pending: Pending) -> float:
         """Return the time that is left, at least a moment: no time at all would mean "do not wait" to a socket."""
         return max(pending.deadline_s - self.clock(), 0.001)
+
+
+def _unreachable(pending: Pending, why: str) -> UnreachableError:
+    return UnreachableError(why, may_have_arrived=pending.is_sent)
 
 
 def _hang_up(line: _Line | None) -> None:

@@ -14,9 +14,11 @@ from streamae.alerting.alert import Alert, Labels
 from streamae.alerting.case import Case, Ending, Line, News, line_of
 from streamae.alerting.cases import SUPERSEDED, Cases
 from streamae.alerting.change import Change
+from streamae.alerting.identity import LONGEST_NAME
 from streamae.alerting.offsets import Offsets, Places
 from streamae.alerting.old_news import Count, OldEpisode, OldNews
 from streamae.alerting.rules import Rules
+from streamae.alerting.texts import one_line
 from streamae.batches import Partition
 from streamae.episode_changes import ChangeKind
 
@@ -63,7 +65,7 @@ class Intake:
         Args:
             change: of any episode; those of a partition in their order.
             now_ms: wall clock.
-            is_old_news: from `old_news.is_old_news`; it is told or counted by `settle_old_news`.
+            is_old_news: it lies in the past of this start (`Read.is_old`): `settle_old_news` tells or counts it.
         """
         self.offsets.read(change.at)
         if not self.rules.counts(change):
@@ -73,6 +75,9 @@ class Intake:
         case = self._cases.get(change.episode_id)
         old = self._old.get(change.episode_id)
         if case is not None:
+            if case.lost_ms is not None and change.sequence >= case.newest:
+                case.lose(None)
+                self._cases.note(case)
             if case.is_new(change, is_every_change=self._nature.wants_every_change):
                 self._add(case, replace(news, places=self.offsets.hold(change.at)))
             else:
@@ -119,7 +124,7 @@ class Intake:
 
     def _news_of(self, change: Change, now_ms: int) -> News:
         since_ms = wall_ms_of(change, now_ms)
-        ending = Ending(change.close_reason, since_ms) if change.is_closed else None
+        ending = Ending(one_line(change.close_reason, LONGEST_NAME), since_ms) if change.is_closed else None
         return News(change.sequence, self.rules.class_of(change), change, ending, since_ms)
 
     def _take_first(self, change: Change, news: News, old: OldEpisode | None, *, is_old_news: bool) -> None:

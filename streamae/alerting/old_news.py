@@ -1,4 +1,4 @@
-"""What happened before anybody was there to tell: which news is old, and what is said of it in one alert.
+"""What happened before anybody was there to tell: what is said of it in one alert, and what is told all the same.
 
 Must not know: what was told before, or offsets beyond those it keeps for its episodes.
 """
@@ -18,19 +18,6 @@ from streamae.batches import Record
 
 SHOWN_KEYS = 10
 LONGEST_KEY = 100
-
-
-def is_old_news(change: Change, end_at_start: int, now_ms: int, max_age_ms: int, *, had_commit: bool) -> bool:
-    """Tell whether a change lies in the past of this start: first start, lost group, or a long outage.
-
-    Args:
-        change: read from the output topic.
-        end_at_start: end offset of its partition when that was assigned.
-        now_ms: wall clock.
-        max_age_ms: `alerts.max_age_ms`.
-        had_commit: the group had a committed offset of the partition.
-    """
-    return change.at.offset < end_at_start and (not had_commit or now_ms - change.stamped_ms > max_age_ms)
 
 
 @dataclass(slots=True)

@@ -31,9 +31,17 @@ class OwnNews:
         self._standing = Standing()
         self._refusals: dict[str, int] = {}
         self._resolutions: tuple[Resolution, ...] = ()
+        self._was_caught_up = False
 
-    def follow(self, world: World, desk: Desk, wall_ms: int) -> None:
-        """Have the desk say what is new in the world."""
+    def follow(self, world: World, desk: Desk, wall_ms: int, *, is_caught_up: bool) -> None:
+        """Have the desk say what is new in the world.
+
+        Args:
+            world: the newest snapshot.
+            desk: tells it.
+            wall_ms: since the epoch.
+            is_caught_up: the backlog is read: what an operator has ended may have been in it.
+        """
         if world.owners is not desk.rules.owners:
             desk.rules = desk.rules.with_owners(world.owners)
         if world.standing != self._standing:
@@ -41,10 +49,11 @@ class OwnNews:
         for receiver, refusals in world.refusals.items():
             if receiver != self._receiver:
                 self.tell_refusals(receiver, refusals, desk, wall_ms)
-        if world.orders.resolutions != self._resolutions:
+        if world.orders.resolutions != self._resolutions or (is_caught_up and not self._was_caught_up):
             self._resolutions = world.orders.resolutions
             for order in self._resolutions:
                 desk.end_where(order.ends, OPERATOR, wall_ms)
+        self._was_caught_up = is_caught_up
 
     def tell_refusals(self, receiver: str, refusals: Refusals, desk: Desk, wall_ms: int) -> None:
         """Tell that alerts went to the dead-letter topic, again with each further one.
@@ -76,7 +85,7 @@ class OwnNews:
 
     def _silent_alert(self, detector: str, since_ms: int, wall_ms: int) -> Alert:
         since = datetime.fromtimestamp(since_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        summary = f"detector {detector} is silent: no sign of it since {since}"
+        summary = f"detector {detector} is silent: no event or commit since {since}: its input is idle, or it is dead"
         return own_alert(Cause.DETECTOR_SILENT, summary, wall_ms, name=detector, labels=self._labels)
 
 

@@ -40,6 +40,22 @@ class Read(NamedTuple):
     is_old: bool
 
 
+class Start(NamedTuple):
+    """Where the reading of a partition began, or went on after its position was lost.
+
+    Attributes:
+        partition: which.
+        offset: the first that is read.
+        end: of the partition then.
+        has_lost: records were deleted that would have been read.
+    """
+
+    partition: Partition
+    offset: int
+    end: int
+    has_lost: bool
+
+
 @dataclass(slots=True)
 class _Track:
     """One partition since its assignment.
@@ -73,6 +89,7 @@ class Reader:
         self._committed: dict[Partition, int] = {}
         self._ahead: set[Partition] = set()  # held at their news, while others are rebuilt
         self._early: list[Read] = []  # news that came with what was told before
+        self._starts: list[Start] = []  # not asked for yet
         self._is_paused = False
         self._newest_ms = 0
 
@@ -121,6 +138,11 @@ class Reader:
             if not found:  # what was read must not be lost; the next poll tries again
                 raise
         return self._in_order(found)
+
+    def take_starts(self) -> list[Start]:
+        """Return which partitions were begun since the last call."""
+        starts, self._starts = self._starts, []
+        return starts
 
     def pause(self) -> None:
         """Read no more, and stay the owner."""
@@ -209,6 +231,7 @@ class Reader:
 
     def _start(self, partition: Partition, reach: Mapping[Partition, int] | None, wall_ms: int) -> None:
         span = self._source.span(partition)
+        known = [offset for offset in (span.committed, (reach or {}).get(partition)) if offset is not None]
         committed = span.committed if span.committed is not None and span.committed <= span.end else None
         told_end = max(committed or 0, span.earliest)
         start = told_end
@@ -218,5 +241,7 @@ class Reader:
         self._tracks[partition] = _Track(told_end, span.end, span.end, committed is not None)
         self._newest_ms = self._newest_ms or wall_ms
         self._source.start_at(partition, start)
+        has_lost = any(not span.earliest <= offset <= span.end for offset in known)
+        self._starts.append(Start(partition, start, span.end, has_lost))
         if self._is_paused:
             self._source.pause([partition])

@@ -21,10 +21,14 @@ class Retry:
     Attributes:
         why: a sentence without secrets.
         after_ms: how long the receiver asked to be left alone; None = it did not say.
+        may_have_arrived: nobody knows whether the receiver has it; False = nobody took it.
+        was_tried: False = its turn did not come: nobody took it, and that says nothing about it.
     """
 
     why: str
     after_ms: int | None = None
+    may_have_arrived: bool = True
+    was_tried: bool = True
 
 
 @dataclass(frozen=True, slots=True)

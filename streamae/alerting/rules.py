@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 
 from streamae.alerting.alert import Alert, Labels, SeverityClass
 from streamae.alerting.change import Change
-from streamae.alerting.identity import LONGEST_NAME, identity_of, summary_of
+from streamae.alerting.identity import identity_of, summary_of
 from streamae.alerting.owners import Owners
 from streamae.alerting.routing import Routing
-from streamae.alerting.texts import one_line
 from streamae.settings.delivery import DeliverySettings
 
 LinkOf = Callable[[Change, Labels], str]
@@ -71,16 +70,14 @@ class Rules:
         identity: Labels,
         classes: tuple[SeverityClass, ...],
         started_ms: int,
-        ended_ms: int | None = None,
     ) -> Alert:
-        """Return the alert that tells a change.
+        """Return the alert that tells a change, as open.
 
         Args:
             change: the newest of the episode.
             identity: from `identity_of`, as it was when the episode was first told.
             classes: reached so far, the highest last.
             started_ms: wall clock.
-            ended_ms: of an episode that is to be told as over.
         """
         return Alert(
             episode_id=change.episode_id,
@@ -90,7 +87,5 @@ class Rules:
             event=change.event,
             summary=summary_of(change, classes[-1]),
             started_ms=started_ms,
-            ended_ms=ended_ms,
-            close_reason="" if ended_ms is None else one_line(change.close_reason, LONGEST_NAME),
             link=self.link_of(change, {**identity, "severity": classes[-1].word}),
         )

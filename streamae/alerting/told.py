@@ -25,6 +25,7 @@ class Told:
         is_withheld: a silence covers it: `alert` is known to us, not to the receiver.
         is_announced: the receiver took it as open at some time; False = all of it was withheld or refused.
         is_tried: that it took it is only possible: its beginning was never answered.
+        lost_ms: since when its end may be among events that were deleted before they were read; None = it is not.
     """
 
     alert: Alert
@@ -34,6 +35,7 @@ class Told:
     is_withheld: bool = False
     is_announced: bool = True
     is_tried: bool = False
+    lost_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ def encoded(record: Told) -> bytes:
         "is_withheld": record.is_withheld,
         "is_announced": record.is_announced,
         "is_tried": record.is_tried,
+        "lost_ms": record.lost_ms,
     }
     return json.dumps(plain, separators=(",", ":"), default=dict).encode()
 
@@ -126,6 +127,7 @@ def decoded(text: bytes) -> Told:
         is_withheld=bool(plain.get("is_withheld", False)),
         is_announced=bool(plain.get("is_announced", True)),
         is_tried=bool(plain.get("is_tried", False)),
+        lost_ms=None if plain.get("lost_ms") is None else int(plain["lost_ms"]),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from streamae.alerting.alerter import Alerter
 from streamae.alerting.build import build_courier
@@ -24,11 +25,11 @@ from streamae.commands.invocation import Invocation
 from streamae.connectors.kafka import AtLeastOnceSink, KafkaSource
 from streamae.connectors.kafka.cluster_view import ClusterView
 from streamae.connectors.memory_told import MemoryTold
-from streamae.connectors.redis_told import RedisTold
+from streamae.connectors.redis_told import RedisTold, kept_receivers
 from streamae.daemon.health import HealthServer
 from streamae.daemon.notify import Notifier
 from streamae.daemon.service import watch_signals
-from streamae.errors import ConfigError, FatalError
+from streamae.errors import ConfigError, FatalError, RetryableError
 from streamae.observe import logs
 from streamae.observe.alert_metrics import AlertMetrics
 from streamae.settings.alerts import AlertSettings
@@ -60,6 +61,8 @@ def main(invocation: Invocation) -> int:
     health.start()
     changed = {name: source for name, source in loaded.sources.items() if source != "default"}
     logs.get_logger().info("starting", http_port=health.port, pid=os.getpid(), settings=changed)
+    tell_plan(settings)
+    tell_of_removed(settings)
     try:
         return alerter.run()
     finally:
@@ -95,6 +98,36 @@ def build_alerter(settings: Settings, metrics: AlertMetrics, notifier: Notifier)
         {receiver.name: courier_of(receiver) for receiver in receivers}, make_watcher, settings.service, notifier
     )
     return alerter
+
+
+def tell_plan(settings: Settings) -> None:
+    """Say who is told of what, and by which topics; each receiver says itself from where it reads."""
+    alerts = settings.alerts
+    logs.get_logger().info(
+        "alerting",
+        receivers={receiver.name: receiver.kind for receiver in alerts.receivers},
+        routes=[route.model_dump(mode="json", exclude_defaults=True) for route in alerts.routes] or "default",
+        detectors=list(alerts.detectors) or "all",
+        events=settings.output.topic,
+        dead_letters=alerts.dead_letter_topic,
+        orders=alerts.orders_topic,
+    )
+
+
+def tell_of_removed(settings: Settings) -> None:
+    """Say which receivers have something open and are no longer named: nobody tells them of its end."""
+    redis, log = _redis(settings.state, settings.alerts), logs.get_logger()
+    if redis is None:
+        return
+    try:
+        for name in sorted(set(kept_receivers(redis)) - {receiver.name for receiver in settings.alerts.receivers}):
+            with closing(ToldRecords(RedisTold(redis, name))) as store:
+                kept = store.load()
+            still_open = sum(told.is_announced and not told.is_resolved for told in kept.records) if kept else 0
+            if still_open:
+                log.warning("receiver_removed", receiver=name, open=still_open)
+    except RetryableError as error:
+        log.warning("removed_receivers_unknown", error=str(error))
 
 
 def _courier(

@@ -11,6 +11,7 @@ Must not know: what the bytes mean.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from streamae.settings.connections import StateSettings
 
 MARK = b""  # the field that no episode has
 FIELDS_A_CALL = 500  # so that no command is long
+_GLOB = re.compile(r"([*?\[\]^\\-])")
 
 
 class RedisTold:
@@ -42,7 +44,7 @@ class RedisTold:
         clock: Callable[[], float] = time.monotonic,
         breaker_ms: int = BREAKER_MS,
     ) -> None:
-        self._key = f"{settings.key_prefix}:told:{receiver}"
+        self._key = _prefix(settings) + receiver
         self._client = connect(settings)
         self._breaker = Breaker(self._client, clock, breaker_ms)
 
@@ -71,6 +73,26 @@ class RedisTold:
     def close(self) -> None:
         """Release connections; idempotent."""
         self._client.close()
+
+
+def kept_receivers(settings: StateSettings) -> list[str]:
+    """Return of which receivers anything is kept, whether or not the settings name them.
+
+    Raises:
+        ConfigError: the URL cannot be read.
+        RetryableError: no answer, or our user may not look.
+    """
+    client, prefix = connect(settings), _prefix(settings)
+    try:
+        with Breaker(client, time.monotonic).guarded("scan"):
+            found = set(client.scan_iter(match=_GLOB.sub(r"\\\1", prefix) + "*", count=FIELDS_A_CALL))
+    finally:
+        client.close()
+    return sorted(key.decode().removeprefix(prefix) for key in found)
+
+
+def _prefix(settings: StateSettings) -> str:
+    return f"{settings.key_prefix}:told:"
 
 
 def _parts(entries: list[Any]) -> Iterator[list[Any]]:

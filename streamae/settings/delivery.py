@@ -130,7 +130,10 @@ class DeliverySettings(Section):
     repeat_ms: Millis = Field(MINUTE, description="Alertmanager: how often an open alert is sent again.")
     remember_ms: Millis = Field(7 * DAY, description="How long a closed episode is known, so that it is not told anew.")
     stale_ms: Millis = Field(10 * MINUTE, description="Wall time without a sign of a detector until it is told.")
-    give_up_ms: Millis = Field(6 * HOUR, description="Wall time after that until its alerts end as `stale`.")
+    give_up_ms: Millis = Field(
+        6 * HOUR,
+        description="Wall time after that until its alerts end as `stale`; also of what may have ended unread.",
+    )
     max_age_ms: Millis = Field(
         HOUR, description="After a first start or an outage: older news is counted in one summary, not told one by one."
     )

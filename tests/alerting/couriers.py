@@ -64,6 +64,12 @@ class Recorder:
             if notice.action is not Action.REPEAT
         ]
 
+    @property
+    def ended(self) -> list[tuple[str, str]]:
+        """Episode and why it ended of each end that it took."""
+        taken = [notice.alert for notice in self.taken if notice.action is Action.RESOLVE]
+        return [(alert.episode_id, alert.close_reason) for alert in taken]
+
 
 def event(episode: str, kind: str = "opened", sequence: int = 0, **more: Any) -> dict[str, Any]:
     """Return an event as the output topic holds it, with what alerting looks at."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamae.alerting.alert import Action, Notice
 from streamae.alerting.detectors import Standing
@@ -50,6 +51,20 @@ def test_a_new_process_tells_nothing_a_second_time() -> None:
     house.happens(CLOSED)
     house.turn(3)
     assert house.receivers[0].told == [("trigger", "e-1", 0), ("resolve", "e-1", 2)]
+
+
+def test_it_says_from_where_it_reads() -> None:
+    """Whoever wonders why nothing is told sees that reading has begun, and where."""
+    house = House()
+    house.starts_afresh()
+    house.happens(OPENED, CLOSED)
+    house.turn(3)
+    house.happens(event("e-2"))
+    with capture_logs() as lines:
+        house.begin()
+        house.turn(3)
+    (line,) = (line for line in lines if line["event"] == "reading_begins")
+    assert (line["receiver"], line["offsets"], line["unread"]) == ("pager", {"anomalies/0": 2}, 1)
 
 
 def test_at_a_first_start_only_what_is_open_and_young_is_told() -> None:
@@ -149,6 +164,17 @@ def test_a_receiver_that_asks_for_time_gets_it() -> None:
     assert pager.told == [("trigger", "e-1", 0)]
 
 
+def test_a_receiver_that_asks_for_no_time_is_not_asked_without_a_pause() -> None:
+    """`Retry-After: 0`, or a date that is past, is no reason to hammer it, nor to call it well."""
+    house = House()
+    house.starts_afresh()
+    house.receivers[0].answer = lambda _notice: Retry("503", 0)
+    house.happens(OPENED)
+    house.turn(20)
+    assert 3 <= len(house.receivers[0].calls) <= 7
+    assert house.couriers[0].report.failing_since_ms is not None
+
+
 def test_one_alert_that_fails_holds_up_no_other() -> None:
     """A receiver that chokes on one alert is not away."""
 
@@ -173,6 +199,21 @@ def test_one_alert_that_fails_holds_up_no_other() -> None:
     assert [episode for _, episode, _ in pager.told] == ["e-2", "e-3", "e-1"]
 
 
+def test_what_was_not_tried_is_neither_counted_nor_left_alone() -> None:
+    """Three alerts that a receiver chokes on end its turn: those behind them come with the next one."""
+    house = House()
+    house.starts_afresh()
+    answers = {"e-1": Delivered(), "e-2": Retry("500"), "e-3": Retry("500", may_have_arrived=False, was_tried=False)}
+    pager = house.receivers[0]
+    pager.answer = lambda notice: answers[notice.alert.episode_id]
+    house.happens(OPENED, event("e-2"), event("e-3"))
+    house.turn(1)
+    assert metric(house, 'deliveries_total{outcome="retried"') == 1
+    answers["e-3"] = Delivered()
+    house.turn(1)
+    assert [episode for _, episode, _ in pager.told] == ["e-1", "e-3"]
+
+
 @pytest.mark.parametrize("way", ["silence", "operator", "refusal"])
 def test_what_may_have_arrived_is_taken_back(way: str) -> None:
     """A page that timed out may have been taken: however its episode goes on, the receiver hears of its end."""
@@ -194,6 +235,23 @@ def test_what_may_have_arrived_is_taken_back(way: str) -> None:
     house.happens(CLOSED)
     house.turn(70)
     assert [action for action, _, _ in pager.told][-1:] == ["resolve"]
+
+
+def test_what_nobody_took_is_not_taken_back_under_a_silence() -> None:
+    """A connection that was refused brought nothing: people would read of the end of what they never heard of."""
+    house = House()
+    house.starts_afresh()
+    pager = house.receivers[0]
+    pager.answer = lambda _notice: Retry("nobody there", may_have_arrived=False)
+    house.happens(OPENED)
+    house.turn(3)
+    silence = Silence("s-1", {"key": "key-e-1"}, 0, house.wall_ms + 10**9, "ann", "reboot")
+    house.changes_world(orders=Orders(Silences([silence])))
+    pager.answer = lambda _notice: Delivered()
+    house.turn(70)
+    house.happens(CLOSED)
+    house.turn(70)
+    assert pager.told == []
 
 
 def test_what_waits_pauses_reading_at_its_limit() -> None:
@@ -407,7 +465,8 @@ def test_a_silent_detector_is_one_alert_that_ends_with_a_sign_of_life() -> None:
         ("trigger", "detector_silent/pumps"),
         ("resolve", "detector_silent/pumps"),
     ]
-    assert "2023-11-14" in house.receivers[0].taken[1].alert.summary
+    summary = house.receivers[0].taken[1].alert.summary
+    assert "since 2023-11-14 22:13 UTC: its input is idle, or it is dead" in summary
 
 
 def test_alerts_of_a_detector_that_is_given_up_end_as_stale() -> None:
@@ -418,8 +477,29 @@ def test_alerts_of_a_detector_that_is_given_up_end_as_stale() -> None:
     house.turn(3)
     house.changes_world(standing=Standing(silent={"pumps": WALL_MS}, given_up=frozenset({"pumps"})))
     house.turn(3)
-    ended = [notice.alert for notice in house.receivers[0].taken if notice.action is Action.RESOLVE]
-    assert [(alert.episode_id, alert.close_reason) for alert in ended] == [("e-1", "stale")]
+    assert house.receivers[0].ended == [("e-1", "stale")]
+
+
+def test_an_end_that_was_deleted_before_it_was_read_leaves_nothing_open() -> None:
+    """An outage longer than the topic keeps its events: what is not heard of again ends as stale, the rest goes on."""
+    house = House(give_up_ms=3_600_000)
+    house.starts_afresh()
+    house.happens(OPENED, event("e-2"))
+    house.turn(3)
+    house.happens(CLOSED)
+    house.broker.delete_before(HERE, 3)
+    with capture_logs() as lines:
+        house.begin()
+        house.turn(2)
+    assert [line["partitions"] for line in lines if line["event"] == "events_deleted_unread"] == [["anomalies/0"]]
+    house.happens(event("e-2", "updated", 1))
+    house.turn(1_800)
+    house.begin()
+    house.turn(1_700)
+    pager = house.receivers[0]
+    assert [action for action, _, _ in pager.told] == ["trigger", "trigger", "update"]
+    house.turn(200)
+    assert (len(pager.told), pager.ended) == (4, [("e-1", "stale")])
 
 
 def test_an_operator_ends_what_is_retired() -> None:
@@ -431,8 +511,27 @@ def test_an_operator_ends_what_is_retired() -> None:
     order = Resolution("o-1", {"key": "key-e-1"}, house.wall_ms, "ann", "scrapped")
     house.changes_world(orders=Orders(Silences(), (order,)))
     house.turn(5)
-    ended = [notice.alert for notice in house.receivers[0].taken if notice.action is Action.RESOLVE]
-    assert [(alert.episode_id, alert.close_reason) for alert in ended] == [("e-1", "operator")]
+    assert house.receivers[0].ended == [("e-1", "operator")]
+
+
+def test_what_an_operator_has_ended_stays_ended_when_redis_is_lost() -> None:
+    """The topic says that it is open: a start without memory finds that out after it has read the order."""
+    house = House()
+    pager = house.receivers[0]
+    pager.repeat_ms = 60_000
+    house.starts_afresh()
+    house.happens(OPENED, event("e-2"))
+    house.turn(3)
+    order = Resolution("o-1", {"key": "key-e-1"}, house.wall_ms, "ann", "scrapped")
+    house.changes_world(orders=Orders(Silences(), (order,)))
+    house.turn(3)
+    house.texts["pager"].flush()
+    house.begin(max_poll_records=1)
+    house.turn(10)
+    assert house.couriers[0].report.firing["critical"] == 1
+    pager.taken.clear()
+    house.turn(120)
+    assert {notice.alert.episode_id for notice in pager.taken} == {"e-2"}
 
 
 def test_an_operator_ends_the_alert_of_a_silent_detector_that_is_retired() -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamae.alerting.alert import Action, Cause, Notice, SeverityClass
-from streamae.alerting.desk import EXPIRED, OPERATOR, STALE, Desk, Dropped
+from streamae.alerting.alert import Action, Cause, SeverityClass
+from streamae.alerting.desk import EXPIRED, OPERATOR, STALE, Dropped
 from streamae.alerting.identity import own_alert
 from streamae.alerting.owners import Owners
-from streamae.alerting.told import Told
 from streamae.alerting.told_records import decoded, encoded
 from tests.alerting.changes import (
     DAY,
@@ -25,44 +23,12 @@ from tests.alerting.changes import (
     NOW_MS,
     OUTPUT,
     START_MS,
-    Nature,
     change,
-    rules,
 )
+from tests.alerting.desks import desk, save, tell, words
 
 TRIGGER, UPDATE, RESOLVE, REPEAT = Action.TRIGGER, Action.UPDATE, Action.RESOLVE, Action.REPEAT
 CRITICAL_ONLY = ({"receiver": "pager", "classes": ("critical",)},)
-
-
-def desk(nature: Nature = NEWEST, records: Sequence[Told] = (), **settings: Any) -> Desk:
-    """Return a desk that reads the output topic from its beginning."""
-    made = Desk(nature, rules(**settings), records)
-    made.start_at(OUTPUT, 0)
-    return made
-
-
-def save(one: Desk) -> list[Told]:
-    """Save all that is new, and return it."""
-    records = one.unsaved()
-    one.saved(records)
-    return records
-
-
-def tell(one: Desk, now_ms: int = NOW_MS, **due: Any) -> list[Notice]:
-    """Have everything delivered and saved, and return what it was."""
-    told = []
-    while notices := one.due(now_ms, **due):
-        for notice in notices:
-            one.delivered(notice, now_ms)
-        told += notices
-        save(one)
-    save(one)
-    return told
-
-
-def words(notices: Sequence[Notice]) -> list[tuple[str, str, int]]:
-    """Return action, episode and sequence of each."""
-    return [(notice.action.value, notice.alert.episode_id, notice.alert.sequence) for notice in notices]
 
 
 def silenced(*episodes_keys: str) -> dict[str, Any]:
@@ -84,6 +50,14 @@ def test_an_episode_is_triggered_updated_and_resolved() -> None:
     assert (told[-1].alert.close_reason, told[-1].alert.ended_ms) == ("quiet", NOW_MS)
     assert [notice.alert.ended_ms for notice in told[:-1]] == [None, None]
     assert len({notice.alert.dedup_key for notice in told}) == 1
+
+
+def test_why_it_was_closed_is_bounded() -> None:
+    """It is any text of whoever publishes: it must fill no message, label or record."""
+    one = desk(EVERY)
+    one.take(change("closed", close_reason="why\n" * 1_000), NOW_MS)
+    ((_, reason),) = [(notice.action, notice.alert.close_reason) for notice in tell(one)]
+    assert (len(reason), "\n" in reason) == (200, False)
 
 
 def test_only_the_newest_state_is_told_to_most() -> None:
@@ -661,6 +635,47 @@ def test_what_was_held_when_an_operator_ended_it_is_ended_after_it_was_told() ->
     assert (end.action, end.alert.close_reason) == (RESOLVE, OPERATOR)
 
 
+def test_what_may_have_ended_with_a_deleted_event_is_given_up_unless_it_is_heard_of() -> None:
+    """Nobody will publish its end again: it says so where it is repeated, and ends as stale, also after a restart."""
+    one = desk(FORGETFUL, give_up_ms=HOUR)
+    for number in (1, 2):
+        one.take(change(episode=f"e{number}", key=f"m{number}", offset=number), NOW_MS)
+    tell(one)
+    one.lose(NOW_MS)
+    save(one)
+    one.take(change("updated", 1, "e2", key="m2", offset=9), NOW_MS)
+    tell(one)
+    after = desk(FORGETFUL, [decoded(encoded(each)) for each in one.records()], give_up_ms=HOUR)
+    after.lose(NOW_MS + MINUTE)
+    repeated = {notice.alert.episode_id: notice.alert.extra for notice in after.due(NOW_MS + MINUTE)}
+    assert "deleted" in repeated["e1"]["unknown"]
+    after.take(change("updated", 1, "e2", key="m2", offset=9), NOW_MS + MINUTE)
+    after.give_up(NOW_MS + HOUR - 1)
+    assert all(notice.action is REPEAT for notice in after.due(NOW_MS + HOUR - 1))
+    after.give_up(NOW_MS + HOUR)
+    after.give_up(NOW_MS + HOUR)
+    ended = [notice for notice in tell(after, NOW_MS + HOUR) if notice.action is RESOLVE]
+    assert [(notice.alert.episode_id, notice.alert.close_reason) for notice in ended] == [("e1", "stale")]
+    after.give_up(NOW_MS + DAY)
+    assert not [notice for notice in after.due(NOW_MS + DAY) if notice.action is RESOLVE]
+
+
+def test_what_was_pending_when_events_were_deleted_is_given_up_too() -> None:
+    """That its beginning is told only now says nothing about its end."""
+    one = desk(give_up_ms=HOUR)
+    one.take(change(), NOW_MS)
+    one.lose(NOW_MS)
+    assert words(tell(one)) == [("trigger", "e1", 0)]
+    assert [told.lost_ms for told in one.records()] == [NOW_MS]
+    one.give_up(NOW_MS + HOUR)
+    assert words(tell(one, NOW_MS + HOUR)) == [("resolve", "e1", 0)]
+    one.take(change("updated", 1, offset=1), NOW_MS + HOUR)
+    save(one)
+    assert words(tell(one, NOW_MS + HOUR)) == [("trigger", "e1", 1)]
+    one.give_up(NOW_MS + DAY)
+    assert tell(one, NOW_MS + DAY) == []
+
+
 def test_what_was_pending_when_its_detector_was_given_up_is_told_and_ended() -> None:
     """Nothing is lost because a receiver was away."""
     one = desk()
@@ -679,6 +694,17 @@ def test_closed_episodes_are_forgotten_after_their_time_and_open_ones_never() ->
     assert one.forget(NOW_MS + DAY) == ["e2"]
     assert one.forget(NOW_MS + 99 * DAY) == []
     assert [told.alert.episode_id for told in one.records()] == ["e1"]
+
+
+def test_a_record_of_the_future_keeps_no_other_from_being_forgotten() -> None:
+    """A clock that was ahead for a while must not have memory and Redis grow for good."""
+    one = desk(remember_ms=DAY)
+    one.take(change("closed", 1, "e1", key="m1"), NOW_MS)
+    tell(one, NOW_MS + 99 * DAY)
+    one.take(change("closed", 1, "e2", key="m2", offset=1), NOW_MS)
+    tell(one)
+    assert one.forget(NOW_MS + DAY) == ["e2"]
+    assert one.forget(NOW_MS + 100 * DAY) == ["e1"]
 
 
 def test_nothing_is_forgotten_before_it_is_saved() -> None:

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -153,14 +154,16 @@ def test_addresses_are_taken_apart(url: str, target: tuple[str, str, int, str], 
 def test_time_is_bounded_in_all(reply: Hang | Raw, server: HttpServer, hurried: HttpClient) -> None:
     """A server that sends a byte now and then does not hold us longer than one that sends none."""
     server.usual = reply
-    with pytest.raises(UnreachableError, match=r"^127\.0\.0\.1 did not answer in time$"):
+    with pytest.raises(UnreachableError, match=r"^127\.0\.0\.1 did not answer in time$") as late:
         hurried.ask(Request("GET", server.url))
+    assert late.value.may_have_arrived
 
 
 def test_a_slow_handshake_is_bounded(hurried: HttpClient) -> None:
     """One that takes the connection and never speaks TLS neither."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(UnreachableError, match="in time"):
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(UnreachableError, match="in time") as late:
         hurried.ask(Request("GET", f"https://127.0.0.1:{listener.getsockname()[1]}/"))
+    assert not late.value.may_have_arrived
 
 
 def test_hanging_requests_do_not_pile_up(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,16 +202,38 @@ def test_what_hangs_at_one_address_holds_up_no_other(server: HttpServer, monkeyp
 def test_what_is_no_answer_is_none(data: bytes, server: HttpServer, client: HttpClient) -> None:
     """Neither half an answer nor garbage counts as one: the alert is sent again."""
     server.replies.append(Raw(data))
-    with pytest.raises(UnreachableError, match="no HTTP answer"):
+    with pytest.raises(UnreachableError, match="no HTTP answer") as lost:
         client.ask(Request("GET", server.url))
+    assert lost.value.may_have_arrived
+
+
+def test_what_was_given_up_before_it_was_sent_is_never_sent(
+    server: HttpServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver that comes back late must not bring a page that counts as not sent."""
+    resolve, may_go_on = socket.getaddrinfo, Event()
+
+    def resolved(host: str, *given: Any, **named: Any) -> Any:
+        may_go_on.wait()
+        return resolve("127.0.0.1", *given, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    request = client.start(Request("POST", f"http://slow.example:{server.port}/", within_s=0.01))
+    with pytest.raises(UnreachableError, match="in time") as late:
+        client.result(request)
+    may_go_on.set()
+    assert request.done.wait(PATIENT_MS)
+    assert (server.asked, request.is_sent, late.value.may_have_arrived) == ([], False, False)
 
 
 def test_nobody_there(client: HttpClient) -> None:
-    """A closed port and a name that does not resolve are told in a sentence that holds no path."""
+    """A closed port and a name that does not resolve are told in a sentence that holds no path: nobody has read it."""
     with pytest.raises(UnreachableError) as refused:
         client.ask(Request("GET", f"http://127.0.0.1:{closed_port()}/secret-token"))
-    with pytest.raises(UnreachableError, match=r"^nobody\.invalid does not resolve$"):
+    with pytest.raises(UnreachableError, match=r"^nobody\.invalid does not resolve$") as nameless:
         client.ask(Request("GET", "http://nobody.invalid/secret-token"))
+    assert not refused.value.may_have_arrived
+    assert not nameless.value.may_have_arrived
     assert "secret" not in str(refused.value)
 
 
@@ -317,8 +342,9 @@ def test_success_is_delivered(status: int) -> None:
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 def test_what_may_pass_is_retried(status: int) -> None:
     """What may go better later is never given up, and comes when the receiver asks for it."""
-    assert outcome_of(Answer(status, {}, b""), 0) == Retry(f"answered {status}", None)
-    assert outcome_of(Answer(status, {"retry-after": "7"}, b""), 0) == Retry(f"answered {status}", 7_000)
+    answers = [outcome_of(Answer(status, headers, b""), 0) for headers in ({}, {"retry-after": "7"})]
+    may_have_arrived = status >= 500
+    assert answers == [Retry(f"answered {status}", after_ms, may_have_arrived) for after_ms in (None, 7_000)]
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 400, 401, 403, 404, 410, 413, 422])

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from streamae.alerting.alert import Action, Cause, Notice
+from streamae.alerting.alert import Action, Cause
 from streamae.alerting.change import read_change
 from streamae.alerting.desk import Desk, Dropped
-from streamae.alerting.old_news import is_old_news
 from streamae.batches import Record
 from tests.alerting.changes import (
     DAY,
@@ -20,23 +19,15 @@ from tests.alerting.changes import (
     FORGETFUL,
     HOUR,
     MINUTE,
-    NEWEST,
     NOW_MS,
     OUTPUT,
     START_MS,
     change,
     record,
-    rules,
 )
+from tests.alerting.desks import desk, tell, words
 
 CRITICAL_ONLY = ({"receiver": "pager", "classes": ("critical",)},)
-
-
-def desk(records: Any = (), nature: Any = NEWEST, **settings: Any) -> Desk:
-    """Return a desk with an hour as the age of old news."""
-    made = Desk(nature, rules(max_age_ms=HOUR, **settings), records)
-    made.start_at(OUTPUT, 0)
-    return made
 
 
 class Held(Record):
@@ -48,38 +39,6 @@ def backlog(one: Desk, *changes: Any) -> None:
     for each in changes:
         one.take(each, NOW_MS, is_old_news=True)
     one.settle_old_news(NOW_MS)
-
-
-def tell(one: Desk, now_ms: int = NOW_MS) -> list[Notice]:
-    """Have everything delivered and saved, and return what it was."""
-    told = []
-    while notices := one.due(now_ms):
-        for notice in notices:
-            one.delivered(notice, now_ms)
-        told += notices
-        one.saved(one.unsaved())
-    return told
-
-
-def words(notices: list[Notice]) -> list[tuple[str, str, int]]:
-    """Return action, episode and sequence of each."""
-    return [(notice.action.value, notice.alert.episode_id, notice.alert.sequence) for notice in notices]
-
-
-@pytest.mark.parametrize(
-    ("offset", "age_ms", "had_commit", "is_old"),
-    [
-        (9, 0, False, True),  # first start or lost group: all of the past
-        (10, DAY, False, False),  # published after the start, whatever its timestamp says
-        (9, HOUR, True, False),
-        (9, HOUR + 1, True, True),  # a long outage
-        (10, HOUR + 1, True, False),
-    ],
-)
-def test_which_news_is_old(offset: int, age_ms: int, had_commit: bool, is_old: bool) -> None:
-    """What lies before the end at the start, and was not to be read by us or is older than the limit."""
-    one = change(offset=offset, stamped_ms=NOW_MS - age_ms)
-    assert is_old_news(one, 10, NOW_MS, HOUR, had_commit=had_commit) is is_old
 
 
 def test_only_what_is_open_and_young_is_told_one_by_one() -> None:
@@ -142,7 +101,7 @@ def test_what_the_receiver_was_told_of_goes_on_however_old_it_is() -> None:
     one = desk()
     one.take(change(), NOW_MS)
     tell(one)
-    after = desk(one.records())
+    after = desk(records=one.records())
     backlog(after, change("closed", 1, stamped_ms=NOW_MS - DAY, offset=1))
     assert words(tell(after)) == [("resolve", "e1", 1)]
 
@@ -192,7 +151,7 @@ def test_a_successor_in_the_past_ends_what_is_open(is_closed: bool) -> None:
     one = desk()
     one.take(change(), NOW_MS)
     tell(one)
-    after = desk(one.records())
+    after = desk(records=one.records())
     past = [change(episode="e2", start_time_ms=START_MS + 1, stamped_ms=NOW_MS - DAY, offset=1)]
     past += [change("closed", 1, "e2", start_time_ms=START_MS + 1, stamped_ms=NOW_MS - DAY, offset=2)] * is_closed
     backlog(after, *past)
@@ -329,7 +288,7 @@ def test_of_two_open_records_of_a_line_the_older_one_was_ended() -> None:
         before.take(change(episode=f"e{number}", start_time_ms=START_MS + number), NOW_MS)
         tell(before)
         records += before.records()
-    one = desk(reversed(records))
+    one = desk(records=list(reversed(records)))
     assert tell(one) == []
     assert {told.alert.episode_id: told.is_resolved for told in one.records()} == {"e1": True, "e2": False}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamae.alerting.reader import Read, Reader
+from streamae.alerting.reader import Read, Reader, Start
 from streamae.batches import Cause, Partition
 from streamae.connectors.memory import MemoryBroker, MemorySink, MemorySource
 from streamae.connectors.protocols import Message
@@ -55,9 +55,12 @@ def test_at_a_first_start_everything_that_lies_there_is_old() -> None:
 
 def test_of_a_backlog_only_the_aged_part_is_old() -> None:
     """After a short stop everything is told, after a long one what happened lately."""
-    broker = broker_with(FRESH_MS, AGED_MS, FRESH_MS)
+    broker = broker_with(FRESH_MS, AGED_MS, AGED_MS + 1)
     broker.set_committed(GROUP, HERE, 1)
-    assert shape(read_to_end(reader_of(broker), {HERE: 1})) == [(1, False, True), (2, False, False)]
+    reader = reader_of(broker)
+    assert shape(read_to_end(reader, {HERE: 1})) == [(1, False, True), (2, False, False)]
+    broker.produce(HERE.topic, b"k", b"v", AGED_MS)
+    assert shape(reader.poll(0, WALL_MS, {HERE: 1})) == [(3, False, False)]
 
 
 def test_without_records_of_what_was_told_the_topic_says_it() -> None:
@@ -74,15 +77,56 @@ def test_records_that_do_not_reach_far_enough_are_completed() -> None:
     assert shape(read_to_end(reader_of(broker), {HERE: 1})) == [(1, True, False), (2, True, False), (3, False, False)]
 
 
-def test_retention_that_passed_us_is_no_hole() -> None:
-    """What is gone cannot be told; what is left is the backlog."""
+def test_what_retention_has_deleted_holds_nothing_up() -> None:
+    """What is gone cannot be told; what is left is the backlog, and that something is gone is said once."""
     broker = broker_with(*[FRESH_MS] * 4)
     broker.set_committed(GROUP, HERE, 1)
     broker.delete_before(HERE, 3)
     for reach in ({HERE: 1}, None):
         reader = reader_of(broker)
         assert shape(read_to_end(reader, reach)) == [(3, False, False)]
+        assert (reader.take_starts(), reader.take_starts()) == ([Start(HERE, 3, 4, has_lost=True)], [])
         reader.close()
+
+
+@pytest.mark.parametrize(
+    ("committed", "reach", "has_lost"),
+    [
+        (None, None, False),
+        (2, None, False),
+        (3, {HERE: 3}, False),
+        (3, {HERE: 1}, True),
+        (1, {HERE: 3}, True),
+        (None, {HERE: 1}, True),
+        (9, {HERE: 9}, True),
+    ],
+)
+def test_when_something_was_deleted_that_would_have_been_read(
+    committed: int | None, reach: dict[Partition, int] | None, has_lost: bool
+) -> None:
+    """Only who knows how far reading was can tell; a group that is new, or has lost its place, misses nothing."""
+    broker = broker_with(*[FRESH_MS] * 4)
+    broker.set_committed(GROUP, HERE, committed)
+    broker.delete_before(HERE, 2)
+    reader = reader_of(broker)
+    reader.poll(0, WALL_MS, reach)
+    assert [start.has_lost for start in reader.take_starts()] == [has_lost]
+
+
+def test_what_is_deleted_while_a_receiver_is_away_is_noticed() -> None:
+    """An outage longer than the topic keeps its records loses ends, also without a restart."""
+    broker = broker_with(FRESH_MS)
+    reader = reader_of(broker)
+    read_to_end(reader)
+    reader.commit([], {HERE: 1})
+    reader.take_starts()
+    reader.pause()
+    for _ in range(3):
+        broker.produce(HERE.topic, b"k", b"v", FRESH_MS)
+    broker.delete_before(HERE, 3)
+    reader.resume()
+    assert shape(read_to_end(reader, {HERE: 1})) == [(3, False, False)]
+    assert [start.has_lost for start in reader.take_starts()] == [True]
 
 
 def test_an_offset_behind_the_end_counts_as_none() -> None:

@@ -24,7 +24,16 @@ ALERT = Alert(
     "https://example.test/e-1",
     {"episodes": "3"},
 )
-TOLD = Told(ALERT, is_resolved=True, told_ms=1_700_000_061_000, is_unknown=True, is_withheld=True, is_announced=False)
+TOLD = Told(
+    ALERT,
+    is_resolved=True,
+    told_ms=1_700_000_061_000,
+    is_unknown=True,
+    is_withheld=True,
+    is_announced=False,
+    is_tried=True,
+    lost_ms=1_700_000_050_000,
+)
 
 
 def test_a_record_survives_every_field() -> None:

@@ -9,7 +9,7 @@ from redis import Redis
 
 from scripts.services import RedisServer
 from scripts.services.process import free_port
-from streamae.connectors.redis_told import RedisTold
+from streamae.connectors.redis_told import RedisTold, kept_receivers
 from streamae.errors import ConfigError, RetryableError
 from streamae.settings.connections import StateSettings
 
@@ -51,3 +51,17 @@ def test_a_broken_address_is_one_of_the_settings() -> None:
     """The operator hears which setting it is, before anything starts."""
     with pytest.raises(ConfigError, match=r"state\.redis_url"):
         RedisTold(StateSettings.model_construct(**{**dict(StateSettings()), "redis_url": "redis://h:port/0"}), "pager")
+
+
+@pytest.mark.integration
+def test_receivers_are_found_by_what_is_kept_of_them(
+    redis_server: RedisServer, fresh_name: Callable[[str], str]
+) -> None:
+    """One that the settings no longer name is found too; keys of others that share the server are not."""
+    prefix = fresh_name("told") + "[a-z]*"
+    settings = StateSettings(redis_url=redis_server.url, key_prefix=prefix)
+    for receiver in ("pager", "team-a"):
+        RedisTold(settings, receiver).save({"a": b"1"}, b"7")
+    Redis.from_url(redis_server.url).set(f"{prefix}:other:mail", b"1")
+    RedisTold(settings.model_copy(update={"key_prefix": prefix + "x"}), "mail").save({"a": b"1"}, b"7")
+    assert kept_receivers(settings) == ["pager", "team-a"]

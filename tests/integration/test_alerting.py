@@ -22,7 +22,7 @@ from streamae.fail_points import ALERT_POINTS
 from streamae.reasons import CloseReason
 from tests.alerting.stored_events import CHANGE
 from tests.daemons import AlertProcess, Sections
-from tests.kafka_io import committed_offset, create_topics, read_all
+from tests.kafka_io import committed_offset, create_topics, delete_before, read_all
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -271,3 +271,49 @@ def test_missing_topics_are_told_and_waited_for(
         site.publish("m-1")
         site.wait_for_incidents(1)
         assert process.stop() == 0
+
+
+def test_a_receiver_that_was_removed_is_named_with_what_it_has_open(
+    make_site: Callable[..., Site], redis_server: RedisServer
+) -> None:
+    """Nobody tells it of an end: whoever took its table away reads so, and who is told of what instead."""
+    site = make_site(redis_server.url, {"name": "log", "kind": "log"})
+    with site.process() as process:
+        process.wait_until_ready()
+        assert not process.logged("receiver_removed")
+        site.publish("m-1")
+        site.wait_for_incidents(1)
+        assert process.stop() == 0
+    del site.sections["alerts"]["receivers"][0]
+    with site.process() as process:
+        process.wait_until_ready()
+        (removed,) = process.logged("receiver_removed")
+        assert (removed["receiver"], removed["open"]) == ("pager", 1)
+        (begun,) = process.logged("alerting")
+        assert (begun["receivers"], begun["events"]) == ({"log": "log"}, site.topics["events"])
+        assert process.logged("reading_begins")[0]["offsets"]
+        assert process.stop() == 0
+
+
+def test_events_that_were_deleted_unread_are_noticed(make_site: Callable[..., Site], redis_server: RedisServer) -> None:
+    """Whoever is down for longer than the topic keeps its events reads so; a stop in which nothing is lost says nothing."""
+    site = make_site(redis_server.url)
+
+    def starts_and_stops() -> bool:
+        with site.process() as process:
+            process.wait_until_ready()
+            assert process.stop() == 0
+            return bool(process.logged("events_deleted_unread"))
+
+    with site.process() as process:
+        process.wait_until_ready()
+        site.publish("m-1")
+        site.wait_for_incidents(1)
+        wait_until(lambda: site.committed() == 1, "the commit", PATIENCE_S)
+        assert process.stop() == 0
+    delete_before(site.servers, site.topics["events"], 0, 1)
+    assert not starts_and_stops()
+    site.publish("m-1", closed=True)
+    delete_before(site.servers, site.topics["events"], 0, 2)
+    assert starts_and_stops()
+    assert len(site.pager.open_incidents) == 1

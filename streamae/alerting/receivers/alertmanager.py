@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from streamae.alerting.alert import Alert, Notice, SeverityClass
@@ -84,7 +85,8 @@ class Alertmanager(Receiver):
             numbers = [number for number, _ in batch]
             results = [failed] * len(batch) if failed else self._send([one for _, one in batch], now_ms, deadline_s)
             outcomes.update(zip(numbers, results, strict=True))
-            failed = next((result for result in results if isinstance(result, Retry)), None)
+            retry = next((result for result in results if isinstance(result, Retry)), None)
+            failed = retry and replace(retry, may_have_arrived=False, was_tried=False)
         return [outcomes[number] for number in range(len(notices))]
 
     def close(self) -> None:
@@ -111,25 +113,29 @@ class Alertmanager(Receiver):
         asked = [
             self._client.start(Request("POST", url + ALERTS_PATH, body, self._headers, within_s)) for url in self._urls
         ]
-        retries: list[Outcome] = []
+        retries: list[Retry] = []
         refused: list[Outcome] = []
         is_content_bad = is_delivered = False
         for pending in asked:
             outcome, status = self._result(pending, now_ms)
             is_content_bad |= status in ABOUT_CONTENT
             is_delivered |= isinstance(outcome, Delivered)
-            (retries if isinstance(outcome, Retry) else refused).append(outcome)
+            if isinstance(outcome, Retry):
+                retries.append(outcome)
+            else:
+                refused.append(outcome)
         if is_delivered:
             return Delivered(), False
-        in_order = [*refused, *retries] if is_content_bad else [*retries, *refused]
-        return in_order[0], is_content_bad
+        if refused and (is_content_bad or not retries):
+            return refused[0], is_content_bad
+        return replace(retries[0], may_have_arrived=any(each.may_have_arrived for each in retries)), is_content_bad
 
     def _result(self, pending: Pending, now_ms: int) -> tuple[Outcome, int]:
         """Wait for one member; return what came of it, and the status of its answer, 0 = none."""
         try:
             answer = self._client.result(pending)
         except UnreachableError as error:
-            return Retry(str(error)), 0
+            return Retry(str(error), may_have_arrived=error.may_have_arrived), 0
         except ForbiddenAddressError as error:
             return Refused(str(error)), 0
         return outcome_of(answer, now_ms, self._secrets), answer.status

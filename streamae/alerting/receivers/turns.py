@@ -6,6 +6,7 @@ Must not know: what is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ParamSpec
 
 from streamae.alerting.alert import Notice
@@ -13,7 +14,7 @@ from streamae.alerting.answers import ForbiddenAddressError, UnreachableError
 from streamae.alerting.receiver import Outcome, Refused, Retry
 
 MOST_FAILURES = 3  # in a row: then nobody is at home, and the rest waits
-NO_TIME = Retry("no time was left for it", after_ms=0)
+NO_TIME = Retry("no time was left for it", may_have_arrived=False, was_tried=False)
 
 
 P = ParamSpec("P")
@@ -41,7 +42,8 @@ def tell_each(notices: Sequence[Notice], tell: Tell, clock: Callable[[], float],
         if left_s <= 0:
             outcomes.append(NO_TIME)
         elif failures >= MOST_FAILURES or notice.alert.episode_id in waiting:
-            outcomes.append(next(outcome for outcome in reversed(outcomes) if isinstance(outcome, Retry)))
+            failed = next(outcome for outcome in reversed(outcomes) if isinstance(outcome, Retry))
+            outcomes.append(replace(failed, may_have_arrived=False, was_tried=False))
         else:
             outcomes.append(guarded(tell, notice, left_s))
             failures = failures + 1 if isinstance(outcomes[-1], Retry) else 0
@@ -57,7 +59,7 @@ def guarded(tell: Callable[P, Outcome], *given: P.args, **named: P.kwargs) -> Ou
     try:
         return tell(*given, **named)
     except UnreachableError as error:
-        return Retry(str(error))
+        return Retry(str(error), may_have_arrived=error.may_have_arrived)
     except ForbiddenAddressError as error:
         return Refused(str(error))
     except Exception as error:  # noqa: BLE001 - of an alert that cannot be told as it is, whatever it holds
