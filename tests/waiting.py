@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 15.0, interval_s: float = 0.02) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60.0, interval_s: float = 0.02) -> None:
     """Return as soon as `condition()` is true.
 
     Raises:
