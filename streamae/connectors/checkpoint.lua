@@ -8,13 +8,13 @@
 local groups, at = {}, 9
 for bucket = 2, #KEYS do
     local index, sets, deletes = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    if not replaces and redis.call('HLEN', KEYS[bucket]) ~= unpacked(counts, index) then return 'rolled_back' end
+    if not begins_anew(index) and redis.call('HLEN', KEYS[bucket]) ~= unpacked(counts, index) then return 'rolled_back' end
     groups[#groups + 1] = {key = KEYS[bucket], index = index, first = at + 3, sets = sets, deletes = deletes}
     at = at + 3 + 2 * sets + deletes
 end
 
 for _, group in ipairs(groups) do
-    if replaces then redis.call('UNLINK', group.key) end
+    if begins_anew(group.index) then redis.call('UNLINK', group.key) end
     local last_set = group.first + 2 * group.sets - 1
     for i = group.first, last_set, CHUNK do
         redis.call('HSET', group.key, unpack(ARGV, i, math.min(i + CHUNK - 1, last_set)))

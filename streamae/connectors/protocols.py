@@ -194,7 +194,8 @@ class Manifest:
         offset: the state is exactly the state after every record below this offset.
         fingerprint, epoch, identity, partition_state: see `Stamp`.
         counts: number of keys in each of the buckets.
-        is_whole: whether every bucket held so many keys when this was read.
+        is_whole: whether every bucket held so many keys, and entries of the roster, when this was read.
+        roster_counts: number of entries of the roster in each of the buckets; () = there is none.
     """
 
     offset: int
@@ -204,6 +205,7 @@ class Manifest:
     identity: str = ""
     is_whole: bool = True
     partition_state: bytes = b""
+    roster_counts: tuple[int, ...] = ()
 
 
 class Outcome(StrEnum):
@@ -215,7 +217,10 @@ class Outcome(StrEnum):
 
 
 class StateStore(Protocol):
-    """Packed key state of each partition with a manifest, moved forward by compare-and-set on the offset."""
+    """Packed key state of each partition with a manifest, moved forward by compare-and-set on the offset.
+
+    Beside the keys' states stands the roster: small entries by key, which are read all at once.
+    """
 
     def manifest(self, partition: Partition) -> Manifest | None:
         """Return the manifest, None when there is none.
@@ -237,6 +242,23 @@ class StateStore(Protocol):
         """
         ...
 
+    def roster(self, partition: Partition, base: int | None) -> list[tuple[bytes, bytes]] | None:
+        """Return all entries of the roster as key and entry, in no order, checked against the manifest.
+
+        Read in several calls where there are many; each is checked.
+
+        Args:
+            base: manifest offset the caller relies on; None = the caller believes there is no manifest.
+
+        Returns:
+            The entries, or None when the manifest is no longer at `base` or a bucket lost entries: nothing read
+            may be used, drop the partition and recover.
+
+        Raises:
+            RetryableError: the store cannot be reached.
+        """
+        ...
+
     def checkpoint(
         self,
         partition: Partition,
@@ -246,13 +268,18 @@ class StateStore(Protocol):
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
         *,
+        roster: Sequence[tuple[bytes, bytes]] = (),
+        off_roster: Sequence[bytes] = (),
         whole: bool = False,
     ) -> Outcome:
         """Save changed keys and move the manifest from `base` to `new` in one atomic step.
 
-        Accepted only if `base <= stored offset < new` and no touched bucket lost keys; with `base=None` only if there
-        is no manifest, and then whatever stood there before is replaced. With `whole` the records are the entire
-        state: accepted if there is no manifest or `stored offset < new`, and whatever stood there is replaced.
+        `records` and `deleted` are states of keys, `roster` and `off_roster` entries of the roster in the same way; a
+        key may have one without the other. A key is in one of a pair only.
+
+        Accepted only if `base <= stored offset < new` and no touched bucket lost keys or entries; with `base=None` only
+        if there is no manifest, and then whatever stood there before is replaced. With `whole` records and roster are
+        the entire state: accepted if there is no manifest or `stored offset < new`, and whatever stood there is replaced.
         Never accepted over another fingerprint, another known identity or a higher epoch.
 
         Repeating an accepted call (its answer was lost) is answered `OK` again.
@@ -263,7 +290,7 @@ class StateStore(Protocol):
         ...
 
     def drop(self, partition: Partition, at: int | None = None) -> bool:
-        """Delete manifest and state of a partition that is about to be rebuilt, in one atomic step; idempotent.
+        """Delete manifest, state and roster of a partition about to be rebuilt, in one atomic step; idempotent.
 
         Args:
             at: offset at which the caller has seen the manifest; None = wherever it stands.
