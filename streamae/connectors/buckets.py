@@ -40,7 +40,7 @@ def digest_of_call(
 ) -> bytes:
     """Return 16 bytes that tell a repeated checkpoint call from another one to the same offset."""
     facts = f"{base} {new} {whole} {len(records)} {stamp.epoch} {stamp.identity} {stamp.fingerprint}"
-    digest = hashlib.blake2b(facts.encode(), digest_size=16)
+    digest = hashlib.blake2b("\n".join((facts, *stamp.layouts)).encode(), digest_size=16)
     digest.update(stamp.partition_state)
     _update(digest, records, deleted)
     if roster or off_roster:

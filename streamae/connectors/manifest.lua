@@ -4,10 +4,10 @@
 -- KEYS[1]      manifest (see rules.lua)
 -- KEYS[2...]   all buckets, those of the roster behind those of the keys
 --
--- Answers off, fp, ep, id, n, stage, ps, rn (nil where there is none), and that number.
+-- Answers off, fp, ep, id, n, stage, ps, rn, ly (nil where there is none), and that number.
 
 local BUCKETS = 256
-local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'n', 'stage', 'ps', 'rn')
+local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'n', 'stage', 'ps', 'rn', 'ly')
 local is_whole = 1
 for index = 0, stored[1] and #KEYS - 2 or -1 do
     local is_roster = index >= BUCKETS
@@ -16,5 +16,5 @@ for index = 0, stored[1] and #KEYS - 2 or -1 do
     local is_nothing = is_roster and expected == 0  -- whatever stands there, see rules.lua
     if not is_nothing and redis.call('HLEN', KEYS[index + 2]) ~= expected then is_whole = 0 end
 end
-stored[9] = is_whole
+stored[10] = is_whole
 return stored

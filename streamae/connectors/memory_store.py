@@ -78,6 +78,7 @@ class _Stored:
             stamp.identity,
             partition_state=stamp.partition_state,
             roster_counts=tuple(roster) if any(roster) else (),
+            layouts=stamp.layouts,
         )
         self.call = call
 
@@ -222,7 +223,9 @@ def _judge(stored: _Stored, base: int | None, new: int, stamp: Stamp, call: byte
         return None if base is None else Outcome.ROLLED_BACK
     if manifest.offset == new and stored.call == call:
         return Outcome.OK
-    if manifest.offset >= new or manifest.fingerprint != stamp.fingerprint or manifest.epoch > stamp.epoch:
+    forms = {stamp.form, stamp.relied_on or stamp.form}
+    is_ours = manifest.fingerprint in {form.fingerprint for form in forms} if whole else manifest.form in forms
+    if manifest.offset >= new or not is_ours or manifest.epoch > stamp.epoch:
         return Outcome.STALE
     if manifest.identity and stamp.identity and manifest.identity != stamp.identity:
         return Outcome.STALE

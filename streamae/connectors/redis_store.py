@@ -87,7 +87,7 @@ class RedisStore:
         keys = self._keys(partition, ALL_BUCKETS)
         with self._breaker.guarded("manifest"):
             stored = self._when_merged(partition, lambda: self._manifest(keys=keys), lambda found: found[5] is not None)
-        offset, fingerprint, epoch, identity, counts, _, partition_state, roster_counts, is_whole = stored
+        offset, fingerprint, epoch, identity, counts, _, partition_state, entries, layouts, is_whole = stored
         if offset is None:
             return None
         return Manifest(
@@ -98,7 +98,8 @@ class RedisStore:
             (identity or b"").decode(),
             bool(is_whole),
             partition_state or b"",
-            COUNTS.unpack(roster_counts) if roster_counts else (),
+            COUNTS.unpack(entries) if entries else (),
+            tuple(layouts.decode(errors="replace").split("\n")) if layouts else (),
         )
 
     def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
@@ -144,10 +145,7 @@ class RedisStore:
         """Save changed keys and move the manifest; see `StateStore.checkpoint`."""
         digest = digest_of_call(base, new, stamp, records, deleted, roster=roster, off_roster=off_roster, whole=whole)
         changes = Changes.of(records, deleted, roster, off_roster, is_all=whole or base is None)
-        known = "" if base is None else base
-        head = _Head(
-            known, new, stamp.fingerprint, stamp.epoch, stamp.identity, digest, int(whole), stamp.partition_state
-        )
+        head = _Head.of(base, new, stamp, digest, whole=whole)
         with self._breaker.guarded("checkpoint"):
             save = self._checkpoint_large if changes.is_large else self._checkpoint_small
             outcome = save(partition, head, changes)
@@ -295,6 +293,26 @@ class _Head(NamedTuple):
     digest: bytes
     whole: int
     partition_state: bytes
+    layouts: str
+    fingerprint_relied_on: str
+    layouts_relied_on: str
+
+    @classmethod
+    def of(cls, base: int | None, new: int, stamp: Stamp, digest: bytes, *, whole: bool) -> _Head:
+        relied_on = stamp.relied_on or stamp.form
+        return cls(
+            "" if base is None else base,
+            new,
+            stamp.fingerprint,
+            stamp.epoch,
+            stamp.identity,
+            digest,
+            int(whole),
+            stamp.partition_state,
+            "\n".join(stamp.layouts),
+            relied_on.fingerprint,
+            "\n".join(relied_on.layouts),
+        )
 
 
 def _script(name: str) -> str:
