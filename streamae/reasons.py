@@ -100,7 +100,7 @@ STARTS = {  # of a start: what it means, where somebody should know
     "long_replay": "state was not saved for long, or the committed offset was moved forward",
     "no_state": "the store holds nothing of this partition",
     "incomplete": "the store lost keys of this partition",
-    "other_settings": "state was stored with another model, window or key layout",
+    "other_settings": "state was stored with another model, or of rows or windows made otherwise",
     "moved_back": "the committed offset lies before the stored state: it was moved back",
     "state_expired": "the broker no longer keeps all records between the stored state and the committed offset",
     "truncated": "the log ends before the committed offset: the broker lost records",

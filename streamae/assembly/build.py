@@ -23,11 +23,12 @@ from streamae.core.encoding import Encoder
 from streamae.core.episodes import Episodes
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
+from streamae.core.layouts import former_layout_of
 from streamae.core.rates import Rates
 from streamae.core.windowing import KeyWindows
 from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.engine import Engine, Persistence
-from streamae.engine.key_states import KeyStates, layout_of
+from streamae.engine.key_states import KeyStates
 from streamae.engine.partitions import Partitions, RecoveryPolicy
 from streamae.engine.publisher import Publisher, RunInBackground
 from streamae.engine.recovery import Recovery
@@ -72,18 +73,19 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     parts = parts or Parts()
     bundle = parts.bundle or load_bundle(settings.model.bundle)
     stages = build_stages(settings, bundle, parts.runner or _runner(settings, bundle, listener))
-    state = state_fingerprint(settings, bundle, layout_of(stages.state))
+    state = state_fingerprint(settings, bundle)
+    former = state_fingerprint(settings, bundle, former_layout_of(stages.state)[1])
     store = parts.store or connectors.build_store(settings.state, settings.kafka.group_id)
     table, partitions = _key_table(settings, stages), Partitions()
     watch = StreamWatch(table, partitions, stages.windows, Trained(bundle.inputs, bundle.step_ms))
-    learnt = connectors.read_learnt_keys(settings.state.bootstrap_file, state)
-    states = KeyStates(table, stages.state, store, learnt, watch.columns)
+    learnt = connectors.read_learnt_keys(settings.state.bootstrap_file, state, former)
+    states = KeyStates(table, stages.state, store, learnt, watch.columns, learnt.layout if learnt else "")
     store_watch = StoreWatch(store)
     store_watch.attach(listener)
     store_watch()
     source = parts.source or connectors.build_source(settings.input, settings.kafka, settings.output)
     sink = parts.sink or connectors.build_sink(settings.output, settings.kafka, listener.producer_recycled)
-    recovery = Recovery(source, states.store, state, recovery_policy(settings))
+    recovery = Recovery(source, states.store, state, recovery_policy(settings), former)
     checkpointer = Checkpointer(
         states,
         partitions,
@@ -208,16 +210,21 @@ def engine_options(settings: Settings) -> EngineOptions:
     )
 
 
-def state_fingerprint(settings: Settings, bundle: Bundle, layout: str) -> str:
-    """Digest of all that stored key state depends on: its layout, the model, and how rows and windows are made.
+def state_fingerprint(settings: Settings, bundle: Bundle, former_layout: str | None = None) -> str:
+    """Digest of all that stored key state means: the model, and how rows and windows are made.
 
     Threshold and episode settings are left out on purpose: changing them must not make keys learn again. So is how
     records are written (paths, marks of numbers, formats of times): files that a bootstrap has read may say the same in
-    other letters. What came later enters only where it is used, so that state of before stays valid.
+    other letters. What came later enters only where it is used, so that state of before stays valid. What is packed of a
+    key, and in which order, is written down beside the digest; see `core.layouts`.
+
+    Args:
+        settings, bundle: how rows and windows are made, and the model.
+        former_layout: in the words of the release before: its digest is wanted, of which that was a part.
     """
     window = settings.window
     facts: list[Any] = [
-        layout,
+        former_layout,
         bundle.version,
         window.stride,
         window.grid_ms,

@@ -131,12 +131,13 @@ def build_store(state: StateSettings, group: str) -> StateStore:
     return RedisStore(state, group)
 
 
-def read_learnt_keys(path: Path | None, fingerprint: str) -> LearntKeys | None:
+def read_learnt_keys(path: Path | None, fingerprint: str, former: str) -> LearntKeys | None:
     """Read what a bootstrap has learnt; None where there is none.
 
     Args:
         path: `state.bootstrap_file`.
         fingerprint: what key state depends on.
+        former: the same as the release before has digested it, for a file that it wrote.
 
     Raises:
         ConfigError: the file cannot be used, or its state depends on other things.
@@ -149,8 +150,8 @@ def read_learnt_keys(path: Path | None, fingerprint: str) -> LearntKeys | None:
         found = LearntKeys.read(path)
     except DataError as error:
         raise ConfigError([f"state.bootstrap_file: {error}"]) from None
-    if found.fingerprint != fingerprint:
-        problem = "learnt with another bundle, stride, grid, missing-value policy or family of threshold rules"
+    if found.fingerprint != (fingerprint if found.layout else former):
+        problem = "learnt with another bundle, stride, grid or missing-value policy"
         raise ConfigError([f"state.bootstrap_file: {path}: {problem}: run `streamae bootstrap` with these settings"])
     get_logger().info("bootstrap_read", keys=len(found), file=str(path))
     return found

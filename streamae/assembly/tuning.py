@@ -29,6 +29,7 @@ def build_decision(settings: Settings, bundle: Bundle, tuning: Tuning) -> Decisi
         is_early=tuning.is_early,
         step_ms=window_ms(settings, bundle),
         alerts=tuning.alerts,
+        family=tuning.family,
     )
 
 

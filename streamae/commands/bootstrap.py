@@ -71,7 +71,7 @@ def bootstrap(
         print(doubt, file=progress)
     engine, _ = embedded_engine(series, bundle, settings)
     consume_all(engine, ReplayProgress(progress, sum(map(len, series))))
-    learnt = LearntKeys(engine.recovery.fingerprint, _known(engine))
+    learnt = LearntKeys(engine.recovery.fingerprint, _known(engine), engine.states.layout)
     learnt.write(out)
     print(f"{out}: {_summary(engine, learnt, series)}, bundle {bundle.version}", file=stream)
     return ExitCode.OK
@@ -99,7 +99,7 @@ def _known(engine: Engine) -> dict[bytes, bytes]:
     if stages.grid.grid_ms is not None:
         stages.grid.forget_open(slots)
         stages.windows.restart(slots)
-    return dict(engine.states.pack(slots))
+    return dict(engine.states.packed(slots))
 
 
 def _summary(engine: Engine, learnt: LearntKeys, series: Sequence[Series]) -> str:

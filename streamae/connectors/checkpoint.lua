@@ -1,20 +1,20 @@
 -- Save changed keys of one partition and move its manifest, or say why not. Checks everything before it writes.
 --
--- KEYS[1], ARGV[1..8]   see rules.lua
+-- KEYS[1], ARGV[1..11]  see rules.lua
 -- KEYS[2...]            buckets, in the order of the groups below; all of them when the call replaces what is stored
--- ARGV[9...]            a group a bucket: index, number of sets, number of deletes, key and value of each set, key of
+-- ARGV[12...]           a group a bucket: index, number of sets, number of deletes, key and value of each set, key of
 --                       each delete
 
-local groups, at = {}, 9
+local groups, at = {}, 12
 for bucket = 2, #KEYS do
     local index, sets, deletes = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    if not replaces and redis.call('HLEN', KEYS[bucket]) ~= unpacked(counts, index) then return 'rolled_back' end
+    if not begins_anew(index) and redis.call('HLEN', KEYS[bucket]) ~= unpacked(counts, index) then return 'rolled_back' end
     groups[#groups + 1] = {key = KEYS[bucket], index = index, first = at + 3, sets = sets, deletes = deletes}
     at = at + 3 + 2 * sets + deletes
 end
 
 for _, group in ipairs(groups) do
-    if replaces then redis.call('UNLINK', group.key) end
+    if begins_anew(group.index) then redis.call('UNLINK', group.key) end
     local last_set = group.first + 2 * group.sets - 1
     for i = group.first, last_set, CHUNK do
         redis.call('HSET', group.key, unpack(ARGV, i, math.min(i + CHUNK - 1, last_set)))

@@ -3,7 +3,7 @@
 -- call is being merged than the caller knows of.
 --
 -- KEYS[1]      manifest (see rules.lua)
--- KEYS[2...]   all buckets, and all side hashes of the call that is being merged, if there is one
+-- KEYS[2...]   all buckets, those of the roster too, and all side hashes of the call being merged, if there is one
 -- ARGV[1]      offset the manifest must stand at, or '' (wherever it stands)
 -- ARGV[2]      digest of the call that is being merged, or ''
 

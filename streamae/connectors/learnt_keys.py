@@ -15,7 +15,8 @@ import msgspec
 
 from streamae.errors import DataError
 
-MAGIC = b"streamae learnt keys 1\n"
+MAGIC = b"streamae learnt keys 2\n"
+MAGIC_BEFORE = b"streamae learnt keys 1\n"  # without a layout
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -24,6 +25,7 @@ class _Content(msgspec.Struct, frozen=True, array_like=True):
     size: int
     keys: list[bytes]
     packed: memoryview
+    layout: str = ""
 
 
 class LearntKeys(Mapping[bytes, bytes]):
@@ -31,9 +33,10 @@ class LearntKeys(Mapping[bytes, bytes]):
 
     Attributes:
         fingerprint: what the state depends on; that of a daemon which is to take it must be equal.
+        layout: what is packed of a key, in words; "" = the release before wrote the file, which did not say.
     """
 
-    def __init__(self, fingerprint: str, states: Mapping[bytes, bytes]) -> None:
+    def __init__(self, fingerprint: str, states: Mapping[bytes, bytes], layout: str) -> None:
         """Keep `states`, all of one size.
 
         Raises:
@@ -42,7 +45,7 @@ class LearntKeys(Mapping[bytes, bytes]):
         sizes = set(map(len, states.values())) or {0}
         if len(sizes) > 1:
             raise ValueError(f"states of several sizes: {sorted(sizes)}")
-        self.fingerprint = fingerprint
+        self.fingerprint, self.layout = fingerprint, layout
         self._size, self._packed = sizes.pop(), memoryview(b"".join(states.values()))
         self._places = {key: number for number, key in enumerate(states)}
 
@@ -65,7 +68,7 @@ class LearntKeys(Mapping[bytes, bytes]):
         Raises:
             DataError: it cannot be written.
         """
-        content = msgspec.msgpack.encode(_Content(self.fingerprint, self._size, list(self), self._packed))
+        content = msgspec.msgpack.encode(_Content(self.fingerprint, self._size, list(self), self._packed, self.layout))
         check_place(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ class LearntKeys(Mapping[bytes, bytes]):
 
     @classmethod
     def read(cls, path: Path) -> LearntKeys:
-        """Read what `write` wrote.
+        """Read what `write` wrote, in this release or the one before.
 
         Raises:
             DataError: the file is missing, something else, or damaged; the message says which.
@@ -94,14 +97,14 @@ class LearntKeys(Mapping[bytes, bytes]):
             data = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-        if not data.startswith(MAGIC):
+        if not data.startswith((MAGIC, MAGIC_BEFORE)):
             raise DataError(f"{path}: was not written by this version of streamae bootstrap: write it again")
         view = memoryview(data)[len(MAGIC) :]
         digest, content = view[:DIGEST_BYTES], view[DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest:
             raise DataError(f"{path}: is damaged (checksum differs): write it again")
         found = msgspec.msgpack.decode(content, type=_Content)
-        learnt = cls(found.fingerprint, {})
+        learnt = cls(found.fingerprint, {}, found.layout)
         learnt._size, learnt._packed = found.size, found.packed  # a view into `data`: nothing is held twice
         learnt._places = {key: number for number, key in enumerate(found.keys)}
         return learnt

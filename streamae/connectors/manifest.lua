@@ -1,17 +1,20 @@
 #!lua flags=no-writes
--- Read the manifest of one partition, with 1 or 0 for whether every bucket holds as many keys as it says.
+-- Read the manifest of one partition, with 1 or 0 for whether every bucket holds as many keys or entries as it says.
 --
 -- KEYS[1]      manifest (see rules.lua)
--- KEYS[2...]   all buckets
+-- KEYS[2...]   all buckets, those of the roster behind those of the keys
 --
--- Answers off, fp, ep, id, n, stage, ps (nil where there is none), and that number.
+-- Answers off, fp, ep, id, n, stage, ps, rn, ly (nil where there is none), and that number.
 
-local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'n', 'stage', 'ps')
+local BUCKETS = 256
+local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'n', 'stage', 'ps', 'rn', 'ly')
 local is_whole = 1
-for bucket = 2, #KEYS do
-    if stored[1] and redis.call('HLEN', KEYS[bucket]) ~= struct.unpack('<I4', stored[5], (bucket - 2) * 4 + 1) then
-        is_whole = 0
-    end
+for index = 0, stored[1] and #KEYS - 2 or -1 do
+    local is_roster = index >= BUCKETS
+    local counts = is_roster and (stored[8] or string.rep('\0', BUCKETS * 4)) or stored[5]
+    local expected = struct.unpack('<I4', counts, index % BUCKETS * 4 + 1)
+    local is_nothing = is_roster and expected == 0  -- whatever stands there, see rules.lua
+    if not is_nothing and redis.call('HLEN', KEYS[index + 2]) ~= expected then is_whole = 0 end
 end
-stored[8] = is_whole
+stored[10] = is_whole
 return stored

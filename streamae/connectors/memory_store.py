@@ -12,6 +12,8 @@ from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
 from streamae.connectors.protocols import Manifest, Outcome, Stamp
 
+NONE = (0,) * BUCKETS
+
 
 class Switches:
     """Errors waiting at named points; each is raised once and gone."""
@@ -40,30 +42,55 @@ class Switches:
 
 @dataclass(slots=True)
 class _Stored:
-    """What is kept of one partition: the manifest, the call that wrote it, and the keys by bucket."""
+    """What is kept of one partition: the manifest, the call that wrote it, keys and roster by bucket."""
 
     manifest: Manifest | None = None
     call: bytes = b""
     buckets: list[dict[bytes, bytes]] = field(default_factory=lambda: [{} for _ in range(BUCKETS)])
+    roster: list[dict[bytes, bytes]] = field(default_factory=lambda: [{} for _ in range(BUCKETS)])
 
     def copy(self) -> _Stored:
         """Return one that does not change with this one."""
-        return _Stored(self.manifest, self.call, [bucket.copy() for bucket in self.buckets])
+        roster = [bucket.copy() for bucket in self.roster]
+        return _Stored(self.manifest, self.call, [bucket.copy() for bucket in self.buckets], roster)
 
-    def is_whole(self, buckets: Iterable[int]) -> bool:
-        """Whether these buckets hold as many keys as the manifest says."""
-        counts = self.manifest.counts if self.manifest else (0,) * BUCKETS
-        return all(len(self.buckets[bucket]) == counts[bucket] for bucket in buckets)
+    def is_whole(self, buckets: Iterable[int], roster: Iterable[int] = ()) -> bool:
+        """Whether these buckets hold as many keys, and those of the roster as many entries, as the manifest says."""
+        counts = self.manifest.counts if self.manifest else NONE
+        entries = (self.manifest.roster_counts if self.manifest else ()) or NONE
+        return all(len(self.buckets[bucket]) == counts[bucket] for bucket in buckets) and all(
+            len(self.roster[bucket]) == entries[bucket] for bucket in roster
+        )
+
+    def move(self, new: int, stamp: Stamp, call: bytes, touched: Iterable[int], entries: Iterable[int]) -> None:
+        """Move the manifest; the keys of touched buckets, and the entries of those of the roster, are counted anew."""
+        counts = list(self.manifest.counts if self.manifest else NONE)
+        roster = list((self.manifest.roster_counts if self.manifest else ()) or NONE)
+        for bucket in touched:
+            counts[bucket] = len(self.buckets[bucket])
+        for bucket in entries:
+            roster[bucket] = len(self.roster[bucket])
+        self.manifest = Manifest(
+            new,
+            stamp.fingerprint,
+            tuple(counts),
+            stamp.epoch,
+            stamp.identity,
+            partition_state=stamp.partition_state,
+            roster_counts=tuple(roster) if any(roster) else (),
+            layouts=stamp.layouts,
+        )
+        self.call = call
 
 
 class MemoryStore(Switches):
     """State store in memory; outlives the engines of a test, as Redis outlives a process.
 
-    Points for `fail_at`: `manifest`, `load`, `drop`; `before_checkpoint` (nothing is stored),
+    Points for `fail_at`: `manifest`, `load`, `roster`, `drop`; `before_checkpoint` (nothing is stored),
     `after_checkpoint` (stored, but the answer is lost).
     """
 
-    points = ("manifest", "load", "drop", "before_checkpoint", "after_checkpoint")
+    points = ("manifest", "load", "roster", "drop", "before_checkpoint", "after_checkpoint")
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +100,7 @@ class MemoryStore(Switches):
         """Return the manifest; see `StateStore.manifest`."""
         self.reach("manifest")
         stored = self._stored(partition)
-        if stored.manifest is None or tuple(map(len, stored.buckets)) == stored.manifest.counts:
+        if stored.manifest is None or stored.is_whole(range(BUCKETS), range(BUCKETS)):
             return stored.manifest
         return replace(stored.manifest, is_whole=False)
 
@@ -89,6 +116,16 @@ class MemoryStore(Switches):
             return None
         return [stored.buckets[bucket_of(key)].get(key) for key in keys]
 
+    def roster(self, partition: Partition, base: int | None) -> list[tuple[bytes, bytes]] | None:
+        """Return the whole roster, checked; see `StateStore.roster`."""
+        self.reach("roster")
+        stored = self._stored(partition)
+        if base is None:
+            return None if stored.manifest else []
+        if stored.manifest is None or stored.manifest.offset != base or not stored.is_whole((), range(BUCKETS)):
+            return None
+        return [entry for bucket in stored.roster for entry in bucket.items()]
+
     def checkpoint(
         self,
         partition: Partition,
@@ -98,38 +135,27 @@ class MemoryStore(Switches):
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
         *,
+        roster: Sequence[tuple[bytes, bytes]] = (),
+        off_roster: Sequence[bytes] = (),
         whole: bool = False,
     ) -> Outcome:
         """Save changed keys and move the manifest; see `StateStore.checkpoint`."""
         self.reach("before_checkpoint")
-        call = digest_of_call(base, new, stamp, records, deleted, whole=whole)
+        call = digest_of_call(base, new, stamp, records, deleted, roster=roster, off_roster=off_roster, whole=whole)
         stored = self._stored(partition)
         outcome = _judge(stored, None if whole else base, new, stamp, call, whole=whole)
-        touched = {bucket_of(key) for key, _ in records} | {bucket_of(key) for key in deleted}
+        touched, entries = _touched(records, deleted), _touched(roster, off_roster)
         is_replaced = whole or base is None
-        if outcome is None and not is_replaced and not stored.is_whole(touched):
+        if outcome is None and not is_replaced and not stored.is_whole(touched, entries):
             outcome = Outcome.ROLLED_BACK
         if outcome is not None:
             return outcome
         if is_replaced:
             stored = _Stored()
         self._partitions[partition] = stored
-        for key in deleted:
-            stored.buckets[bucket_of(key)].pop(key, None)
-        for key, value in records:
-            stored.buckets[bucket_of(key)][key] = value
-        counts = list(stored.manifest.counts) if stored.manifest else [0] * BUCKETS
-        for bucket in touched:
-            counts[bucket] = len(stored.buckets[bucket])
-        stored.manifest = Manifest(
-            new,
-            stamp.fingerprint,
-            tuple(counts),
-            stamp.epoch,
-            stamp.identity,
-            partition_state=stamp.partition_state,
-        )
-        stored.call = call
+        _change(stored.buckets, records, deleted)
+        _change(stored.roster, roster, off_roster)
+        stored.move(new, stamp, call, touched, entries)
         self.reach("after_checkpoint")
         return Outcome.OK
 
@@ -160,6 +186,11 @@ class MemoryStore(Switches):
         for key in keys:
             self._stored(partition).buckets[bucket_of(key)].pop(key, None)
 
+    def lose_entries(self, partition: Partition, keys: Iterable[bytes]) -> None:
+        """Lose single entries of the roster while the manifest still counts them."""
+        for key in keys:
+            self._stored(partition).roster[bucket_of(key)].pop(key, None)
+
     def snapshot(self) -> dict[Partition, _Stored]:
         """Return a copy of everything for `restore`."""
         return {partition: stored.copy() for partition, stored in self._partitions.items()}
@@ -172,6 +203,19 @@ class MemoryStore(Switches):
         return self._partitions.get(partition) or _Stored()  # to ask leaves no trace
 
 
+def _touched(entries: Sequence[tuple[bytes, bytes]], deleted: Sequence[bytes]) -> set[int]:
+    return {bucket_of(key) for key, _ in entries} | {bucket_of(key) for key in deleted}
+
+
+def _change(
+    buckets: list[dict[bytes, bytes]], entries: Sequence[tuple[bytes, bytes]], deleted: Sequence[bytes]
+) -> None:
+    for key in deleted:
+        buckets[bucket_of(key)].pop(key, None)
+    for key, value in entries:
+        buckets[bucket_of(key)][key] = value
+
+
 def _judge(stored: _Stored, base: int | None, new: int, stamp: Stamp, call: bytes, *, whole: bool) -> Outcome | None:
     """Return why a checkpoint is answered without being carried out, None when it may be."""
     manifest = stored.manifest
@@ -179,7 +223,9 @@ def _judge(stored: _Stored, base: int | None, new: int, stamp: Stamp, call: byte
         return None if base is None else Outcome.ROLLED_BACK
     if manifest.offset == new and stored.call == call:
         return Outcome.OK
-    if manifest.offset >= new or manifest.fingerprint != stamp.fingerprint or manifest.epoch > stamp.epoch:
+    forms = {stamp.form, stamp.relied_on or stamp.form}
+    is_ours = manifest.fingerprint in {form.fingerprint for form in forms} if whole else manifest.form in forms
+    if manifest.offset >= new or not is_ours or manifest.epoch > stamp.epoch:
         return Outcome.STALE
     if manifest.identity and stamp.identity and manifest.identity != stamp.identity:
         return Outcome.STALE

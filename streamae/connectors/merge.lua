@@ -8,13 +8,15 @@
 --
 -- A field of a side hash is a key, its value '+' and packed state, or '-' for a key to delete.
 
-local BUCKETS, CHUNK = 256, 1000
-local stored = redis.call('HMGET', KEYS[1], 'stage', 'sn', 'n')
+local BUCKETS, ALL, CHUNK, NONE = 256, 512, 1000, '\0\0\0\0'
+local stored = redis.call('HMGET', KEYS[1], 'stage', 'sn', 'n', 'rsn', 'rn')
 if stored[1] ~= ARGV[1] then return 'ok' end
+local all_staged = stored[2] .. (stored[4] or NONE:rep(BUCKETS))
+local all_counts = stored[3] .. (stored[5] or NONE:rep(BUCKETS))
 local staged, counts = {}, {}
-for index = 0, BUCKETS - 1 do
-    staged[index] = string.sub(stored[2], index * 4 + 1, index * 4 + 4)
-    counts[index] = string.sub(stored[3], index * 4 + 1, index * 4 + 4)
+for index = 0, ALL - 1 do
+    staged[index] = string.sub(all_staged, index * 4 + 1, index * 4 + 4)
+    counts[index] = string.sub(all_counts, index * 4 + 1, index * 4 + 4)
 end
 
 local groups = {}
@@ -42,10 +44,14 @@ for _, group in ipairs(groups) do
         redis.call('HDEL', group.bucket, unpack(deletes, i, math.min(i + CHUNK - 1, #deletes)))
     end
     redis.call('UNLINK', group.side)
-    staged[group.index], counts[group.index] = '\0\0\0\0', struct.pack('<I4', redis.call('HLEN', group.bucket))
+    staged[group.index], counts[group.index] = NONE, struct.pack('<I4', redis.call('HLEN', group.bucket))
 end
 
 local left = table.concat(staged, '', 0, BUCKETS - 1)
 redis.call('HSET', KEYS[1], 'n', table.concat(counts, '', 0, BUCKETS - 1), 'sn', left)
-if left == string.rep('\0', BUCKETS * 4) then redis.call('HDEL', KEYS[1], 'stage', 'sk', 'sn') end
+for field, numbers in pairs({rn = counts, rsn = staged}) do
+    local text = table.concat(numbers, '', BUCKETS, ALL - 1)
+    if text == NONE:rep(BUCKETS) then redis.call('HDEL', KEYS[1], field) else redis.call('HSET', KEYS[1], field, text) end
+end
+if table.concat(staged, '', 0, ALL - 1) == NONE:rep(ALL) then redis.call('HDEL', KEYS[1], 'stage', 'sk', 'sn') end
 return 'ok'

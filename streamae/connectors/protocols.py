@@ -167,23 +167,44 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+class Form(NamedTuple):
+    """What stored state means, and how it is packed.
+
+    Attributes:
+        fingerprint: digest of what the state's meaning depends on: bundle, stride, grid, missing-value policies.
+        layouts: in words, of each packed form that a stored value may have; () = the release that stored them did not
+            write them down.
+    """
+
+    fingerprint: str
+    layouts: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """Whose state a checkpoint saves.
 
     Attributes:
-        fingerprint: digest of everything the state's meaning depends on: layout, bundle, stride, grid, missing-value policies.
+        fingerprint, layouts: the form of what is stored once it is saved; see `Form`.
         epoch: counts take-overs: one more than that of the stored state the owner found, 0 if it found none.
             Only a hint, which sends a former owner away early; what decides is the offset.
         identity: `Span.identity` of the topic, "" = unknown.
         partition_state: packed state of the partition itself, beside that of its keys, saved and read with the
             manifest; the engine has none so far.
+        relied_on: the form of what is stored as the caller knows it; None = the same form.
     """
 
     fingerprint: str
     epoch: int = 0
     identity: str = ""
     partition_state: bytes = b""
+    layouts: tuple[str, ...] = ()
+    relied_on: Form | None = None
+
+    @property
+    def form(self) -> Form:
+        """The form of what is stored once this is saved."""
+        return Form(self.fingerprint, self.layouts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +213,10 @@ class Manifest:
 
     Attributes:
         offset: the state is exactly the state after every record below this offset.
-        fingerprint, epoch, identity, partition_state: see `Stamp`.
+        fingerprint, epoch, identity, partition_state, layouts: see `Stamp`.
         counts: number of keys in each of the buckets.
-        is_whole: whether every bucket held so many keys when this was read.
+        is_whole: whether every bucket held so many keys, and entries of the roster, when this was read.
+        roster_counts: number of entries of the roster in each of the buckets; () = there is none.
     """
 
     offset: int
@@ -204,6 +226,13 @@ class Manifest:
     identity: str = ""
     is_whole: bool = True
     partition_state: bytes = b""
+    roster_counts: tuple[int, ...] = ()
+    layouts: tuple[str, ...] = ()
+
+    @property
+    def form(self) -> Form:
+        """The form of what is stored."""
+        return Form(self.fingerprint, self.layouts)
 
 
 class Outcome(StrEnum):
@@ -215,7 +244,10 @@ class Outcome(StrEnum):
 
 
 class StateStore(Protocol):
-    """Packed key state of each partition with a manifest, moved forward by compare-and-set on the offset."""
+    """Packed key state of each partition with a manifest, moved forward by compare-and-set on the offset.
+
+    Beside the keys' states stands the roster: small entries by key, which are read all at once.
+    """
 
     def manifest(self, partition: Partition) -> Manifest | None:
         """Return the manifest, None when there is none.
@@ -237,6 +269,23 @@ class StateStore(Protocol):
         """
         ...
 
+    def roster(self, partition: Partition, base: int | None) -> list[tuple[bytes, bytes]] | None:
+        """Return all entries of the roster as key and entry, in no order, checked against the manifest.
+
+        Read in several calls where there are many; each is checked.
+
+        Args:
+            base: manifest offset the caller relies on; None = the caller believes there is no manifest.
+
+        Returns:
+            The entries, or None when the manifest is no longer at `base` or a bucket lost entries: nothing read
+            may be used, drop the partition and recover.
+
+        Raises:
+            RetryableError: the store cannot be reached.
+        """
+        ...
+
     def checkpoint(
         self,
         partition: Partition,
@@ -246,14 +295,20 @@ class StateStore(Protocol):
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
         *,
+        roster: Sequence[tuple[bytes, bytes]] = (),
+        off_roster: Sequence[bytes] = (),
         whole: bool = False,
     ) -> Outcome:
         """Save changed keys and move the manifest from `base` to `new` in one atomic step.
 
-        Accepted only if `base <= stored offset < new` and no touched bucket lost keys; with `base=None` only if there
-        is no manifest, and then whatever stood there before is replaced. With `whole` the records are the entire
-        state: accepted if there is no manifest or `stored offset < new`, and whatever stood there is replaced.
-        Never accepted over another fingerprint, another known identity or a higher epoch.
+        `records` and `deleted` are states of keys, `roster` and `off_roster` entries of the roster in the same way; a
+        key may have one without the other. A key is in one of a pair only.
+
+        Accepted only if `base <= stored offset < new` and no touched bucket lost keys or entries; with `base=None` only
+        if there is no manifest, and then whatever stood there before is replaced. With `whole` records and roster are
+        the entire state: accepted if there is no manifest or `stored offset < new`, and whatever stood there is replaced.
+        Never accepted over a form that is neither the stamp's nor the one it relies on (of a `whole` state the
+        fingerprint is enough), another known identity or a higher epoch.
 
         Repeating an accepted call (its answer was lost) is answered `OK` again.
 
@@ -263,7 +318,7 @@ class StateStore(Protocol):
         ...
 
     def drop(self, partition: Partition, at: int | None = None) -> bool:
-        """Delete manifest and state of a partition that is about to be rebuilt, in one atomic step; idempotent.
+        """Delete manifest, state and roster of a partition about to be rebuilt, in one atomic step; idempotent.
 
         Args:
             at: offset at which the caller has seen the manifest; None = wherever it stands.

@@ -1,5 +1,7 @@
 """What one checkpoint changes, on its way to Redis: sorted by bucket, and cut so that no command takes long.
 
+Buckets of the roster are numbered behind those of the keys: `ROSTER` is the first.
+
 Must not know: a client library, or what packed state means.
 """
 
@@ -11,6 +13,7 @@ from itertools import chain
 
 from streamae.connectors.buckets import BUCKETS, bucket_of
 
+ROSTER = BUCKETS
 CALL_KEYS, CALL_BYTES = 2_000, 1 << 21  # most of one command, about 10 ms: Redis does nothing else meanwhile
 
 
@@ -23,15 +26,24 @@ class Changes:
     buckets: Sequence[int]
 
     @classmethod
-    def of(cls, records: Sequence[tuple[bytes, bytes]], deleted: Sequence[bytes], *, is_all: bool) -> Changes:
+    def of(
+        cls,
+        records: Sequence[tuple[bytes, bytes]],
+        deleted: Sequence[bytes],
+        roster: Sequence[tuple[bytes, bytes]] = (),
+        off_roster: Sequence[bytes] = (),
+        *,
+        is_all: bool,
+    ) -> Changes:
         """Sort changes by bucket; `is_all`: name the buckets without changes too."""
         sets: dict[int, list[bytes]] = {}
         deletes: dict[int, list[bytes]] = {}
-        for key, value in records:
-            sets.setdefault(bucket_of(key), []).extend((key, value))
-        for key in deleted:
-            deletes.setdefault(bucket_of(key), []).append(key)
-        return cls(sets, deletes, range(BUCKETS) if is_all else sorted(sets.keys() | deletes.keys()))
+        for first, entries, gone in ((0, records, deleted), (ROSTER, roster, off_roster)):
+            for key, value in entries:
+                sets.setdefault(first + bucket_of(key), []).extend((key, value))
+            for key in gone:
+                deletes.setdefault(first + bucket_of(key), []).append(key)
+        return cls(sets, deletes, range(ROSTER + BUCKETS) if is_all else sorted(sets.keys() | deletes.keys()))
 
     @property
     def is_large(self) -> bool:

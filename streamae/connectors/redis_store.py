@@ -3,7 +3,9 @@
 All keys of a partition carry the same hash tag, so a script finds them on one node of a cluster:
     <prefix>:{<group>:<topic>:<partition>}:m              manifest
     <prefix>:{<group>:<topic>:<partition>}:b:<i>          bucket i: field = key, value = packed state
-    <prefix>:{<group>:<topic>:<partition>}:s:<call>:<i>   changes of bucket i of a large call, on their way there
+    <prefix>:{<group>:<topic>:<partition>}:r:<i>          bucket i of the roster: field = key, value = entry
+    <prefix>:{<group>:<topic>:<partition>}:s:<call>:<i>   changes of bucket i of a large call, on their way there; those
+                                                          of the roster are numbered behind those of the keys
 
 The scripts check before they write; see `rules.lua`. Redis does nothing else while it runs a command, so none may be
 long: a checkpoint of many keys first brings its changes into side hashes of its own, where they mean nothing (and
@@ -27,7 +29,7 @@ from redis.exceptions import InvalidResponse, NoPermissionError
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
 from streamae.connectors.protocols import Manifest, Outcome, Stamp
-from streamae.connectors.redis_changes import Changes, keys_of_a_call, shared_out
+from streamae.connectors.redis_changes import CALL_KEYS, ROSTER, Changes, keys_of_a_call, shared_out
 from streamae.connectors.redis_client import BREAKER_MS, Breaker, connect
 from streamae.connectors.store_health import judge
 from streamae.errors import ConfigError, RetryableError
@@ -36,6 +38,8 @@ from streamae.reasons import Problem
 from streamae.settings.connections import StateSettings
 
 COUNTS = struct.Struct(f"<{BUCKETS}I")
+NONE = bytes(COUNTS.size)
+ALL_BUCKETS = range(ROSTER + BUCKETS)
 STAGE_TTL_MS = 600_000  # after which changes nobody made count are deleted
 ATTEMPTS = 5
 
@@ -72,6 +76,7 @@ class RedisStore:
         rules, register = _script("rules.lua"), self._client.register_script
         self._manifest = register(_script("manifest.lua"))
         self._load = register(_script("load.lua"))
+        self._roster = register(_script("roster.lua"))
         self._checkpoint = register(rules + _script("checkpoint.lua"))
         self._switch = register(rules + _script("switch.lua"))
         self._merge = register(_script("merge.lua"))
@@ -79,10 +84,10 @@ class RedisStore:
 
     def manifest(self, partition: Partition) -> Manifest | None:
         """Return the manifest; see `StateStore.manifest`."""
-        keys = self._keys(partition, range(BUCKETS))
+        keys = self._keys(partition, ALL_BUCKETS)
         with self._breaker.guarded("manifest"):
             stored = self._when_merged(partition, lambda: self._manifest(keys=keys), lambda found: found[5] is not None)
-        offset, fingerprint, epoch, identity, counts, _, partition_state, is_whole = stored
+        offset, fingerprint, epoch, identity, counts, _, partition_state, entries, layouts, is_whole = stored
         if offset is None:
             return None
         return Manifest(
@@ -93,6 +98,8 @@ class RedisStore:
             (identity or b"").decode(),
             bool(is_whole),
             partition_state or b"",
+            COUNTS.unpack(entries) if entries else (),
+            tuple(layouts.decode(errors="replace").split("\n")) if layouts else (),
         )
 
     def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:
@@ -108,6 +115,20 @@ class RedisStore:
                 self._largest = max(self._largest, *(len(state or b"") for state in found))
         return loaded
 
+    def roster(self, partition: Partition, base: int | None) -> list[tuple[bytes, bytes]] | None:
+        """Return the whole roster, checked; see `StateStore.roster`."""
+        entries: list[tuple[bytes, bytes]] = []
+        with self._breaker.guarded("roster"):
+            counts = self._roster_of(partition, base, ())
+            if counts is None:
+                return None
+            for buckets in shared_out(COUNTS.unpack(counts[0] or NONE), CALL_KEYS):
+                found = self._roster_of(partition, base, buckets)
+                if found is None:
+                    return None
+                entries += zip(found[::2], found[1::2], strict=True)
+        return entries
+
     def checkpoint(
         self,
         partition: Partition,
@@ -117,15 +138,14 @@ class RedisStore:
         records: Sequence[tuple[bytes, bytes]],
         deleted: Sequence[bytes] = (),
         *,
+        roster: Sequence[tuple[bytes, bytes]] = (),
+        off_roster: Sequence[bytes] = (),
         whole: bool = False,
     ) -> Outcome:
         """Save changed keys and move the manifest; see `StateStore.checkpoint`."""
-        digest = digest_of_call(base, new, stamp, records, deleted, whole=whole)
-        changes = Changes.of(records, deleted, is_all=whole or base is None)
-        known = "" if base is None else base
-        head = _Head(
-            known, new, stamp.fingerprint, stamp.epoch, stamp.identity, digest, int(whole), stamp.partition_state
-        )
+        digest = digest_of_call(base, new, stamp, records, deleted, roster=roster, off_roster=off_roster, whole=whole)
+        changes = Changes.of(records, deleted, roster, off_roster, is_all=whole or base is None)
+        head = _Head.of(base, new, stamp, digest, whole=whole)
         with self._breaker.guarded("checkpoint"):
             save = self._checkpoint_large if changes.is_large else self._checkpoint_small
             outcome = save(partition, head, changes)
@@ -170,6 +190,15 @@ class RedisStore:
             loaded[position] = value
         return loaded
 
+    def _roster_of(self, partition: Partition, base: int | None, buckets: Iterable[int]) -> list[bytes] | None:
+        """Return what `roster.lua` answers."""
+        names = self._keys(partition, [ROSTER + bucket for bucket in buckets])
+        arguments: list[str | int] = ["" if base is None else base, *buckets]
+        found: list[bytes] | None = self._when_merged(
+            partition, lambda: self._roster(keys=names, args=arguments), lambda answer: answer == b"merging"
+        )
+        return found
+
     def _checkpoint_small(self, partition: Partition, head: _Head, changes: Changes) -> Outcome:
         keys, arguments = self._keys(partition, changes.buckets), [*head, *changes.arguments()]
         return Outcome(self._answer(partition, lambda: self._checkpoint(keys=keys, args=arguments)))
@@ -211,10 +240,10 @@ class RedisStore:
 
     def _merge_all(self, partition: Partition) -> bool:
         """Merge what a large call has staged, whoever made it; False when some of it is lost, and then all goes."""
-        digest, staged, at_once = self._fields(partition, "stage", "sn", "sk")
+        digest, staged, at_once, entries = self._fields(partition, "stage", "sn", "sk", "rsn")
         if digest is None or staged is None or at_once is None:
             return True
-        for buckets in shared_out(COUNTS.unpack(staged), int(at_once)):
+        for buckets in shared_out(COUNTS.unpack(staged) + COUNTS.unpack(entries or NONE), int(at_once)):
             keys = [self._manifest_key(partition)]
             for bucket in buckets:
                 keys += [self._bucket_key(partition, bucket), self._side_key(partition, digest, bucket)]
@@ -226,9 +255,9 @@ class RedisStore:
     def _drop_all(self, partition: Partition, at: int | str) -> bool:
         for _ in range(ATTEMPTS):
             (digest,) = self._fields(partition, "stage")
-            keys = self._keys(partition, range(BUCKETS))
+            keys = self._keys(partition, ALL_BUCKETS)
             if digest is not None:
-                keys += [self._side_key(partition, digest, bucket) for bucket in range(BUCKETS)]
+                keys += [self._side_key(partition, digest, bucket) for bucket in ALL_BUCKETS]
             answer: Any = self._drop(keys=keys, args=[at, digest or ""])
             if answer != b"again":
                 return bool(answer == b"gone")
@@ -242,15 +271,15 @@ class RedisStore:
         return f"{self._prefix}:{{{self._group}:{partition.topic}:{partition.index}}}:m"
 
     def _bucket_key(self, partition: Partition, bucket: int) -> str:
-        return f"{self._manifest_key(partition)[:-1]}b:{bucket}"
+        kind, index = ("b", bucket) if bucket < ROSTER else ("r", bucket - ROSTER)
+        return f"{self._manifest_key(partition)[:-1]}{kind}:{index}"
 
     def _side_key(self, partition: Partition, digest: bytes, bucket: int) -> str:
         return f"{self._manifest_key(partition)[:-1]}s:{digest.hex()}:{bucket}"
 
     def _keys(self, partition: Partition, buckets: Iterable[int]) -> list[str]:
-        """Return the keys of the manifest and of these buckets, in this order."""
-        manifest = self._manifest_key(partition)
-        return [manifest, *(f"{manifest[:-1]}b:{bucket}" for bucket in buckets)]
+        """Return the keys of the manifest and of these buckets, in this order; see `redis_changes.ROSTER`."""
+        return [self._manifest_key(partition), *(self._bucket_key(partition, bucket) for bucket in buckets)]
 
 
 class _Head(NamedTuple):
@@ -264,6 +293,26 @@ class _Head(NamedTuple):
     digest: bytes
     whole: int
     partition_state: bytes
+    layouts: str
+    fingerprint_relied_on: str
+    layouts_relied_on: str
+
+    @classmethod
+    def of(cls, base: int | None, new: int, stamp: Stamp, digest: bytes, *, whole: bool) -> _Head:
+        relied_on = stamp.relied_on or stamp.form
+        return cls(
+            "" if base is None else base,
+            new,
+            stamp.fingerprint,
+            stamp.epoch,
+            stamp.identity,
+            digest,
+            int(whole),
+            stamp.partition_state,
+            "\n".join(stamp.layouts),
+            relied_on.fingerprint,
+            "\n".join(relied_on.layouts),
+        )
 
 
 def _script(name: str) -> str:

@@ -46,6 +46,7 @@ class Decision:
         is_early: bool = True,
         step_ms: float = 1_000.0,
         alerts: AlertRules | None = None,
+        family: str = "",
     ) -> None:
         """Prepare for `capacity` key slots of F `features`.
 
@@ -57,6 +58,7 @@ class Decision:
             is_early: whether it may alarm at once then.
             step_ms: event time between two windows of the prior.
             alerts: of the operator; None = no such rules.
+            family: of rules that keep the same state: what was stored of another one is not taken for it.
         """
         self.rule, self.min_windows, self.is_early = rule, min_windows, is_early
         self.has_prior, self.key_rules = prior is not None, KeyRules(capacity, alerts)
@@ -64,7 +66,7 @@ class Decision:
         if prior is not None:
             initial = initial_state(rule, prior, step_ms)
             fields |= {name: replace(fields[name], initial=value) for name, value in initial.items()}
-        self.columns = Columns(capacity, fields | key_rules.fields(features))
+        self.columns = Columns(capacity, fields | key_rules.fields(features), f"decision.{family}")
 
     def adopt(
         self,

@@ -244,7 +244,8 @@ class Encoder:
         """
         self.encoding, self.is_exact = encoding, is_exact
         self._exact_inputs = encoding.exact_inputs(is_exact)
-        self.columns = Columns(capacity, {"newest": Field("<i8", (), NEVER)} if encoding.has_interval else {})
+        fields = {"newest": Field("<i8", (), NEVER)} if encoding.has_interval else {}
+        self.columns = Columns(capacity, fields, "encoder")
 
     def encode(self, records: RecordBatch, slots: Slots) -> RecordBatch:
         """Return the records with features for values.

@@ -115,6 +115,7 @@ class Episodes:
                 "actual": Field(number, (self.top,)),
                 "expected": Field(number, (self.top,)),
             },
+            "episodes",
         )
 
     def adopt(self, rules: EpisodeRules) -> None:

@@ -92,7 +92,7 @@ class RowGrid:
         fields = {"newest": Field("<i8", (), NEVER)}
         if grid_ms is not None:
             fields |= {"offset": Field("<i8"), "sums": Field("<f8", (features,)), "counts": Field("<i4", (features,))}
-        self.columns = Columns(capacity, fields)
+        self.columns = Columns(capacity, fields, "grid")
 
     def push(self, records: RecordBatch, slots: Slots) -> tuple[RowBatch, Strays]:
         """Absorb records; return the rows they complete, and the records that came too late or twice.

@@ -111,6 +111,10 @@ class KeyTable:
         self.see(slots, event_times_ms)
         self._dirty[slots] = True
 
+    def mark(self, slots: Slots) -> None:
+        """Mark slots as changed without a record: what is stored of them is to be written anew."""
+        self._dirty[slots] = True
+
     def dirty_count(self) -> int:
         """Keys changed since they were last taken."""
         return int(self._dirty.sum())

@@ -28,7 +28,8 @@ class Rates:
         """
         self.features, self.max_gap_ms = np.array(features, dtype=np.int64), max_gap_ms
         shape = (len(features),)
-        self.columns = Columns(capacity, {"counts": Field("<f8", shape, np.nan), "times": Field("<i8", shape)})
+        fields = {"counts": Field("<f8", shape, np.nan), "times": Field("<i8", shape)}
+        self.columns = Columns(capacity, fields, "rates")
 
     def of(self, rows: RowBatch) -> RowBatch:
         """Return the rows with the growth a second of each counter since the key had its value before.

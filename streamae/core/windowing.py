@@ -98,6 +98,7 @@ class KeyWindows:
             | missing.hold.fields()
             | ({} if levels is None else levels.fields(self._constants))
             | ({"origins": Field("<f8", (features,), np.nan)} if origins.is_by_key else {}),
+            "windows",
         )
 
     def push(self, rows: RowBatch) -> WindowBatch:

@@ -115,13 +115,14 @@ class Checkpointer(Announcer):
     ) -> Outcome | None:
         """Send these keys to the store, as all there are if `whole`; None when it did not answer."""
         table = self.states.table
+        stamp = progress.stamp(self.fingerprint, self.states.layouts(progress, whole=whole))
         deleted, started = table.deleted(partition), self.clock()
         try:
             outcome = self.states.store.checkpoint(
                 partition,
                 progress.base,
                 progress.position,
-                progress.stamp(self.fingerprint),
+                stamp,
                 self.states.pack(slots),
                 () if whole else deleted,
                 whole=whole,
@@ -136,6 +137,6 @@ class Checkpointer(Announcer):
         self.listener.checkpoint(outcome, self.clock() - started)
         if outcome is Outcome.OK:
             table.clean(partition, slots, deleted)
-            progress.base = progress.position
+            progress.base, progress.form = progress.position, stamp.form
             fail_point("after_checkpoint")
         return outcome

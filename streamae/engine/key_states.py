@@ -1,8 +1,9 @@
 """Key state between memory and store: who is resident, loading on first sight, packing for the checkpoint.
 
 State of a key is loaded when its first record since assignment arrives, for all new keys of a poll in few calls,
-so that taking a partition over costs nothing up front. A key of which nothing is stored begins with what a bootstrap
-has learnt of it, if there was one. Each load is checked against the manifest the engine
+so that taking a partition over costs nothing up front. State that other fields were packed in is taken over by field, and
+written anew at the next checkpoint. A key of which nothing is stored, or nothing that can be read, begins with what a
+bootstrap has learnt of it, if there was one. Each load is checked against the manifest the engine
 relies on; once every stored key was loaded, the store is not asked any more. Knows neither records' values nor offsets' meaning beyond handing them to the store.
 """
 
@@ -17,12 +18,13 @@ from streamae.batches import Flags, Partition, RecordBatch, Slots
 from streamae.connectors.protocols import StateStore
 from streamae.core.columns import Columns
 from streamae.core.key_table import NO_SLOT, KeyTable
+from streamae.engine.key_forms import KeyForms
 from streamae.engine.partitions import Partitions, Progress
-from streamae.errors import FatalError
 from streamae.observe.listener import Announcer
 from streamae.observe.logs import get_logger, shown
 
 LOAD_CHUNK_KEYS = 2_000  # bounds how long one load blocks the store
+NAMED_KEYS = 10  # of those whose state cannot be read, in a line of the log
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,11 +42,6 @@ class Admission:
     lost: frozenset[Partition]
 
 
-def layout_of(parts: Sequence[Columns]) -> str:
-    """Return text that changes whenever the packed state of these parts changes its form."""
-    return "|".join(part.layout for part in parts)
-
-
 class KeyStates(Announcer):
     """All per-key state of this process. Mutated by the engine's thread only."""
 
@@ -55,6 +52,7 @@ class KeyStates(Announcer):
         store: StateStore,
         learnt: Mapping[bytes, bytes] | None = None,
         passing: Sequence[Columns] = (),
+        learnt_layout: str = "",
     ) -> None:
         """Join the parts of a key's state.
 
@@ -64,16 +62,37 @@ class KeyStates(Announcer):
             store: where state survives.
             learnt: packed state by key, for keys that are new.
             passing: what is known of a key only as long as it is in memory: forgotten with it, never stored.
+            learnt_layout: in which `learnt` is packed; "" = the layout of the release before.
         """
         self.table, self.parts, self.store, self._learnt = table, tuple(parts), store, learnt or {}
-        self._passing = tuple(passing)
+        self._passing, self._forms = tuple(passing), KeyForms(parts)
+        self._learnt_layout = learnt_layout or self._forms.bare
         self._is_split_told = False
+        self._told_layouts = {self.layout}
+        self._damaged: dict[int, None] = {}  # an ordered set of slots
         self._log = get_logger()
 
     @property
     def layout(self) -> str:
-        """Text that changes whenever packed state changes its form."""
-        return layout_of(self.parts)
+        """What is packed of a key, in words; see `core.layouts`."""
+        return self._forms.layout
+
+    def layouts(self, progress: Progress, *, whole: bool) -> tuple[str, ...]:
+        """Return the layouts that stored values of a partition have once its changed keys, or all, are saved.
+
+        Once every stored key was loaded, each was written anew where it was packed otherwise, or is about to be.
+        """
+        is_all_ours = whole or progress.base is None or progress.unread == 0
+        return self._forms.listed(None if is_all_ours else progress.form)
+
+    def take_damaged(self) -> Slots:
+        """Return the slots of resident keys that began anew because what was stored of them could not be read.
+
+        Each is returned once.
+        """
+        slots = np.array(list(self._damaged), dtype=np.int32)
+        self._damaged.clear()
+        return slots
 
     def admit(self, records: RecordBatch, partitions: Partitions) -> Admission:
         """Find or make the slot of each record's key, loading stored state of keys seen for the first time.
@@ -108,17 +127,25 @@ class KeyStates(Announcer):
         return Admission(slots, (slots == NO_SLOT) & ~is_lost, frozenset(lost))
 
     def pack(self, slots: Slots) -> list[tuple[bytes, bytes]]:
-        """Return key and packed state of each slot."""
+        """Return key and value to store of each slot."""
+        owners, seal = self.table.owners, self._forms.seal
+        found = zip(slots.tolist(), self.packed(slots), strict=True)
+        return [(key, seal(owner, key, row)) for slot, (key, row) in found if (owner := owners[slot]) is not None]
+
+    def packed(self, slots: Slots) -> list[tuple[bytes, bytes]]:
+        """Return key and packed fields of each slot, without what says whose they are."""
         if not len(slots):
             return []
-        packed = np.concatenate([part.export(slots) for part in self.parts], axis=1)
-        return [(self.table.keys[slot], row.tobytes()) for slot, row in zip(slots, packed, strict=True)]
+        rows = self._forms.pack(slots)
+        return [(self.table.keys[slot], row.tobytes()) for slot, row in zip(slots.tolist(), rows, strict=True)]
 
     def release(self, partition: Partition) -> Slots:
         """Forget a partition's keys; return the slots they had."""
         slots = self.table.release(partition)
         for part in self._passing:
             part.reset(slots)
+        for slot in slots.tolist():
+            self._damaged.pop(slot, None)
         return slots
 
     def _bring_in(self, partition: Partition, keys: list[bytes], progress: Progress, now_event_ms: int) -> bool:
@@ -134,7 +161,7 @@ class KeyStates(Announcer):
             slots, evicted = self.table.admit(partition, chunk, now_event_ms)
             if len(evicted):
                 self.listener.evicted(len(evicted))
-            self._fill(slots, self._or_learnt(chunk, slots, found))
+            self._fill(partition, chunk, slots, found, progress)
             progress.unread -= sum(
                 state is not None and slot != NO_SLOT for state, slot in zip(found, slots, strict=True)
             )
@@ -162,34 +189,64 @@ class KeyStates(Announcer):
         gone = set(self.table.deleted(partition))  # evicted, but not yet deleted in the store
         return [None if key in gone else packed for key, packed in zip(keys, found, strict=True)]
 
-    def _or_learnt(self, keys: list[bytes], slots: Slots, found: list[bytes | None]) -> list[bytes | None]:
-        """Put what a bootstrap has learnt in the place of what the store does not hold."""
-        if not self._learnt:
-            return found
-        joined = [packed or self._learnt.get(key) for key, packed in zip(keys, found, strict=True)]
-        new = [
-            slot != NO_SLOT and packed is not stored for slot, packed, stored in zip(slots, joined, found, strict=True)
-        ]
-        self.listener.bootstrapped(sum(new))
-        return joined
+    def _fill(
+        self,
+        partition: Partition,
+        keys: Sequence[bytes],
+        slots: Slots,
+        found: Sequence[bytes | None],
+        progress: Progress,
+    ) -> None:
+        """Give admitted keys what is stored of them, else what a bootstrap has learnt, else the state of a new key."""
+        self._reset(slots[slots != NO_SLOT])
+        layouts, learnt = self._forms.readable(progress.form), 0
+        rows: dict[str, list[tuple[int, bytes]]] = {}
+        damaged: list[tuple[int, bytes]] = []
+        for key, slot, value in zip(keys, slots.tolist(), found, strict=True):
+            if slot == NO_SLOT:
+                continue
+            opened = None if value is None else self._forms.open(partition, key, value, layouts)
+            if value is not None and opened is None:
+                damaged.append((slot, key))
+            if opened is None and key in self._learnt:
+                opened = self._learnt_layout, self._learnt[key]
+                learnt += 1
+            if opened is not None:
+                rows.setdefault(opened[0], []).append((slot, opened[1]))
+        for layout, chosen in rows.items():
+            targets = np.array([slot for slot, _ in chosen], dtype=np.int32)
+            self._forms.restore(layout, targets, [packed for _, packed in chosen])
+            if layout != self.layout:
+                self.table.mark(targets)
+                self._tell_other_form(layout)
+        if self._learnt:
+            self.listener.bootstrapped(learnt)
+        if damaged:
+            self._tell_damaged(partition, damaged)
 
-    def _fill(self, slots: Slots, found: Sequence[bytes | None]) -> None:
-        """Give admitted slots the packed state found, or that of a key nothing is known of."""
-        taken = slots[slots != NO_SLOT]
+    def _reset(self, slots: Slots) -> None:
         for part in (*self.parts, *self._passing):
-            part.reset(taken)
-        stored = [(slot, packed) for slot, packed in zip(slots, found, strict=True) if packed and slot != NO_SLOT]
-        if not stored:
-            return
-        size = sum(part.size_bytes for part in self.parts)
-        wrong = {len(packed) for _, packed in stored} - {size}
-        if wrong:
-            raise FatalError(
-                f"stored key state has {sorted(wrong)} bytes where {size} were written: the store is damaged"
-            )
-        rows = np.frombuffer(b"".join(packed for _, packed in stored), dtype=np.uint8).reshape(len(stored), size)
-        targets = np.array([slot for slot, _ in stored], dtype=np.int32)
-        start = 0
-        for part in self.parts:
-            part.restore(targets, rows[:, start : start + part.size_bytes])
-            start += part.size_bytes
+            part.reset(slots)
+        for slot in slots.tolist():
+            self._damaged.pop(slot, None)
+
+    def _tell_damaged(self, partition: Partition, damaged: Sequence[tuple[int, bytes]]) -> None:
+        """Announce keys that begin anew; what is stored of them is to be written over."""
+        self._damaged |= dict.fromkeys(slot for slot, _ in damaged)
+        self.table.mark(np.array([slot for slot, _ in damaged], dtype=np.int32))
+        self.listener.corrupt_states(len(damaged))
+        self._log.error(
+            "state_cannot_be_read",
+            topic=partition.topic,
+            partition=partition.index,
+            keys=[shown(key) for _, key in damaged[:NAMED_KEYS]],
+            count=len(damaged),
+            meaning="these keys begin anew, no other key is concerned: what has written to the store beside streamae?",
+        )
+
+    def _tell_other_form(self, layout: str) -> None:
+        """Say once a layout which fields begin anew."""
+        migration = self._forms.migration(layout)
+        if layout not in self._told_layouts and migration is not None and (migration.new or migration.gone):
+            self._log.warning("state_migrates", new=migration.new, gone=migration.gone)
+        self._told_layouts.add(layout)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from streamae.batches import Cause, Partition
-from streamae.connectors.protocols import Manifest, Span, Stamp
+from streamae.connectors.protocols import Form, Manifest, Span, Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,7 @@ class Progress:
         unread: stored keys that were not loaded so far. At 0 memory knows everything: a key it does not know is new,
             and if the store loses its data, it can be written anew.
         is_gone: the store has lost what was saved, and is not known to have it again: write it anew.
+        form: of what is stored at `base`; None = nothing is.
     """
 
     base: int | None
@@ -173,15 +174,16 @@ class Progress:
     identity: str = ""
     unread: int = 0
     is_gone: bool = False
+    form: Form | None = None
 
     @property
     def is_replaying(self) -> bool:
         """Whether state is still behind the committed offset."""
         return self.position < self.replay_until
 
-    def stamp(self, fingerprint: str) -> Stamp:
-        """Return what goes with a checkpoint."""
-        return Stamp(fingerprint, self.epoch, self.identity)
+    def stamp(self, fingerprint: str, layouts: tuple[str, ...] = ()) -> Stamp:
+        """Return what goes with a checkpoint after which state of these layouts is stored."""
+        return Stamp(fingerprint, self.epoch, self.identity, layouts=layouts, relied_on=self.form)
 
 
 class Partitions:
@@ -216,6 +218,7 @@ class Partitions:
             epoch=0 if manifest is None else manifest.epoch + 1,
             identity=span.identity,
             unread=0 if manifest is None or chosen.base is None else sum(manifest.counts),
+            form=None if manifest is None or chosen.base is None else manifest.form,
         )
 
     def drop(self, partition: Partition) -> None:

@@ -7,6 +7,7 @@ whose state is lost may be halted by policy: it is looked at again now and then,
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from streamae.batches import Partition
 from streamae.connectors.protocols import Manifest, Source, Span, StateStore
@@ -26,9 +27,18 @@ REMEDY = (
 class Recovery(Announcer):
     """Recovers partitions. Mutated by the engine's thread only."""
 
-    def __init__(self, source: Source, store: StateStore, fingerprint: str, policy: RecoveryPolicy) -> None:
-        """Join what is asked with what to do about the answers."""
-        self.source, self.store, self.fingerprint = source, store, fingerprint
+    def __init__(
+        self, source: Source, store: StateStore, fingerprint: str, policy: RecoveryPolicy, former: str = ""
+    ) -> None:
+        """Join what is asked with what to do about the answers.
+
+        Args:
+            source, store: are asked.
+            fingerprint: of state that is ours.
+            policy: what to do where something is missing.
+            former: fingerprint that the release before gave to the same state.
+        """
+        self.source, self.store, self.fingerprint, self._former = source, store, fingerprint, former
         self.policy = policy
         self.waiting: dict[Partition, None] = {}  # an ordered set
         self.halted: dict[Partition, int] = {}  # those of them that policy holds back: when to look again, in ms
@@ -90,7 +100,7 @@ class Recovery(Announcer):
         )  # before the offsets: else one that a later owner saved in between would look like `moved_back`
         self._count_loss(partition, manifest)
         span = self.source.span(partition)
-        chosen = plan(span, manifest, self.fingerprint, self.policy)
+        chosen = plan(span, self._recognised(manifest), self.fingerprint, self.policy)
         if chosen.is_halted:
             self.source.pause([partition])
             if partition not in self.halted:
@@ -104,6 +114,12 @@ class Recovery(Announcer):
         self.listener.partition_started(chosen.reason)
         self._tell("partition_started", partition, chosen, span)
         return True
+
+    def _recognised(self, manifest: Manifest | None) -> Manifest | None:
+        """Return the manifest; where the release before wrote it of state that is ours, under our fingerprint."""
+        if manifest is not None and not manifest.layouts and manifest.fingerprint == self._former != "":
+            return replace(manifest, fingerprint=self.fingerprint)
+        return manifest
 
     def _count_loss(self, partition: Partition, manifest: Manifest | None) -> None:
         """Count a store that went back under this process; one that went on has another owner."""

@@ -74,6 +74,9 @@ class Listener:
     def bootstrapped(self, keys: int) -> None:
         """So many new keys began with what a bootstrap had learnt."""
 
+    def corrupt_states(self, keys: int) -> None:
+        """So many keys began anew, because what was stored of them could not be read."""
+
     def split_key(self, keys: int = 1) -> None:
         """So many keys were seen in a second partition."""
 

@@ -109,6 +109,7 @@ class Telemetry(Listener):
         ).set_function(lambda: max(0.0, self._clock() - self._saved_at))
         self._keys = self._gauge("keys", "Keys with state in memory.", ["state"])
         self._evictions = self._counter("evicted_keys_total", "Idle keys given up at the cap.")
+        self._corrupt = self._counter("corrupt_states_total", "Keys that began anew: stored state could not be read.")
         self._bootstrapped = self._counter("bootstrapped_keys_total", "New keys that began with state.bootstrap_file.")
         self._split_keys = self._counter("split_keys_total", "Keys seen in more than one partition.")
         self._store_errors = self._counter("store_errors_total", "Failed calls to the state store.")
@@ -241,6 +242,10 @@ class Telemetry(Listener):
     def bootstrapped(self, keys: int) -> None:
         """Count new keys that began with what a bootstrap had learnt."""
         self._bootstrapped.inc(keys)
+
+    def corrupt_states(self, keys: int) -> None:
+        """Count keys that began anew, because what was stored of them could not be read."""
+        self._corrupt.inc(keys)
 
     def split_key(self, keys: int = 1) -> None:
         """Count keys found in a second partition."""

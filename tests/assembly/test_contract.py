@@ -1,4 +1,4 @@
-"""What a bundle says of its rows reaches the engine, and state of before is still its own."""
+"""What a bundle says of its rows reaches the engine."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from streamae.assembly.build import state_fingerprint
+from streamae.assembly.connectors import read_learnt_keys
 from streamae.connectors.learnt_keys import LearntKeys
 from streamae.connectors.memory_store import MemoryStore
-from streamae.engine.key_states import layout_of
+from streamae.core.layouts import former_layout_of
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.replay.play import embedded_engine
 from streamae.settings.contract import contract_of, read_contract, with_contract
 from streamae.settings.tree import LoadedSettings, Settings, fingerprint
 from tests.engines import FEATURES, Rig, broker_with, ids, settings, stream, tiny_bundle
-from tests.golden.made import RECORDS, SAVED, STORED, read_json, series
+from tests.golden.made import BEFORE, RECORDS, SAVED, STORED, read_json, series
 
 
 def with_contract_bundle() -> Bundle:
@@ -48,10 +49,17 @@ def test_a_daemon_with_a_bundle_of_before_starts_clean() -> None:
 
 
 def test_keys_that_learnt_before_are_still_known() -> None:
-    """The file of a bootstrap of before fits a stored bundle under the settings of today."""
+    """The file of a bootstrap fits a stored bundle under the settings of today, also one of the release before."""
     old = load_bundle(STORED / "bundles" / "zscore")
     engine, _ = embedded_engine(series(), old, Settings())
-    assert LearntKeys.read(STORED / "learnt-keys").fingerprint == engine.recovery.fingerprint
+    now = LearntKeys.read(STORED / "learnt-keys")
+    assert (now.fingerprint, now.layout) == (engine.recovery.fingerprint, engine.states.layout)
+    former = state_fingerprint(Settings(), old, former_layout_of(engine.stages.state)[1])
+    before = read_learnt_keys(BEFORE / "learnt-keys", engine.recovery.fingerprint, former)
+    assert before is not None
+    assert (before.layout, dict(before)) == ("", dict(now))
+    with pytest.raises(ConfigError, match="learnt with another bundle"):
+        read_learnt_keys(BEFORE / "learnt-keys", engine.recovery.fingerprint, engine.recovery.fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,7 @@ def test_keys_that_learnt_before_are_still_known() -> None:
 )
 def test_state_depends_on_what_a_value_means(sections: dict[str, Any], is_other: bool) -> None:
     """Keys learn again where a number becomes another one, not where it is written or found elsewhere."""
-    before, after = (state_fingerprint(of, tiny_bundle(), "layout") for of in (settings(), settings(**sections)))
+    before, after = (state_fingerprint(of, tiny_bundle()) for of in (settings(), settings(**sections)))
     assert (before != after) is is_other
 
 
@@ -74,8 +82,7 @@ def test_a_bootstrap_and_the_daemon_agree_on_what_state_depends_on() -> None:
     live = settings(input={"missing_values": ["-999", "-200"]})
     files = settings(input={"missing_values": ["-200", "-999"], "decimal_mark": ",", "numbers": "text"})
     engine, _ = embedded_engine(series(), tiny_bundle(), files)
-    layout = layout_of(engine.stages.state)
-    assert engine.recovery.fingerprint == state_fingerprint(live, tiny_bundle(), layout)
+    assert engine.recovery.fingerprint == state_fingerprint(live, tiny_bundle())
 
 
 @pytest.mark.parametrize("bundle", [tiny_bundle(), with_contract_bundle()], ids=["before", "contract"])

@@ -276,13 +276,24 @@ def test_a_crash_begins_again_from_the_file(place: Place, part: int, sweep: Swee
 
 @pytest.mark.parametrize(
     "changed",
-    [{"threshold": {"rule": "pot"}}, {"window": {"stride": 2}}, {"window": {"missing": "constant"}}],
-    ids=["rule", "stride", "missing"],
+    [{"window": {"stride": 2}}, {"window": {"missing": "constant"}}],
+    ids=["stride", "missing"],
 )
 def test_a_file_learnt_otherwise_is_refused(place: Place, changed: dict[str, Any]) -> None:
-    """Before the first record, with the way out: state of another form must never be read as this one."""
+    """Before the first record, with the way out: state of another meaning must never be read as this one."""
     with pytest.raises(ConfigError, match=r"state.bootstrap_file: .*run `streamae bootstrap` with these settings"):
         place.daemon(NEWER, **changed)
+
+
+def test_under_another_family_of_rules_a_key_keeps_its_window(place: Place) -> None:
+    """What the file says is taken over by field: only what the other rule keeps of a key begins anew."""
+    process = place.daemon(NEWER[:KEYS], threshold={"rule": "pot"})
+    process.run_dry()
+    stages = process.engine.stages
+    slots = process.engine.states.table.resident()
+    assert len(slots) == KEYS
+    assert stages.windows.columns["written"][slots].tolist() == [BEFORE + 1] * KEYS
+    assert stages.decision.columns["count"][slots].max() <= 1
 
 
 def test_a_level_may_change_between_the_two(place: Place) -> None:

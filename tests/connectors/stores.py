@@ -39,6 +39,10 @@ class Store(ABC):
         """Lose one key."""
 
     @abstractmethod
+    def lose_entry(self, partition: Partition, key: bytes) -> None:
+        """Lose one entry of the roster."""
+
+    @abstractmethod
     def remember(self, partition: Partition) -> None:
         """Remember a partition for `go_back`."""
 
@@ -68,6 +72,9 @@ class InMemory(Store):
 
     def lose_key(self, partition: Partition, key: bytes) -> None:
         self.store.lose_keys(partition, [key])
+
+    def lose_entry(self, partition: Partition, key: bytes) -> None:
+        self.store.lose_entries(partition, [key])
 
     def remember(self, partition: Partition) -> None:
         self.remembered = self.store.snapshot()
@@ -112,6 +119,9 @@ class InRedis(Store):
 
     def lose_key(self, partition: Partition, key: bytes) -> None:
         assert self.raw.hdel(self.key(partition, f"b:{bucket_of(key)}"), key)
+
+    def lose_entry(self, partition: Partition, key: bytes) -> None:
+        assert self.raw.hdel(self.key(partition, f"r:{bucket_of(key)}"), key)
 
     def remember(self, partition: Partition) -> None:
         self.remembered = {key: self.raw.dump(key) or b"" for key in self.keys()}

@@ -57,10 +57,37 @@ def test_keys_are_named_as_documented_and_share_a_slot(in_redis: InRedis) -> Non
 
 
 @pytest.mark.integration
+def test_a_roster_is_named_as_documented(in_redis: InRedis) -> None:
+    """Its hashes and counts stand beside the others, and go with the last entry."""
+    store = in_redis.open()
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [], roster=[(b"a", b"1")])
+    assert in_redis.raw.hgetall(in_redis.key(HERE, "r:67")) == {b"a": b"1"}
+    assert in_redis.raw.hstrlen(in_redis.key(HERE, "m"), "rn") == 1_024
+    store.checkpoint(HERE, 10, 20, Stamp("fp"), [], off_roster=[b"a"])
+    assert in_redis.keys() == [in_redis.key(HERE, "m").encode()]
+    assert not in_redis.raw.hexists(in_redis.key(HERE, "m"), "rn")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("count", [1, 6_000])
+def test_entries_that_an_older_release_left_behind_are_nothing(in_redis: InRedis, count: int) -> None:
+    """A release that knows no roster drops keys and manifest only: its own state is whole, and nothing comes back."""
+    store, entries = in_redis.open(), [(b"%d" % number, b"entry") for number in range(count)]
+    in_redis.raw.hset(in_redis.key(HERE, "r:67"), "a", "left behind")
+    store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"a", b"1")])
+    in_redis.raw.hset(in_redis.key(HERE, "r:67"), "a", "left behind")
+    assert store.manifest(HERE).is_whole  # type: ignore[union-attr]
+    assert store.roster(HERE, 10) == []
+    assert store.checkpoint(HERE, 10, 20, Stamp("fp"), [], roster=[*entries, (b"a", b"2")]) is Outcome.OK
+    assert sorted(store.roster(HERE, 20) or ()) == sorted([*entries, (b"a", b"2")])
+
+
+@pytest.mark.integration
 def test_drop_leaves_no_key(in_redis: InRedis) -> None:
     """A rebuilt partition does not leak the memory of its former state."""
     store = in_redis.open()
-    store.checkpoint(HERE, None, 10, Stamp("fp"), [(b"%d" % number, b"s") for number in range(1_000)])
+    keys = [(b"%d" % number, b"s") for number in range(1_000)]
+    store.checkpoint(HERE, None, 10, Stamp("fp"), keys, roster=keys)
     store.drop(HERE)
     assert in_redis.keys() == []
 
@@ -96,8 +123,9 @@ def die_at(store: RedisStore, call: int) -> None:
 
 
 def save_many(store: RedisStore) -> Outcome:
-    """Change two thirds of the keys and delete the others: a call in many parts."""
-    return store.checkpoint(HERE, 10, 20, Stamp("fp"), MANY[:4_000], deleted=[key for key, _ in MANY[4_000:]])
+    """Change two thirds of the keys, delete the others, and put some on the roster: a call in many parts."""
+    deleted, roster = [key for key, _ in MANY[4_000:]], MANY[:1_000]
+    return store.checkpoint(HERE, 10, 20, Stamp("fp"), MANY[:4_000], deleted, roster=roster)
 
 
 def before_call(store: RedisStore, call: int, happens: Callable[[], object]) -> None:
@@ -145,6 +173,8 @@ def test_a_process_that_dies_amid_a_large_call_leaves_all_of_it_or_nothing(in_re
         assert manifest is not None
         assert manifest.is_whole
         expected = BEFORE if manifest.offset == 10 else AFTER
+        entries = [] if manifest.offset == 10 else sorted(MANY[:1_000])
+        assert sorted(store.roster(HERE, manifest.offset) or ()) == entries
         assert store.load(HERE, [key for key, _ in MANY], manifest.offset) == [value for _, value in expected]
         assert store.checkpoint(HERE, manifest.offset, 30, Stamp("fp"), [(b"key-0", b"!")]) is Outcome.OK
         offsets.append(manifest.offset)
@@ -154,7 +184,7 @@ def test_a_process_that_dies_amid_a_large_call_leaves_all_of_it_or_nothing(in_re
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("what", ["load", "checkpoint", "large checkpoint", "whole", "drop", "again"])
+@pytest.mark.parametrize("what", ["load", "roster", "checkpoint", "large checkpoint", "whole", "drop", "again"])
 def test_whoever_comes_after_a_dead_process_finishes_its_large_call(
     in_redis: InRedis, round_trips: int, what: str
 ) -> None:
@@ -168,6 +198,8 @@ def test_whoever_comes_after_a_dead_process_finishes_its_large_call(
     match what:
         case "load":
             assert store.load(HERE, [b"key-0", b"key-5000"], 20) == [b"state 0", None]
+        case "roster":
+            assert sorted(store.roster(HERE, 20) or ()) == sorted(MANY[:1_000])
         case "checkpoint":
             assert store.checkpoint(HERE, 20, 30, Stamp("fp"), [(b"key-1", b"!")]) is Outcome.OK
             assert store.load(HERE, [b"key-0", b"key-1"], 30) == [b"state 0", b"!"]
@@ -207,7 +239,8 @@ def test_changes_that_were_lost_before_they_counted_are_not_switched_to(in_redis
     """Part of a call is none: it is made again from the beginning, and the former state stands meanwhile."""
     store = in_redis.open()
     store.checkpoint(HERE, None, 10, Stamp("fp"), BEFORE)
-    parts = sum(1 for _ in Changes.of(MANY[:4_000], [key for key, _ in MANY[4_000:]], is_all=False).parts())
+    changes = Changes.of(MANY[:4_000], [key for key, _ in MANY[4_000:]], MANY[:1_000], is_all=False)
+    parts = sum(1 for _ in changes.parts())
     before_call(store, parts + 2, lambda: in_redis.raw.delete(side_keys(in_redis)[0]))
     with pytest.raises(RetryableError, match="before it was complete"):
         save_many(store)

@@ -185,7 +185,10 @@ def test_what_the_store_lost_is_written_anew_from_memory(loss: str) -> None:
     assert bench.partitions[P0].base == 50
     assert bench.table.dirty_count() == 0
     assert rollbacks(bench) == 1
-    assert bench.store.load(P0, [b"0", b"1", b"2"], 50) == [b"\3" + bytes(7), b"\3" + bytes(7), b"\2" + bytes(7)]
+    counts = [
+        int.from_bytes((found or b"")[:8], "little") for found in bench.store.load(P0, [b"0", b"1", b"2"], 50) or ()
+    ]
+    assert counts == [3, 3, 2]
     bench.change(3, 60)
     assert bench.saver.save(3) == []
     assert rollbacks(bench) == 1
@@ -226,7 +229,7 @@ def test_another_owner_ahead_is_reported() -> None:
     bench = Bench()
     bench.change(3, 30)
     bench.saver.save(0)
-    bench.store.checkpoint(P0, 30, 60, Stamp("f"), [])
+    bench.store.checkpoint(P0, 30, 60, Stamp("f", layouts=bench.store.manifest(P0).layouts), [])  # type: ignore[union-attr]
     bench.change(3, 50)
     assert bench.saver.save(1) == [P0]
     manifest = bench.store.manifest(P0)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from streamae.batches import Partition, RecordBatch
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import Manifest, Outcome, Span, Stamp
 from streamae.core.columns import Columns, Field
 from streamae.core.key_table import NO_SLOT, KeyTable
+from streamae.engine.key_forms import SUMS
 from streamae.engine.key_states import KeyStates
 from streamae.engine.partitions import Partitions, Plan
-from streamae.errors import FatalError, RetryableError
+from streamae.errors import RetryableError
 from streamae.observe.listener import Listener
 
 P0, P1 = Partition("sensors", 0), Partition("sensors", 1)
@@ -24,8 +30,8 @@ class Bench(Listener):
     def __init__(self, capacity: int = 4, idle_ms: int = 100, store: MemoryStore | None = None) -> None:
         self.store = store or MemoryStore()
         self.given_up: list[int] = []
-        self.split = 0
-        self.parts = (Columns(capacity, {"a": Field("<i8", (), 7)}), Columns(capacity, {"b": Field("<f4", (3,))}))
+        self.split = self.corrupt = 0
+        self.parts = self.parts_of(capacity)
         self.passing = Columns(capacity, {"seen": Field("<i4", (), -1)})
         self.states = KeyStates(
             KeyTable(capacity, idle_ms),
@@ -34,6 +40,23 @@ class Bench(Listener):
             passing=(self.passing,),
         )
         self.states.attach(self)
+
+    def parts_of(self, capacity: int) -> tuple[Columns, ...]:
+        """Return the parts of a key's state."""
+        one = Columns(capacity, {"a": Field("<i8", (), 7)}, "one")
+        return one, Columns(capacity, {"b": Field("<f4", (3,))}, "two")
+
+    @property
+    def stamp(self) -> Stamp:
+        """What goes with a checkpoint of this process."""
+        return Stamp("f", layouts=(self.states.layout,))
+
+    def column(self, part: str, name: str) -> NDArray[Any]:
+        """Return a column by part and name."""
+        return next(one for one in self.parts if one.name == part)[name]
+
+    def corrupt_states(self, keys: int) -> None:
+        self.corrupt += keys
 
     def evicted(self, keys: int) -> None:
         self.given_up.append(keys)
@@ -46,10 +69,10 @@ class Bench(Listener):
         return self.states.admit(batch(keys, partition, time_ms), owning(partition, base)).slots.tolist()
 
 
-def owning(partition: Partition, base: int | None) -> Partitions:
+def owning(partition: Partition, base: int | None, manifest: Manifest | None = None) -> Partitions:
     """Return progress on state stored at `base`, of which much is left to load."""
     partitions = Partitions()
-    found = None if base is None else Manifest(base, "f", (1_000_000,))
+    found = None if base is None else Manifest(base, "f", (1_000_000,), layouts=manifest.layouts if manifest else ())
     partitions.take(partition, Plan(0, 0, base, False, "clean"), Span(0, 0, 0), found)
     return partitions
 
@@ -75,6 +98,14 @@ def saved(bench: Bench, key: bytes, a: int, new: int = 10) -> None:
     assert bench.store.checkpoint(P0, None, new, Stamp("f"), packed) is Outcome.OK
 
 
+def values_of(bench: Bench, **known: int) -> dict[bytes, bytes]:
+    """Return the values to store of keys that know a = `known`."""
+    keys = [name.encode() for name in known]
+    slots = np.array(bench.admit(*keys), dtype=np.int32)
+    bench.column("one", "a")[slots] = list(known.values())
+    return dict(bench.states.pack(slots))
+
+
 def test_a_new_key_starts_with_initial_state() -> None:
     """Whoever had the slot before leaves nothing behind."""
     bench = Bench()
@@ -91,7 +122,7 @@ def test_what_is_known_only_in_memory_goes_with_the_key() -> None:
     bench = Bench(capacity=1)
     (slot,) = bench.admit(b"one")
     bench.passing["seen"][slot] = 5
-    assert bench.states.pack(np.array([slot], dtype=np.int32))[0][1] == b"\7" + bytes(19)
+    assert bench.states.packed(np.array([slot], dtype=np.int32))[0][1] == b"\7" + bytes(19)
     assert bench.admit(b"two", time_ms=1_000) == [slot]
     assert bench.passing["seen"][slot] == -1
     bench.passing["seen"][slot] = 6
@@ -219,12 +250,134 @@ def test_a_key_in_two_partitions_is_reported_once_per_partition() -> None:
     assert bench.split == 1
 
 
-def test_damaged_state_ends_the_process() -> None:
-    """Bytes of another length cannot be state of ours: going on would score garbage."""
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda value, _: b"",
+        lambda value, _: b"short",
+        lambda value, _: value[:-1],
+        lambda value, _: value + b"\0",
+        lambda value, _: value[:20] + bytes([value[20] ^ 1]) + value[21:],
+        lambda value, _: value[:-1] + bytes([value[-1] ^ 128]),
+        lambda value, _: bytes(len(value)),
+        lambda _, other: other,
+    ],
+    ids=["nothing", "short", "cut", "longer", "a bit", "a bit of the checksum", "zeros", "another key's"],
+)
+def test_state_that_cannot_be_read_costs_its_key_alone(spoil: Callable[[bytes, bytes], bytes]) -> None:
+    """It begins anew, is counted, and is written over at the next checkpoint; its neighbour keeps what it knows."""
+    before = Bench()
+    values = values_of(before, one=42, two=43)
+    spoilt = [(b"one", spoil(values[b"one"], values[b"two"])), (b"two", values[b"two"])]
+    before.store.checkpoint(P0, None, 10, before.stamp, spoilt)
+    after = Bench(store=before.store)
+    one, two = after.admit(b"one", b"two", base=10)
+    assert after.parts[0]["a"][[one, two]].tolist() == [7, 43]
+    assert (after.corrupt, after.states.take_damaged().tolist(), after.states.take_damaged().tolist()) == (1, [one], [])
+    assert after.states.table.dirty(P0).tolist() == [one]
+
+
+def test_state_of_another_partition_is_not_taken() -> None:
+    """A value that was copied to where it does not belong is as good as garbage."""
     bench = Bench()
-    bench.store.checkpoint(P0, None, 10, Stamp("f"), [(b"one", b"short")])
-    with pytest.raises(FatalError, match="5"):
-        bench.admit(b"one", base=10)
+    bench.store.checkpoint(P1, None, 10, bench.stamp, list(values_of(bench, one=42).items()))
+    bench.states.release(P0)
+    (slot,) = bench.admit(b"one", partition=P1, base=10)
+    assert (bench.parts[0]["a"][slot], bench.corrupt) == (7, 1)
+
+
+def test_numbers_that_are_none_are_no_damage() -> None:
+    """A stage may keep NaN or infinity; only the bytes are judged."""
+    before = Bench()
+    (slot,) = before.admit(b"one")
+    before.parts[1]["b"][slot] = [np.nan, np.inf, -np.inf]
+    before.store.checkpoint(P0, None, 10, before.stamp, before.states.pack(np.array([slot], dtype=np.int32)))
+    after = Bench(store=before.store)
+    (again,) = after.admit(b"one", base=10)
+    assert after.parts[1]["b"][again].tobytes() == before.parts[1]["b"][slot].tobytes()
+    assert after.corrupt == 0
+
+
+# State that was packed in another form.
+
+
+class Other(Bench):
+    """A process with other fields: `a` stays, `b` is as it was but for its shape, a part is new and a field is gone."""
+
+    def parts_of(self, capacity: int) -> tuple[Columns, ...]:
+        clock = Columns(capacity, {"now": Field("<i8", (), -5, since=2)}, "clock")
+        one = Columns(capacity, {"c": Field("<f4", (), 0.5, since=2), "a": Field("<i8", (), 7)}, "one")
+        return clock, one, Columns(capacity, {"b": Field("<f4", (2,), 9.0)}, "two")
+
+
+@pytest.mark.parametrize(("first", "second"), [(Bench, Other), (Other, Bench)])
+def test_fields_that_both_have_are_taken_over(first: type[Bench], second: type[Bench]) -> None:
+    """What is new or of another shape begins at its initial value; the key is written anew in the form of today."""
+    before = first()
+    (slot,) = before.admit(b"one")
+    before.column("one", "a")[slot], before.column("two", "b")[slot] = 42, 1.5
+    before.store.checkpoint(P0, None, 10, before.stamp, before.states.pack(np.array([slot], dtype=np.int32)))
+    after = second(store=before.store)
+    partitions = owning(P0, 10, before.store.manifest(P0))
+    (again,) = after.states.admit(batch((b"one",)), partitions).slots.tolist()
+    assert after.column("one", "a")[again] == 42
+    assert after.column("two", "b")[again].tolist() == ([9.0] * 2 if second is Other else [0.0] * 3)
+    if second is Other:
+        assert (after.column("clock", "now")[again], after.column("one", "c")[again]) == (-5, 0.5)
+    assert (after.corrupt, after.states.table.dirty(P0).tolist()) == (0, [again])
+    assert after.states.layouts(partitions[P0], whole=False) == (after.states.layout, before.states.layout)
+    partitions[P0].unread = 0
+    assert after.states.layouts(partitions[P0], whole=False) == (after.states.layout,)
+
+
+def test_equal_names_in_other_parts_do_not_match() -> None:
+    """What one rule calls its mean is nothing that another rule knows of."""
+    before, after = Bench(), Bench()
+    after.parts[0].name = "another"
+    before.store.checkpoint(P0, None, 10, before.stamp, list(values_of(before, one=42).items()))
+    fresh = KeyStates(KeyTable(4, 100), after.parts, before.store)
+    (slot,) = fresh.admit(batch((b"one",)), owning(P0, 10, before.store.manifest(P0))).slots.tolist()
+    assert after.parts[0]["a"][slot] == 7
+
+
+def test_state_of_the_release_before_is_taken_over() -> None:
+    """It has neither checksums nor a layout beside it: a value of its length is one, any other is damage."""
+    before = Bench()
+    values_of(before, one=42)
+    ((key, bare),) = before.states.packed(np.array([0], dtype=np.int32) + before.admit(b"one")[0])
+    before.store.checkpoint(P0, None, 10, Stamp("f"), [(key, bare), (b"two", bare[:-1])])
+    after = Other(store=before.store)
+    partitions = owning(P0, 10)
+    one, two = after.states.admit(batch((b"one", b"two")), partitions).slots.tolist()
+    assert after.column("one", "a")[[one, two]].tolist() == [7, 7], "the shape of b differs: of another length"
+    after = Bench(store=before.store)
+    one, two = after.states.admit(batch((b"one", b"two")), partitions).slots.tolist()
+    assert after.parts[0]["a"][[one, two]].tolist() == [42, 7]
+    assert after.corrupt == 1
+
+
+def test_a_value_without_checksums_counts_only_while_such_are_listed() -> None:
+    """Once all state was written anew, nothing that lacks them is believed."""
+    before = Bench()
+    values_of(before, one=42)
+    bare = before.states.packed(np.array(before.admit(b"one"), dtype=np.int32))
+    before.store.checkpoint(P0, None, 10, before.stamp, bare)
+    after = Bench(store=before.store)
+    (slot,) = after.states.admit(batch((b"one",)), owning(P0, 10, before.store.manifest(P0))).slots.tolist()
+    assert (after.parts[0]["a"][slot], after.corrupt) == (7, 1)
+
+
+@pytest.mark.parametrize("layout", ["", "no layout", "one(a:<i8[])|two(b:<x4[3])", "one(a:<i8[]", "\ufffd"])
+def test_a_layout_that_nobody_can_read_costs_the_keys_that_have_it(layout: str) -> None:
+    """The manifest may be damaged as well: no key is misread, and the process goes on."""
+    before = Bench()
+    values = values_of(before, one=42, two=43)
+    other = SUMS.pack(zlib.crc32(layout.encode()), 0)
+    stored = [(b"one", values[b"one"]), (b"two", values[b"two"][:-8] + other)]
+    before.store.checkpoint(P0, None, 10, Stamp("f", layouts=(layout,)), stored)
+    after = Bench(store=before.store)
+    slots = after.states.admit(batch((b"one", b"two")), owning(P0, 10, before.store.manifest(P0))).slots
+    assert after.parts[0]["a"][slots].tolist() == [42, 7]
 
 
 def test_packing_nothing_is_nothing() -> None:
@@ -233,8 +386,8 @@ def test_packing_nothing_is_nothing() -> None:
 
 
 def test_layout_names_every_field() -> None:
-    """The fingerprint of stored state changes with any field of any part."""
-    assert Bench().states.layout == "a:<i8[]|b:<f4[3]"
+    """What is written down beside stored state says all that is in there."""
+    assert Bench().states.layout == "one(a:<i8[])|two(b:<f4[3])"
 
 
 def test_many_keys_come_in_chunks() -> None:

@@ -13,8 +13,8 @@ from streamae.batches import Doubles, Series
 from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
 from streamae.core.key_levels import standardised
+from streamae.core.layouts import layout_of
 from streamae.core.origins import Origins
-from streamae.engine.key_states import layout_of
 from streamae.model.bundle import Bundle
 from streamae.settings.data import FeatureSettings, WindowSettings
 from streamae.settings.serving import ModelSettings

@@ -1,8 +1,9 @@
 """What is stored and published, made anew: checkpoints, bundles, a bootstrap file, events, fingerprints, names.
 
-`python -m tests.golden.made FOLDER REDIS_URL` writes everything into a folder. The folder `stored` beside this module was
-written by it at commit ca591bb; `test_golden.py` holds what is made now against that. It runs in a process of its own,
-in which numpy and torch use no instructions that only some processors have, so that every machine computes the same.
+`python -m tests.golden.made FOLDER REDIS_URL PREFIX` writes everything into a folder. The folder `stored` beside this
+module was written by it (bundles, events and names at commit ca591bb); `test_golden.py` holds what is made now against
+that. The folder `before` holds what the release before stored. It runs in a process of its own, in which numpy and torch
+use no instructions that only some processors have, so that every machine computes the same.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from streamae.connectors.memory import MemoryBroker
 from streamae.connectors.memory_store import MemoryStore
 from streamae.connectors.protocols import StateStore
 from streamae.connectors.redis_store import RedisStore
-from streamae.engine.key_states import layout_of
+from streamae.core.layouts import layout_of
 from streamae.errors import ExitCode
 from streamae.model.bundle import load_bundle
 from streamae.observe.telemetry import Telemetry
@@ -41,6 +42,7 @@ from streamae.training.run import train
 from tests.engines import FEATURES, START_MS, STEP_MS, TOPIC, Rig, broker_with, settings, stream
 
 STORED = Path(__file__).parent / "stored"
+BEFORE = Path(__file__).parent / "before"
 PACKAGE = Path(__file__).parents[2] / "streamae"
 RULES = ("sigma", "static", "quantile", "block_maxima", "mad", "pot", "dspot", "conformal")
 SPIKES = ((0, 50), (1, 60), (1, 61), (2, 90), (0, 110))
@@ -131,8 +133,8 @@ def checkpoint_and_stream(url: str, prefix: str) -> tuple[dict[str, Any], list[d
     return held, published(second)
 
 
-def go_on(url: str, prefix: str, stored: dict[str, dict[str, str]]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Go on from a stored checkpoint; return why partitions started as they did, and all that was published."""
+def go_on(url: str, prefix: str, stored: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Go on from a stored checkpoint; return why partitions started as they did, all that was published, and key state."""
     broker = broker_with_oddities(RECORDS[:HALF])
     before = rig(broker, MemoryStore())
     before.run_dry()
@@ -149,7 +151,13 @@ def go_on(url: str, prefix: str, stored: dict[str, dict[str, str]]) -> tuple[lis
         r'partition_starts_total\{reason="(\w+)"\} ([1-9][0-9.]*)', after.telemetry.render()[0].decode()
     )
     after.engine.close()
-    return [f"{name} {float(count):g}" for name, count in reasons], published(after)
+    raw = Redis.from_url(url)
+    try:
+        held = {name: values for name, values in dump(raw, prefix).items() if ":b:" in name}
+    finally:
+        raw.close()
+    found = [f"{name} {float(count):g}" for name, count in reasons]
+    return {"reasons": found, "stream": published(after), "held": held}
 
 
 def published(process: Rig) -> list[dict[str, Any]]:
@@ -274,8 +282,9 @@ def main() -> None:
     write(folder, url, prefix)
     for name in ("zscore", "lstm"):
         load_bundle(STORED / "bundles" / name).save(folder / "saved-again" / name)
-    reasons, events = go_on(url, f"{prefix}-stored", read_json(STORED / "checkpoint.json"))
-    write_json(folder / "gone-on.json", {"reasons": reasons, "stream": events})
+    for of in (STORED, BEFORE):
+        gone_on = go_on(url, f"{prefix}-{of.name}", read_json(of / "checkpoint.json"))
+        write_json(folder / f"gone-on-from-{of.name}.json", gone_on)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What users have stored, and what their consumers read, stays as it is: byte for byte as commit ca591bb made it.
+"""What users have stored, and what their consumers read, stays as it is, byte for byte.
 
 A change that turns one of these red makes every key of every user learn anew, or every stored bundle unreadable, or a
 consumer miss what it knew. Where that is meant, write `stored` again with `made.py` and say so in CHANGELOG.md.
@@ -42,9 +42,16 @@ def test_a_checkpoint_is_stored_as_it_was(made: Path) -> None:
 
 def test_a_stored_checkpoint_is_gone_on_from(made: Path) -> None:
     """A daemon takes stored state for its own, replays nothing, and publishes what it would have published."""
-    found = read_json(made / "gone-on.json")
+    found = read_json(made / "gone-on-from-stored.json")
     assert found["reasons"] == ["clean 2"]
     assert found["stream"] == read_json(STORED / "stream.json")
+
+
+def test_a_checkpoint_of_the_release_before_is_gone_on_from(made: Path) -> None:
+    """An upgrade replays nothing, publishes the same, and ends with the same state as if there had been none."""
+    found = read_json(made / "gone-on-from-before.json")
+    assert found == read_json(made / "gone-on-from-stored.json")
+    assert len(found["held"]) == 3
 
 
 def test_events_and_dead_letters_are_as_they_were(made: Path) -> None:

@@ -13,12 +13,13 @@ OWNERSHIP, CLIENT = "streamae/connectors/kafka/ownership.py", "streamae/connecto
 CONSUMER = "streamae/connectors/kafka/consumer.py"
 ASSIGNORS, UNOWNED = "streamae/connectors/kafka/assignors.py", "tests/connectors/kafka/test_unowned.py"
 CHECKPOINT, LOAD = "streamae/connectors/checkpoint.lua", "streamae/connectors/load.lua"
-RULES = "streamae/connectors/rules.lua"
+RULES, ROSTER = "streamae/connectors/rules.lua", "streamae/connectors/roster.lua"
 DELIVERY = "streamae/connectors/kafka/at_least_once.py"
 REPEATED, RIGHTS = "tests/connectors/kafka/test_at_least_once.py", "tests/connectors/kafka/test_rights.py"
 PUBLISHER = "streamae/engine/publisher.py"
 RECOVERY = "streamae/engine/partitions.py"
 HAZARDS, CONTRACT = "tests/connectors/kafka/test_hazards.py", "tests/connectors/test_store_contract.py"
+ROSTER_CONTRACT = "tests/connectors/test_roster_contract.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +324,8 @@ GUARDS = (
         "compare-and-set",
         "only forward: a later offset stays",
         RULES,
-        "if offset >= new or stored[2]",
-        "if stored[2]",
+        "if offset >= new or not (is_ours",
+        "if not (is_ours",
         _of(CONTRACT, "test_a_zombie_is_stale", "test_the_manifest_never_goes_back"),
     ),
     Guard(
@@ -355,7 +356,7 @@ GUARDS = (
         "key count",
         "counting the keys of a bucket before saving",
         CHECKPOINT,
-        "if not replaces and redis.call('HLEN', KEYS[bucket]) ~= unpacked(counts, index) then",
+        "if not begins_anew(index) and redis.call('HLEN', KEYS[bucket]) ~= unpacked(counts, index) then",
         "if false then",
         _of(CONTRACT, "test_a_lost_key_is_noticed"),
     ),
@@ -363,7 +364,7 @@ GUARDS = (
         "key count",
         "counting the keys of a bucket before a large save",
         "streamae/connectors/switch.lua",
-        "if not replaces and redis.call('HLEN', group.bucket) ~= unpacked(counts, group.index) then",
+        "if not begins_anew(group.index) and redis.call('HLEN', group.bucket) ~= unpacked(counts, group.index) then",
         "if false then",
         _of(CONTRACT, "test_many_keys_are_refused_like_few"),
     ),
@@ -384,10 +385,26 @@ GUARDS = (
         _of(CONTRACT, "test_loading_after_another_owner_moved_on_gives_nothing"),
     ),
     Guard(
+        "key count",
+        "counting the entries of a bucket of the roster before reading",
+        ROSTER,
+        "if #found ~= 2 * struct.unpack('<I4', counts, ARGV[bucket] * 4 + 1) then return nil end",
+        "",
+        _of(ROSTER_CONTRACT, "test_a_lost_entry_is_noticed"),
+    ),
+    Guard(
+        "read check",
+        "reading the roster only at the offset relied on",
+        ROSTER,
+        "if base == '' and offset or base ~= '' and offset ~= base then return nil end",
+        "",
+        _of(ROSTER_CONTRACT, "test_a_roster_that_moved_on_is_not_read"),
+    ),
+    Guard(
         "fingerprint",
         "state of another meaning is not overwritten",
         RULES,
-        " or stored[2] ~= ARGV[3] or",
+        " or not (is_ours or is_relied_on) or",
         " or",
         _of(CONTRACT, "test_state_of_another_meaning_is_stale"),
     ),

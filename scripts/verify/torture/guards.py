@@ -25,7 +25,9 @@ NO_CAS = (
     (r"if base == '' then return 'stale' end", ""),
     (r"return offset < tonumber\(base\) and 'rolled_back'", "return false"),
 )
-NO_COUNT_AT_CHECKPOINT = ((r"if not replaces and redis\.call\('HLEN', [^\n]*then return 'rolled_back' end", ""),)
+NO_COUNT_AT_CHECKPOINT = (
+    (r"if not begins_anew\(\w*\.?index\) and redis\.call\('HLEN', [^\n]*then\s+return 'rolled_back'\s+end", ""),
+)
 NO_COUNT_AT_LOAD = ((r"if expected and [^\n]*~= expected then return nil end", ""),)
 NO_COUNT_AT_START = ((r"is_whole = 0", "is_whole = 1"),)
 

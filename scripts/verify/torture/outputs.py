@@ -25,6 +25,7 @@ READ_TIMEOUT_S = 60.0
 ADMIN_TIMEOUT_S = 10.0
 DECISION_TIMEOUT_S = 30.0  # an open transaction of a dead worker ends after its time limit
 ANSWER_TIMEOUT_S = 0.3  # of the group, when nothing holds it up
+CHECKSUM_BYTES = 4
 # A broker that is stopping may answer that there are none: the client then forgets them all, and by default begins
 # anew from its bootstrap servers only minutes later.
 CLIENT: dict[str, str | int] = {"log_level": 0, "metadata.recovery.rebootstrap.trigger.ms": 1_000}
@@ -167,11 +168,11 @@ class StoredState:
             return {index: int(offset) for index, offset in zip(self._names, pipeline.execute(), strict=True) if offset}
 
     def keys(self) -> dict[tuple[int, bytes], bytes]:
-        """Return the packed state by partition and key."""
+        """Return the packed state by partition and key, without its last checksum: that is over the topic's name too."""
         found = {}
         for index, name in self._names.items():
             for bucket in self._redis.scan_iter(f"{_literal(name)}:b:*", count=10_000):
-                found |= {(index, key): packed for key, packed in self._redis.hgetall(bucket).items()}
+                found |= {(index, key): packed[:-CHECKSUM_BYTES] for key, packed in self._redis.hgetall(bucket).items()}
         return found
 
     def close(self) -> None:
