@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamae.batches import Series
 from streamae.connectors.memory import MemorySink
 from streamae.core.encoding import Encoding
+from streamae.core.lateness import FREE
 from streamae.errors import RetryableError
 from streamae.model.bundle import Bundle
-from streamae.replay.play import PlayedSource
+from streamae.replay.play import PlayedSource, consume_all, embedded_engine
 from tests.engines import (
     FEATURES,
     START_MS,
@@ -237,3 +239,21 @@ def test_a_source_that_ends_releases_what_waits() -> None:
     assert len(names) == 3
     for slot in names:
         assert {end for of, end in ends[True] if of == slot} == expected
+
+
+def test_a_history_that_is_played_leaves_nothing_waiting() -> None:
+    """A bootstrap: what keys know at its end is what they know without lateness, and no row is left for the daemon."""
+    times = START_MS + np.arange(ROWS, dtype=np.int64) * STEP_MS
+    values = np.random.default_rng(1).normal(size=(2, ROWS, 2))
+    history = [Series(f"machine-{key}", FEATURES, times, values[key]) for key in range(2)]
+    engines = []
+    for window in ({"max_gap_ms": 60_000}, ALLOWED):
+        engine, _ = embedded_engine(history, tiny_bundle(), settings(window=window))
+        consume_all(engine)
+        engines.append(engine)
+    plain, waiting = (engine.stages for engine in engines)
+    assert waiting.lateness is not None
+    assert (waiting.lateness.columns["times"] == FREE).all()
+    slots = np.arange(2, dtype=np.int32)
+    for one, other in zip(plain.state, waiting.state[1:], strict=True):
+        assert one.export(slots).tobytes() == other.export(slots).tobytes()
