@@ -140,7 +140,7 @@ class RecordBatch:
     ignored: int = 0
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.offsets)
 
     def refused(self, index: int, reason: Reason) -> Rejected:
         """Return the record at `index` as one that cannot be used after all."""

@@ -24,6 +24,7 @@ from streamae.core.episodes import Episodes
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
 from streamae.core.layouts import former_layout_of
+from streamae.core.lateness import Lateness
 from streamae.core.rates import Rates
 from streamae.core.windowing import KeyWindows
 from streamae.engine.checkpoint import Checkpointer
@@ -40,6 +41,7 @@ from streamae.model.bundle import Bundle, load_bundle
 from streamae.observe.listener import SILENT, Listener
 from streamae.observe.logs import get_logger
 from streamae.reasons import Reason
+from streamae.settings.data import WindowSettings
 from streamae.settings.tree import Settings
 from streamae.training.missing_values import MissingValues
 
@@ -141,6 +143,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             is_exact=is_exact,
         ),
         rates=Rates(capacity, counters, max_gap_ms=max_gap_ms) if counters else None,
+        lateness=_lateness(window, capacity, len(bundle.inputs)),
         windows=KeyWindows(
             capacity,
             size,
@@ -170,6 +173,13 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
         rate=AlertRate(window_ms(settings, bundle)),
         scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
     )
+
+
+def _lateness(window: WindowSettings, capacity: int, inputs: int) -> Lateness | None:
+    if not window.lateness_ms:
+        return None
+    merges = window.grid_ms is not None
+    return Lateness(capacity, inputs, lateness_ms=window.lateness_ms, most_rows=window.lateness_rows, merges=merges)
 
 
 def _refuse_other_scaling(settings: Settings, bundle: Bundle) -> None:

@@ -134,6 +134,11 @@ class RowGrid:
         )
         return self._complete(pieces, before_push=before[kept]), strays
 
+    def newest_ms(self, slots: Slots) -> Ints:
+        """Return the event time (n,) from which on a record of each slot is not late, `NEVER` = it has no row yet."""
+        newest: Ints = self.columns["newest"][slots]
+        return newest if self.grid_ms is None else np.where(newest == NEVER, NEVER, newest * self.grid_ms)
+
     def flush(self, slots: Slots) -> RowBatch:
         """Return the open bucket of each slot as a row: for data that ends, never in a live stream."""
         if self.grid_ms is None:

@@ -17,6 +17,7 @@ from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.event_times import plausible_range
 from streamae.discovery import doubts as ask
 from streamae.discovery.columns import Kind
+from streamae.discovery.disorder import disorder_of, most_waiting
 from streamae.discovery.doubts import Doubt
 from streamae.discovery.features import UNITS_IN_CELLS
 from streamae.discovery.keys import MERGED, UNIQUE, evener_by, kinds_of, unique_share
@@ -24,9 +25,11 @@ from streamae.discovery.rhythm import NEAT_MS, Rhythm
 from streamae.discovery.scene import Sample, Scene, Wish, look
 from streamae.discovery.telling import tellings_of
 from streamae.discovery.wording import UNIT_WORDS, instant, span
+from streamae.settings.data import WindowSettings
 
 MOST_OF_ONE_TIME = 10  # rows a key that may all have the same time
 GAP_STEPS = 10  # usual steps without a row after which a window starts anew
+MOST_WAITING = 1_024  # rows of a key, in proposed settings: each costs memory for every key
 AHEAD_MS = 3_600_000  # how far a record's time may be past the Kafka timestamp, in proposed settings
 
 
@@ -294,8 +297,23 @@ def _decide_rows(draft: _Draft, scene: Scene) -> None:
         text = f"{share:.1%} of the rows have the key and time of another one"
         draft.ask([Doubt(scene.key.field, text, "window.duplicate")])
     usable = scene.is_usable
+    if not (rhythm.is_newest_first or rhythm.falls_back_hour):
+        _decide_lateness(draft, times[usable], scene.key.codes[usable], step if is_merged else 1)
     tellings = tellings_of(scene.features, scene.key.codes[usable], times[usable], step if is_merged else None)
     draft.ask(ask.hold_doubts(tellings, is_long=scene.metrics is not None))
+
+
+def _decide_lateness(draft: _Draft, times_ms: Ints, keys: Ints, grid_ms: int) -> None:
+    """Decide how long `run` waits for older records, where some of these came late."""
+    found = disorder_of(times_ms, keys, grid_ms)
+    if found is None:
+        return
+    wait = _neat(found.lateness_ms)
+    why = f"{found.share:.1%} of the rows come late, nearly all by {span(found.lateness_ms)} or less"
+    draft.decide("window.lateness_ms", wait, f"{why}: rows wait so long, and events with them")
+    rows = most_waiting(times_ms, keys, wait)
+    if rows > WindowSettings().lateness_rows:
+        draft.decide("window.lateness_rows", min(rows, MOST_WAITING), f"rows of a key that come within {span(wait)}")
 
 
 def _decide_bounds(draft: _Draft, scene: Scene) -> None:
@@ -317,7 +335,12 @@ def _gap(rhythm: Rhythm) -> int:
     """Return the longest step across which a window goes on: some usual ones, and more where rows come irregularly."""
     step = rhythm.step_ms or 1_000
     gap = GAP_STEPS * step if rhythm.is_regular else max(GAP_STEPS * step, 2 * (rhythm.long_step_ms or step))
-    return next((neat for neat in NEAT_MS if gap <= neat <= 1.5 * gap), gap)
+    return _neat(gap)
+
+
+def _neat(time_ms: int) -> int:
+    """Return a time that reads well and is as long or a little longer, else the time itself."""
+    return next((neat for neat in NEAT_MS if time_ms <= neat <= 1.5 * time_ms), time_ms)
 
 
 def _merges(scene: Scene) -> bool:

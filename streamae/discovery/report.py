@@ -111,12 +111,12 @@ def _time(proposal: Proposal) -> Iterator[str]:
             since = "" if time.is_relative or time.counts_rows or time.looks else " since 1970"
         yield f"{field}: {how}{since}" + ("" if zone is None else f", no zone named: {zone.value}")
     if rhythm is not None and not proposal.refusals:
-        yield from _rhythm(rhythm)
+        yield from _rhythm(rhythm, waits="window.lateness_ms" in proposal.settings)
     if scene.key.unique < 1 and "window.grid_ms" not in proposal.settings and not proposal.refusals:
         yield f"{round((1 - scene.key.unique) * scene.rows):,} rows have the key and time of another one"
 
 
-def _rhythm(rhythm: Rhythm) -> Iterator[str]:
+def _rhythm(rhythm: Rhythm, *, waits: bool) -> Iterator[str]:
     yield f"{instant(rhythm.first_ms)} to {instant(rhythm.last_ms)}"
     if rhythm.step_ms is not None:
         usual = "usually" if rhythm.is_regular else "irregular, about"
@@ -125,7 +125,8 @@ def _rhythm(rhythm: Rhythm) -> Iterator[str]:
     if rhythm.is_newest_first:
         yield "newest rows first: sorted by time for learning, read from the last row on by `run`"
     elif rhythm.late:
-        yield f"{rhythm.late:,} rows are older than an earlier row of their key: sorted by time for learning, but late for `run`"
+        live = "and `run` waits for nearly all: window.lateness_ms" if waits else "but late for `run`"
+        yield f"{rhythm.late:,} rows are older than an earlier row of their key: sorted by time for learning, {live}"
     else:
         yield "in order"
 

@@ -24,6 +24,7 @@ from streamae.engine import standing
 from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.intake import Intake
 from streamae.engine.key_states import KeyStates
+from streamae.engine.last_rows import with_last_rows
 from streamae.engine.partitions import Partitions
 from streamae.engine.publisher import Publisher
 from streamae.engine.record_ids import with_ids
@@ -121,6 +122,7 @@ class Engine(Announcer):
             self._recover_lost(taken.lost, now_ms)
         records, slots, refused = taken.records, taken.slots, taken.refused
         rows, strays = self.stages.rows(records, slots)  # from here on key state changes, in memory only
+        rows = with_last_rows(rows, self.stages, self.states.table, self.source, polled)
         self.stages.batcher.add(with_ids(self.stages.windows.push(rows), records, slots), now_ms)
         self.watch.saw(records, slots, rows, strays, rejected + refused)
         self._send_away(rejected + refused + self._explained(strays, records), polled)

@@ -16,7 +16,7 @@ def with_ids(windows: WindowBatch, records: RecordBatch, slots: Slots) -> Window
     """Return the windows with the ids of the records that completed them; as they are where nobody asked for ids.
 
     Args:
-        windows: B new ones; each was completed by one of `records`.
+        windows: B new ones, each completed by one of `records`; or, where a key's own record did not, without an id.
         records: N of this step.
         slots: (N,) theirs, which tell records of equal offsets in several partitions apart.
     """
@@ -25,10 +25,15 @@ def with_ids(windows: WindowBatch, records: RecordBatch, slots: Slots) -> Window
     offsets = np.unique(records.offsets)
 
     def places(of_slots: Slots, of_offsets: Ints) -> Ints:
-        found: Ints = of_slots.astype(np.int64) * len(offsets) + np.searchsorted(offsets, of_offsets)
+        found: Ints = of_slots.astype(np.int64) * (len(offsets) + 1) + np.searchsorted(offsets, of_offsets)
         return found
 
-    known = places(slots, records.offsets)
+    if not len(records):
+        return replace(windows, ids=np.full(len(windows), None, dtype=object))
+    known, wanted = places(slots, records.offsets), places(windows.slots, windows.offsets)
     order = np.argsort(known)
-    indices = order[np.searchsorted(known, places(windows.slots, windows.offsets), sorter=order)]
-    return replace(windows, ids=np.array(records.ids, dtype=object)[indices])
+    indices = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(order) - 1)]
+    is_own = (known[indices] == wanted) & (records.offsets[indices] == windows.offsets)
+    ids = np.array(records.ids, dtype=object)[indices]
+    ids[~is_own] = None
+    return replace(windows, ids=ids)

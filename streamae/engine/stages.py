@@ -9,7 +9,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from streamae.batches import ErrorBatch, Floats, RecordBatch, RowBatch, ScoreBatch, Slots, VerdictBatch, WindowBatch
+import numpy as np
+
+from streamae.batches import (
+    ErrorBatch,
+    Floats,
+    Ints,
+    RecordBatch,
+    RowBatch,
+    ScoreBatch,
+    Slots,
+    VerdictBatch,
+    WindowBatch,
+)
 from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Reading
 from streamae.connectors.window_scores import ScoreWriter
@@ -21,6 +33,7 @@ from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.grid import RowGrid, Strays
 from streamae.core.key_rules import AlertRules
+from streamae.core.lateness import Lateness
 from streamae.core.rates import Rates
 from streamae.core.scoring import Calibration
 from streamae.core.thresholds.rule import ThresholdRule
@@ -80,19 +93,41 @@ class Stages:
     scores: ScoreWriter | None = None  # off: nobody asked for the curve
     encoder: Encoder | None = None  # None: the fields are the features
     rates: Rates | None = None  # None: no feature is a rate
+    lateness: Lateness | None = None  # None: records are taken as they come
 
     @property
     def state(self) -> tuple[Columns, ...]:
         """What each stage knows of a key, in the order of the stages, which is that of packed state."""
-        parts = (self.encoder, self.grid, self.rates, self.windows, self.decision, self.episodes)
+        parts = (self.lateness, self.encoder, self.grid, self.rates, self.windows, self.decision, self.episodes)
         return tuple(part.columns for part in parts if part is not None and part.columns.fields)
 
     def rows(self, records: RecordBatch, slots: Slots) -> tuple[RowBatch, Strays]:
-        """Records to rows: derive features, merge on the grid, turn counters into rates; each where the bundle has it.
+        """Records to rows: sort by time, derive features, merge on the grid, turn counters into rates; each where asked for.
 
         Returns:
-            The rows, and the records that cannot become part of one, see `RowGrid.push`.
+            The rows, each with the offset of one of these records; and those of the records that cannot become part of
+            one, see `Lateness.push` and `RowGrid.push`.
         """
+        if self.lateness is None:
+            return self._made(records, slots)
+        released, strays = self.lateness.push(records, slots, self.grid.newest_ms(slots))
+        rows, more = self._made(released.records, released.slots)
+        assert released.causes is not None  # for the type checker: records have released these
+        indices = np.concatenate([strays.indices, released.causes[more.indices]])
+        return rows, Strays(indices, [*strays.reasons, *more.reasons])
+
+    def rest(self, slots: Slots, offsets: Ints) -> RowBatch:
+        """Return the rows of all that waits of some keys: they fell silent, or their data ends.
+
+        Changes their state, so it belongs to a record that a replay meets again; see `Lateness.flush`.
+        """
+        if self.lateness is None:
+            slots, offsets = slots[:0], offsets[:0]
+            return RowBatch(slots, offsets, offsets, np.zeros((0, self.grid.features)))
+        released = self.lateness.flush(slots, offsets)
+        return self._made(released.records, released.slots)[0]
+
+    def _made(self, records: RecordBatch, slots: Slots) -> tuple[RowBatch, Strays]:
         rows, strays = self.grid.push(self.encoder.encode(records, slots) if self.encoder else records, slots)
         return (self.rates.of(rows) if self.rates else rows), strays
 

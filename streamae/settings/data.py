@@ -146,6 +146,14 @@ class WindowSettings(Section):
         " the next gap.",
     )
     max_imputed_share: float = Field(0.5, ge=0, le=1, description="Windows with more imputed cells are not scored.")
+    lateness_ms: Annotated[int, Field(ge=0, le=86_400_000)] = Field(
+        0,
+        description="How much older than the key's newest a record may be and still be sorted in: rows wait until the"
+        " newest is that far past them, and scores with them; 0 = records count in the order they come.",
+    )
+    lateness_rows: Annotated[int, Field(ge=1, le=4_096)] = Field(
+        32, description="With lateness: rows of a key that wait at most; of more, the oldest goes. Memory for each key."
+    )
     late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
     duplicate: Literal["drop", "dead_letter"] = Field(
         "drop", description="Records of the same event time as the newest."
