@@ -23,8 +23,8 @@ from streamae.core.encoding import Encoder
 from streamae.core.episodes import Episodes
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
-from streamae.core.layouts import former_layout_of
 from streamae.core.lateness import Lateness
+from streamae.core.layouts import former_layout_of
 from streamae.core.rates import Rates
 from streamae.core.windowing import KeyWindows
 from streamae.engine.checkpoint import Checkpointer
