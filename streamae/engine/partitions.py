@@ -11,6 +11,7 @@ from typing import Literal
 
 from streamae.batches import Cause, Partition
 from streamae.connectors.protocols import Manifest, Span, Stamp
+from streamae.engine.partition_state import PartitionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ class Progress:
         unread: stored keys that were not loaded so far. At 0 memory knows everything: a key it does not know is new,
             and if the store loses its data, it can be written anew.
         is_gone: the store has lost what was saved, and is not known to have it again: write it anew.
+        state: of the partition itself, after every record below `position`; None = nothing needs any.
     """
 
     base: int | None
@@ -173,6 +175,7 @@ class Progress:
     identity: str = ""
     unread: int = 0
     is_gone: bool = False
+    state: PartitionState | None = None
 
     @property
     def is_replaying(self) -> bool:
@@ -181,13 +184,19 @@ class Progress:
 
     def stamp(self, fingerprint: str) -> Stamp:
         """Return what goes with a checkpoint."""
-        return Stamp(fingerprint, self.epoch, self.identity)
+        return Stamp(fingerprint, self.epoch, self.identity, b"" if self.state is None else self.state.pack())
 
 
 class Partitions:
     """Progress of all owned partitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_state: bool = False) -> None:
+        """Own nothing yet.
+
+        Args:
+            keeps_state: something is on that needs state of the partition itself.
+        """
+        self.keeps_state = keeps_state
         self._progress: dict[Partition, Progress] = {}
 
     def __contains__(self, partition: object) -> bool:
@@ -207,7 +216,8 @@ class Partitions:
         return list(self._progress.items())
 
     def take(self, partition: Partition, chosen: Plan, span: Span, manifest: Manifest | None) -> None:
-        """Begin with a partition as planned from what was found."""
+        """Begin with a partition as planned from what was found; its own state begins anew where none can be read."""
+        packed = b"" if manifest is None or chosen.base is None else manifest.partition_state
         self._progress[partition] = Progress(
             chosen.base,
             chosen.start,
@@ -216,6 +226,7 @@ class Partitions:
             epoch=0 if manifest is None else manifest.epoch + 1,
             identity=span.identity,
             unread=0 if manifest is None or chosen.base is None else sum(manifest.counts),
+            state=(PartitionState.unpack(packed) or PartitionState()) if self.keeps_state else None,
         )
 
     def drop(self, partition: Partition) -> None:
