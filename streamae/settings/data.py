@@ -146,6 +146,11 @@ class WindowSettings(Section):
         " the next gap.",
     )
     max_imputed_share: float = Field(0.5, ge=0, le=1, description="Windows with more imputed cells are not scored.")
+    max_jump_ms: Millis | None = Field(
+        None,
+        description="A time further ahead than this of its key and its partition counts only when a second record"
+        " confirms it; unset = off.",
+    )
     late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
     duplicate: Literal["drop", "dead_letter"] = Field(
         "drop", description="Records of the same event time as the newest."
