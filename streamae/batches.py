@@ -194,6 +194,16 @@ class Series:
     def __len__(self) -> int:
         return len(self.event_times_ms)
 
+    def take(self, rows: Ints) -> Series:
+        """Return the rows (n,) of this series, in that order."""
+        return replace(
+            self,
+            event_times_ms=self.event_times_ms[rows],
+            values=self.values[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            words=None if self.words is None else self.words[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowBatch:

@@ -20,14 +20,17 @@ from streamae.discovery.columns import Kind
 from streamae.discovery.doubts import Doubt
 from streamae.discovery.features import UNITS_IN_CELLS
 from streamae.discovery.keys import MERGED, UNIQUE, evener_by, kinds_of, unique_share
-from streamae.discovery.rhythm import NEAT_MS, Rhythm
+from streamae.discovery.rhythm import HOUR_MS, NEAT_MS, Rhythm
 from streamae.discovery.scene import Sample, Scene, Wish, look
 from streamae.discovery.telling import tellings_of
 from streamae.discovery.wording import UNIT_WORDS, instant, span
 
 MOST_OF_ONE_TIME = 10  # rows a key that may all have the same time
 GAP_STEPS = 10  # usual steps without a row after which a window starts anew
-AHEAD_MS = 3_600_000  # how far a record's time may be past the Kafka timestamp, in proposed settings
+JUMP_GAPS = 3  # longest silences
+MOST_LATE = 0.1  # share of rows that are late, from which on their order says nothing of clocks
+DAY_MS = 86_400_000
+AHEAD_MS = HOUR_MS  # how far a record's time may be past the Kafka timestamp, in proposed settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +309,11 @@ def _decide_bounds(draft: _Draft, scene: Scene) -> None:
     if rhythm.step_ms is not None:
         gap = _gap(rhythm)
         draft.decide("window.max_gap_ms", gap, f"after {span(gap)} without a row a window starts anew")
+        if rhythm.late <= MOST_LATE * scene.rows:
+            jump = _jump(rhythm)
+            draft.decide(
+                "window.max_jump_ms", jump, f"a time more than {span(jump)} ahead counts when another confirms it"
+            )
     if not draft.refusals and draft.wish.input.row_ms is None:
         year = datetime.fromtimestamp(rhythm.first_ms / 1_000, UTC).year - 1
         earliest = int(datetime(max(year, 1970), 1, 1, tzinfo=UTC).timestamp() * 1_000)
@@ -318,6 +326,12 @@ def _gap(rhythm: Rhythm) -> int:
     step = rhythm.step_ms or 1_000
     gap = GAP_STEPS * step if rhythm.is_regular else max(GAP_STEPS * step, 2 * (rhythm.long_step_ms or step))
     return next((neat for neat in NEAT_MS if gap <= neat <= 1.5 * gap), gap)
+
+
+def _jump(rhythm: Rhythm) -> int:
+    """Return how far ahead a time may be unconfirmed: several times the longest silence seen, an hour at least."""
+    wanted = max(HOUR_MS, JUMP_GAPS * rhythm.longest_gap_ms)
+    return next((neat for neat in NEAT_MS if neat >= wanted), DAY_MS * -(-wanted // DAY_MS))
 
 
 def _merges(scene: Scene) -> bool:

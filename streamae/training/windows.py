@@ -48,7 +48,7 @@ class TrainingWindows:
         fit_times_ms, calibration_times_ms: (B,) int64 event time of the newest row of each of these.
         step_ms: median time between two rows of a series.
         rows: rows of all series.
-        left_out: records that became no row: late, duplicate, or without a required value.
+        left_out: records that became no row: late, duplicate, far ahead, or without a required value.
         digest: SHA-256 over keys, features, times and values of the series as given.
         doubts: what is odd about the rows, in sentences.
     """
