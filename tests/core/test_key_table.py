@@ -360,3 +360,35 @@ def test_any_history_equals_a_table_of_dictionaries(actions: list[tuple[str, lis
         assert {subject.keys[slot] for slot in subject.dirty(ONE)} == model.dirty
         assert sorted(subject.deleted(ONE)) == sorted(model.deleted)
         assert subject.dirty_count() == len(model.dirty)
+
+
+def test_admission_learns_nothing_of_time() -> None:
+    """A time that nobody has judged yet makes no other key idle, now or later; only records that count do."""
+    subject = table()
+    admit(subject, [b"a"], now_ms=START_MS)
+    subject.touch(slots_of(*find(subject, [b"a"])), np.array([START_MS]))
+    subject.clean(ONE, slots_of(*find(subject, [b"a"])), [])
+    admit(subject, [b"b"], now_ms=START_MS + 10 * IDLE_MS)  # refused for its time afterwards
+    admit(subject, [b"c", b"d"], now_ms=START_MS)
+    assert admit(subject, [b"e"], now_ms=START_MS + 1) == [NO_SLOT]
+    assert find(subject, [b"a"]) != [NO_SLOT]
+
+
+def test_keys_with_records_at_hand_make_no_room() -> None:
+    """Whoever comes back in this very moment stays, however long it was away."""
+    subject = full()
+    staying = slots_of(*find(subject, [b"a", b"b"]))
+    _, evicted = subject.admit(ONE, [b"e", b"f", b"g"], START_MS + 10 * IDLE_MS, staying)
+    assert len(evicted) == 2
+    assert NO_SLOT not in find(subject, [b"a", b"b"])
+
+
+def test_a_change_without_a_time_keeps_the_key_as_idle_as_it_was() -> None:
+    """A record whose time does not count is saved with its key, and is no sign that the key is in use."""
+    subject = full()
+    (slot,) = find(subject, [b"a"])
+    subject.change(slots_of(slot))
+    assert subject.dirty(ONE).tolist() == [slot]
+    subject.clean(ONE, slots_of(slot), [])
+    admit(subject, [b"e"], now_ms=START_MS + 10 * IDLE_MS)
+    assert find(subject, [b"a"]) == [NO_SLOT]
