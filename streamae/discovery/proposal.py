@@ -28,7 +28,6 @@ from streamae.discovery.wording import UNIT_WORDS, instant, span
 MOST_OF_ONE_TIME = 10  # rows a key that may all have the same time
 GAP_STEPS = 10  # usual steps without a row after which a window starts anew
 JUMP_GAPS = 3  # longest silences
-MOST_LATE = 0.1  # share of rows that are late, from which on their order says nothing of clocks
 DAY_MS = 86_400_000
 AHEAD_MS = HOUR_MS  # how far a record's time may be past the Kafka timestamp, in proposed settings
 
@@ -309,7 +308,7 @@ def _decide_bounds(draft: _Draft, scene: Scene) -> None:
     if rhythm.step_ms is not None:
         gap = _gap(rhythm)
         draft.decide("window.max_gap_ms", gap, f"after {span(gap)} without a row a window starts anew")
-        if rhythm.late <= MOST_LATE * scene.rows:
+        if rhythm.is_ordered:
             jump = _jump(rhythm)
             draft.decide(
                 "window.max_jump_ms", jump, f"a time more than {span(jump)} ahead counts when another confirms it"

@@ -23,6 +23,7 @@ HOUR_MS = 3_600_000
 FAR_MS, FAR_STEPS = HOUR_MS, 10  # a time further ahead than both, in usual steps, is no time of its row
 MOST_ALONE = 0.01  # share of rows that may be so
 LEAST_ROWS = 10
+ORDERED = 0.9  # share of steps that go one way
 SUNDAY = 6
 ENDS_OF_SUMMER = (3, 4, 9, 10, 11)  # on both halves of the Earth
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,6 +44,7 @@ class Rhythm:
         is_newest_first: whether the source has its newest rows first.
         falls_back_hour: whether the clock jumps back by one hour, as local time does at the end of summer.
         ahead: those single rows.
+        is_ordered: whether nearly all rows of the source come in an order of time, forwards or backwards.
     """
 
     first_ms: int
@@ -56,6 +58,7 @@ class Rhythm:
     is_newest_first: bool
     falls_back_hour: bool
     ahead: int = 0
+    is_ordered: bool = True
 
 
 def rhythm_of(times_ms: Ints, keys: Ints, files: Ints, groups: Ints | None = None) -> Rhythm:
@@ -98,6 +101,7 @@ def rhythm_of(times_ms: Ints, keys: Ints, files: Ints, groups: Ints | None = Non
         0 if is_newest_first else _late(own, of_key),
         is_newest_first,
         _falls_back(own[1:][goes_on], in_source, step),
+        is_ordered=not len(in_source) or float(max((in_source >= 0).mean(), (in_source <= 0).mean())) >= ORDERED,
     )
 
 
