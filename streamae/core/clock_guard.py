@@ -107,12 +107,12 @@ class ClockGuard:
         low, high, jump = int(times_ms.min()), int(times_ms.max()), self.max_jump_ms
         if high - int(known.min()) <= jump and max(int(newest.max()), high) - low <= jump:
             return True  # nearly always
-        if int(known.min()) == NEVER:
-            return False  # which of them is the first of its partition matters
         segments = Segments.of(slots)
         times = times_ms[segments.order]
         before = segments.previous(segments.running_max(times), columns["newest"][segments.uniques])
-        before = np.maximum(before, newest[segments.order])
+        before = np.maximum(
+            before, newest[segments.order]
+        )  # all is ahead of a time that is not known: each is looked at
         is_ahead = times > np.maximum(before, reached_ms) + jump
         is_late = (before != NEVER) & (times < np.maximum(before, NEVER + jump) - jump)
         return not bool((is_ahead | is_late).any())

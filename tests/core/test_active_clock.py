@@ -41,9 +41,10 @@ def test_it_stands_where_the_second_furthest_key_is(records: Records) -> None:
         ]
 
 
-@given(RECORDS, st.lists(st.integers(0, 40), max_size=6))
-def test_any_cut_gives_the_same(records: Records, cuts: list[int]) -> None:
+@given(RECORDS, st.booleans(), st.lists(st.integers(0, 40), max_size=6))
+def test_any_cut_gives_the_same(records: Records, rising: bool, cuts: list[int]) -> None:
     """However records are cut into polls, and wherever the clock was stored between, each sees the same active time."""
+    records = [(key, 9 * number + time_ms % 9) for number, (key, time_ms) in enumerate(records)] if rising else records
     whole, expected = through(records)
     clock, found = UNKNOWN, []
     places = [0, *sorted(min(cut, len(records)) for cut in cuts), len(records)]

@@ -363,15 +363,13 @@ def test_any_history_equals_a_table_of_dictionaries(actions: list[tuple[str, lis
 
 
 def test_admission_learns_nothing_of_time() -> None:
-    """A time that nobody has judged yet makes no other key idle, now or later; only records that count do."""
-    subject = table()
-    admit(subject, [b"a"], now_ms=START_MS)
-    subject.touch(slots_of(*find(subject, [b"a"])), np.array([START_MS]))
-    subject.clean(ONE, slots_of(*find(subject, [b"a"])), [])
-    admit(subject, [b"b"], now_ms=START_MS + 10 * IDLE_MS)  # refused for its time afterwards
-    admit(subject, [b"c", b"d"], now_ms=START_MS)
-    assert admit(subject, [b"e"], now_ms=START_MS + 1) == [NO_SLOT]
-    assert find(subject, [b"a"]) != [NO_SLOT]
+    """A time that nobody has judged yet makes no other key idle later on; only records that count do."""
+    subject = full()
+    slots = slots_of(*find(subject, [b"a", b"b", b"c", b"d"]))
+    subject.touch(slots, np.full(4, START_MS))
+    assert admit(subject, [b"e"], now_ms=START_MS + 10 * IDLE_MS) == [NO_SLOT], "all are changed: none may go"
+    subject.clean(ONE, slots, [])
+    assert admit(subject, [b"e"], now_ms=START_MS + 1) == [NO_SLOT], "none is idle"
 
 
 def test_keys_with_records_at_hand_make_no_room() -> None:

@@ -16,7 +16,7 @@ from streamae.batches import Partition
 from streamae.core.encoding import Encoding
 from streamae.engine.partition_state import PartitionState
 from streamae.observe import logs
-from tests.engines import START_MS, STEP_MS, WINDOW, Rig, broker_with, header, ids, settings, stream, tiny_bundle
+from tests.engines import START_MS, STEP_MS, TOPIC, WINDOW, Rig, broker_with, header, ids, settings, stream, tiny_bundle
 
 HOUR_MS = 3_600_000
 AHEAD_MS = 20 * HOUR_MS
@@ -219,6 +219,25 @@ def test_a_wild_stamp_makes_no_key_idle() -> None:
     process.run_dry()
     assert sorted(key for _, key in process.engine.states.table.entries()) == [b"machine-0", b"machine-1", b"machine-2"]
     assert {reason for reason, _ in letters(process)} == {"too_many_keys"}
+
+
+def test_what_waits_to_be_confirmed_is_stored() -> None:
+    """A refused record changes its key: the next owner knows the candidate, though nothing else came of the key."""
+    plain = stream(2, 40, spikes=())
+    parts: list[Records] = [
+        plain[:60],
+        [moved(plain[60], AHEAD_MS)],
+        [plain[61], plain[63], moved(plain[62], AHEAD_MS)],
+    ]
+    process = rig([], partitions=1)
+    for part in parts:
+        for key, value in part:
+            process.broker.produce(TOPIC, key, value, timestamp=START_MS, partition=0)
+        process = rig([], rig_=process)
+        process.run_dry()
+        process.engine.close()
+    assert [reason for reason, _ in letters(process)] == ["clock_jump"]
+    assert b'streamae_clock_steps_total{kind="confirmed"} 1.0' in process.telemetry.render()[0]
 
 
 def test_the_time_of_a_partition_is_stored_with_its_keys() -> None:
