@@ -13,8 +13,10 @@ This module knows nothing about where data comes from or what is computed from i
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -142,6 +144,14 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def runs(self) -> Iterator[tuple[Partition, slice]]:
+        """Yield each partition with where a run of its records stands; nearly always one run a partition."""
+        start = 0
+        for partition, run in groupby(self.partitions):
+            stop = start + len(list(run))
+            yield partition, slice(start, stop)
+            start = stop
+
     def refused(self, index: int, reason: Reason) -> Rejected:
         """Return the record at `index` as one that cannot be used after all."""
         record_id = None if self.ids is None else self.ids[index]
@@ -183,6 +193,16 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.event_times_ms)
+
+    def take(self, rows: Ints) -> Series:
+        """Return the rows (n,) of this series, in that order."""
+        return replace(
+            self,
+            event_times_ms=self.event_times_ms[rows],
+            values=self.values[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            words=None if self.words is None else self.words[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

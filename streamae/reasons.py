@@ -43,6 +43,7 @@ class Reason(Explained):
     UNKNOWN_FEATURE = "unknown_feature", "long layout: the name is that of no feature"
     LATE = "late", "event time is before the newest of this key"
     DUPLICATE = "duplicate", "event time equals the newest of this key"
+    CLOCK_JUMP = "clock_jump", "event time is further ahead than window.max_jump_ms, and no other record confirms it"
     TOO_MANY_KEYS = "too_many_keys", "limits.max_keys reached and no key idle for long enough"
 
 
@@ -75,6 +76,8 @@ REMEDIES: dict[Reason | Fruitless, str] = {  # where most records of a stream co
     " that sends the past again",
     Reason.DUPLICATE: "look at input.key_field (several devices under one key?); records of one moment that belong"
     " together: window.grid_ms; one metric a record: input.layout = long",
+    Reason.CLOCK_JUMP: "look at the clock of the device; a key that is often silent for longer than that: raise"
+    " window.max_jump_ms",
     Reason.TOO_MANY_KEYS: "look at input.key_field (is it a random number?), then raise limits.max_keys or add a process",
     Fruitless.STARVED: "look at input.value_fields and at the features that are missing; features that speak on change:"
     " window.missing = hold; rarer than window.grid_ms: a longer grid",

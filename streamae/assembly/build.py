@@ -19,6 +19,7 @@ from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.alert_rate import AlertRate
 from streamae.core.batching import MicroBatcher
+from streamae.core.clock_guard import ClockGuard
 from streamae.core.encoding import Encoder
 from streamae.core.episodes import Episodes
 from streamae.core.grid import RowGrid, longest_gap_ms
@@ -30,6 +31,7 @@ from streamae.core.windowing import KeyWindows
 from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.engine import Engine, Persistence
 from streamae.engine.key_states import KeyStates
+from streamae.engine.partition_clocks import PartitionClocks
 from streamae.engine.partitions import Partitions, RecoveryPolicy
 from streamae.engine.publisher import Publisher, RunInBackground
 from streamae.engine.recovery import Recovery
@@ -78,7 +80,8 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     state = state_fingerprint(settings, bundle)
     former = state_fingerprint(settings, bundle, former_layout_of(stages.state)[1])
     store = parts.store or connectors.build_store(settings.state, settings.kafka.group_id)
-    table, partitions = _key_table(settings, stages), Partitions()
+    clocks = stages.clocks is not None
+    table, partitions = _key_table(settings, stages), Partitions(keeps_state=clocks)
     watch = StreamWatch(table, partitions, stages.windows, Trained(bundle.inputs, bundle.step_ms))
     learnt = connectors.read_learnt_keys(settings.state.bootstrap_file, state, former)
     states = KeyStates(table, stages.state, store, learnt, watch.columns, learnt.layout if learnt else "")
@@ -98,7 +101,13 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     engine = Engine(
         source,
         stages,
-        Persistence(states, partitions, recovery, checkpointer),
+        Persistence(
+            states,
+            partitions,
+            recovery,
+            checkpointer,
+            PartitionClocks(partitions, stages.clocks, max_step_ms=0) if clocks else None,
+        ),
         Publisher(sink, source, partitions, recovery, settings.output.dead_letter_topic, parts.run_in_background),
         engine_options(settings),
         watch,
@@ -132,6 +141,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
     origins, is_exact = bundle.row_origins, bundle.exact_rows
     return Stages(
         reading=connectors.build_codec(settings.input, window, settings.features, bundle),
+        clocks=ClockGuard(capacity, window.max_jump_ms) if window.max_jump_ms else None,
         encoder=Encoder(capacity, bundle.encoding, is_exact) if bundle.encoding else None,
         grid=RowGrid(
             capacity,

@@ -190,7 +190,7 @@ class Stamp:
             Only a hint, which sends a former owner away early; what decides is the offset.
         identity: `Span.identity` of the topic, "" = unknown.
         partition_state: packed state of the partition itself, beside that of its keys, saved and read with the
-            manifest; the engine has none so far.
+            manifest; see `engine.partition_state`, empty where nothing needs it.
         relied_on: the form of what is stored as the caller knows it; None = the same form.
     """
 

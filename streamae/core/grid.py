@@ -9,6 +9,7 @@ never on batch borders or a clock, so a replay gives the same rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -140,7 +141,7 @@ class RowGrid:
         return newest if self.grid_ms is None else np.where(newest == NEVER, NEVER, newest * self.grid_ms)
 
     def flush(self, slots: Slots) -> RowBatch:
-        """Return the open bucket of each slot as a row: for data that ends, never in a live stream."""
+        """Return the open bucket of each slot as a row: for data that ends, or a key whose times begin anew."""
         if self.grid_ms is None:
             nothing = np.zeros(0, dtype=np.int64)
             return RowBatch(slots[:0], nothing, nothing, np.zeros((0, self.features)))
@@ -225,6 +226,11 @@ class RowGrid:
     def _rows(self, slots: Slots, buckets: Ints, offsets: Ints, sums: Doubles, counts: Ints) -> RowBatch:
         values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         return RowBatch(slots, offsets, buckets * (self.grid_ms or 1), narrowed(values, self.is_exact))
+
+
+def join_rows(batches: Sequence[RowBatch]) -> RowBatch:
+    """Concatenate at least one batch, keeping order."""
+    return RowBatch(*(np.concatenate([getattr(batch, name) for batch in batches]) for name in RowBatch.__slots__))
 
 
 def _totals(values: Doubles, starts: Ints) -> Doubles:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streamae.batches import Flags, Ints
+from streamae.batches import Flags, Ints, Slots
 from streamae.core.columns import Columns, Field
 from streamae.core.grid import NEVER
 from streamae.core.segments import Segments
@@ -41,6 +41,11 @@ class Hold:
     def fields(self) -> dict[str, Field]:
         """Return the state of a key: event time at which each of the features was last heard."""
         return {"heard": Field("<i8", (len(self.features),), NEVER)} if self.is_timed else {}
+
+    def set_back(self, columns: Columns, slots: Slots, times_ms: Ints) -> None:
+        """Let nothing be heard later than `times_ms` (n,): the clocks of these keys were set back to there."""
+        if self.is_timed:
+            columns["heard"][slots] = np.minimum(columns["heard"][slots], times_ms[:, None])
 
     def lasting(self, features: int) -> Flags:
         """Tell which of F `features` are known for a time of their own, (F,)."""

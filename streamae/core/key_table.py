@@ -15,6 +15,8 @@ import numpy as np
 from streamae.batches import Flags, Ints, Partition, Slots
 
 NO_SLOT = -1
+_LONG_AGO = np.iinfo(np.int64).min
+_NONE: Slots = np.zeros(0, dtype=np.int32)
 
 
 class KeyTable:
@@ -66,13 +68,17 @@ class KeyTable:
             start = stop
         return np.array(slots, dtype=np.int32)
 
-    def admit(self, partition: Partition, keys: Sequence[bytes], now_event_ms: int) -> tuple[Slots, Slots]:
-        """Give distinct new keys a slot.
+    def admit(
+        self, partition: Partition, keys: Sequence[bytes], now_event_ms: int, staying: Slots = _NONE
+    ) -> tuple[Slots, Slots]:
+        """Give distinct new keys a slot. How far their partition is, only `touch` learns: these times are not judged yet.
 
         Args:
             partition: their partition.
             keys: distinct keys without a slot.
-            now_event_ms: their newest event time.
+            now_event_ms: event time up to which other keys of the partition may have been idle, and from which these
+                are.
+            staying: slots that make no room, whose keys have records at hand.
 
         Returns:
             (n,) slots, `NO_SLOT` where there was no room; and the slots whose former keys were evicted for it.
@@ -80,9 +86,8 @@ class KeyTable:
         table = self._tables.setdefault(partition, {})
         number = self._numbers.setdefault(partition, len(self._numbers))
         if number == len(self._newest_ms):
-            self._newest_ms = np.append(self._newest_ms, now_event_ms)
-        self._newest_ms[number] = max(self._newest_ms[number], now_event_ms)
-        evicted = self._evict(len(keys) - len(self._free))
+            self._newest_ms = np.append(self._newest_ms, _LONG_AGO)
+        evicted = self._evict(len(keys) - len(self._free), number, now_event_ms, staying)
         slots = []
         for key in keys:
             slot = self._free.pop() if self._free else NO_SLOT
@@ -101,14 +106,14 @@ class KeyTable:
         """Tell whether another partition has the same key: its producer does not partition by key."""
         return any(key in table for owner, table in self._tables.items() if owner != partition)
 
-    def see(self, slots: Slots, event_times_ms: Ints) -> None:
-        """Note records of these event times: their keys are not idle, and their partitions are that far."""
+    def touch(self, slots: Slots, event_times_ms: Ints) -> None:
+        """Note records of these event times: their keys changed and are not idle, and their partitions are that far."""
         np.maximum.at(self._seen_ms, slots, event_times_ms)
         np.maximum.at(self._newest_ms, self._owner_numbers[slots], event_times_ms)
+        self._dirty[slots] = True
 
-    def touch(self, slots: Slots, event_times_ms: Ints) -> None:
-        """Mark slots as changed by records of these event times."""
-        self.see(slots, event_times_ms)
+    def change(self, slots: Slots) -> None:
+        """Mark slots as changed, by something whose time does not count."""
         self._dirty[slots] = True
 
     def mark(self, slots: Slots) -> None:
@@ -138,7 +143,7 @@ class KeyTable:
         slots = np.array(list(self._tables.pop(partition, {}).values()), dtype=np.int32)
         self._deleted.pop(partition, None)
         if partition in self._numbers:
-            self._newest_ms[self._numbers[partition]] = np.iinfo(np.int64).min  # it may come back at an older place
+            self._newest_ms[self._numbers[partition]] = _LONG_AGO  # it may come back at an older place
         self._forget(slots)
         return slots
 
@@ -154,15 +159,20 @@ class KeyTable:
         """Return the used slots of a partition."""
         return np.flatnonzero(self._owner_numbers == self._numbers.get(partition, -2)).astype(np.int32)
 
-    def _evict(self, wanted: int) -> Slots:
+    def _evict(self, wanted: int, number: int, now_event_ms: int, staying: Slots) -> Slots:
         """Free up to `wanted` slots of clean keys idle for long enough, longest idle first.
 
-        Idle counts in the event time of the key's own partition, so that one that lags loses nothing.
+        Idle counts in the event time of the key's own partition, so that one that lags loses nothing; the one with this
+        number has come to `now_event_ms`, if not further.
         """
         if wanted <= 0:
-            return np.zeros(0, dtype=np.int32)
-        clean = np.flatnonzero(self._used & ~self._dirty)
-        idle = clean[self._newest_ms[self._owner_numbers[clean]] - self._seen_ms[clean] >= self.idle_ms]
+            return _NONE
+        may_go = self._used & ~self._dirty
+        may_go[staying] = False
+        clean = np.flatnonzero(may_go)
+        newest, seen = self._newest_ms.copy(), self._seen_ms[clean]
+        newest[number] = max(newest[number], now_event_ms)
+        idle = clean[np.maximum(newest[self._owner_numbers[clean]], seen) - seen >= self.idle_ms]
         if self._is_held is not None:
             idle = idle[~self._is_held(idle.astype(np.int32))]
         slots = idle[np.argsort(self._seen_ms[idle], kind="stable")[:wanted]].astype(np.int32)

@@ -132,6 +132,12 @@ class KeyWindows:
         self.columns["generation"][slots] += 1
         self.columns["carried"][slots] = np.where(self._lasting, self.columns["carried"][slots], np.nan)
 
+    def set_back(self, slots: Slots, times_ms: Ints) -> None:
+        """Begin the window of each of `slots` (n,) anew, at event times (n,) that may lie before what is known."""
+        self.restart(slots)
+        self.columns["newest"][slots] = NEVER
+        self.missing.hold.set_back(self.columns, slots, times_ms)
+
     def is_starved(self, slots: Slots) -> Flags:
         """Tell which of `slots` (n,) have a full window that is withheld: too much of it was filled in."""
         columns = self.columns

@@ -21,7 +21,7 @@ from streamae.discovery.disorder import disorder_of, most_waiting
 from streamae.discovery.doubts import Doubt
 from streamae.discovery.features import UNITS_IN_CELLS
 from streamae.discovery.keys import MERGED, UNIQUE, evener_by, kinds_of, unique_share
-from streamae.discovery.rhythm import NEAT_MS, Rhythm
+from streamae.discovery.rhythm import HOUR_MS, NEAT_MS, Rhythm
 from streamae.discovery.scene import Sample, Scene, Wish, look
 from streamae.discovery.telling import tellings_of
 from streamae.discovery.wording import UNIT_WORDS, instant, span
@@ -30,7 +30,9 @@ from streamae.settings.data import WindowSettings
 MOST_OF_ONE_TIME = 10  # rows a key that may all have the same time
 GAP_STEPS = 10  # usual steps without a row after which a window starts anew
 MOST_WAITING = 1_024  # rows of a key, in proposed settings: each costs memory for every key
-AHEAD_MS = 3_600_000  # how far a record's time may be past the Kafka timestamp, in proposed settings
+JUMP_GAPS = 3  # longest silences
+DAY_MS = 86_400_000
+AHEAD_MS = HOUR_MS  # how far a record's time may be past the Kafka timestamp, in proposed settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +326,11 @@ def _decide_bounds(draft: _Draft, scene: Scene) -> None:
     if rhythm.step_ms is not None:
         gap = _gap(rhythm)
         draft.decide("window.max_gap_ms", gap, f"after {span(gap)} without a row a window starts anew")
+        if rhythm.is_ordered:
+            jump = _jump(rhythm)
+            draft.decide(
+                "window.max_jump_ms", jump, f"a time more than {span(jump)} ahead counts when another confirms it"
+            )
     if not draft.refusals and draft.wish.input.row_ms is None:
         year = datetime.fromtimestamp(rhythm.first_ms / 1_000, UTC).year - 1
         earliest = int(datetime(max(year, 1970), 1, 1, tzinfo=UTC).timestamp() * 1_000)
@@ -341,6 +348,12 @@ def _gap(rhythm: Rhythm) -> int:
 def _neat(time_ms: int) -> int:
     """Return a time that reads well and is as long or a little longer, else the time itself."""
     return next((neat for neat in NEAT_MS if time_ms <= neat <= 1.5 * time_ms), time_ms)
+
+
+def _jump(rhythm: Rhythm) -> int:
+    """Return how far ahead a time may be unconfirmed: several times the longest silence seen, an hour at least."""
+    wanted = max(HOUR_MS, JUMP_GAPS * rhythm.longest_gap_ms)
+    return next((neat for neat in NEAT_MS if neat >= wanted), DAY_MS * -(-wanted // DAY_MS))
 
 
 def _merges(scene: Scene) -> bool:

@@ -122,6 +122,9 @@ def _rhythm(rhythm: Rhythm, *, waits: bool) -> Iterator[str]:
         usual = "usually" if rhythm.is_regular else "irregular, about"
         gaps = f"{rhythm.gaps:,} gaps of {GAP_STEPS} steps or more, the longest {span(rhythm.longest_gap_ms)}"
         yield f"{usual} {span(rhythm.step_ms)} apart, {gaps if rhythm.gaps else 'no gaps'}"
+    if rhythm.ahead:
+        times = f"{rhythm.ahead:,} times lie" if rhythm.ahead > 1 else "1 time lies"
+        yield f"{times} far ahead of the rows around it: with window.max_jump_ms that costs `run` no other record"
     if rhythm.is_newest_first:
         yield "newest rows first: sorted by time for learning, read from the last row on by `run`"
     elif rhythm.late:

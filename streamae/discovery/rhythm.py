@@ -5,12 +5,12 @@ Must not know: fields, or settings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from streamae.batches import Ints
+from streamae.batches import Flags, Ints
 
 NEAT_MS = (
     *(1, 2, 5, 10, 20, 25, 40, 50, 100, 200, 250, 500),
@@ -20,6 +20,10 @@ NEAT_MS = (
 )
 GAP_STEPS = 5  # a step this many times the usual one is a gap
 HOUR_MS = 3_600_000
+FAR_MS, FAR_STEPS = HOUR_MS, 10  # a time further ahead than both, in usual steps, is no time of its row
+MOST_ALONE = 0.01  # share of rows that may be so
+LEAST_ROWS = 10
+ORDERED = 0.9  # share of steps that go one way
 SUNDAY = 6
 ENDS_OF_SUMMER = (3, 4, 9, 10, 11)  # on both halves of the Earth
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,7 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """When rows come.
+    """When rows come, but for single ones whose time is far ahead of the rows around them.
 
     Attributes:
         first_ms, last_ms: earliest and latest time, milliseconds since the epoch.
@@ -39,6 +43,8 @@ class Rhythm:
         late: rows that are older than an earlier row of their key, in the order of the source.
         is_newest_first: whether the source has its newest rows first.
         falls_back_hour: whether the clock jumps back by one hour, as local time does at the end of summer.
+        ahead: those single rows.
+        is_ordered: whether nearly all rows of the source come in an order of time, forwards or backwards.
     """
 
     first_ms: int
@@ -51,6 +57,8 @@ class Rhythm:
     late: int
     is_newest_first: bool
     falls_back_hour: bool
+    ahead: int = 0
+    is_ordered: bool = True
 
 
 def rhythm_of(times_ms: Ints, keys: Ints, files: Ints, groups: Ints | None = None) -> Rhythm:
@@ -68,6 +76,11 @@ def rhythm_of(times_ms: Ints, keys: Ints, files: Ints, groups: Ints | None = Non
         >>> found.step_ms, found.gaps, found.longest_gap_ms
         (10000, 1, 70000)
     """
+    is_ahead = _ahead(times_ms, keys, files)
+    if is_ahead.any():
+        kept = np.flatnonzero(~is_ahead)
+        found = rhythm_of(times_ms[kept], keys[kept], files[kept], None if groups is None else groups[kept])
+        return replace(found, ahead=len(times_ms) - len(kept))
     by_key = np.argsort(keys, kind="stable")
     own, of_key, of_file = times_ms[by_key], keys[by_key], files[by_key]
     goes_on = (of_key[1:] == of_key[:-1]) & (of_file[1:] == of_file[:-1])
@@ -88,6 +101,7 @@ def rhythm_of(times_ms: Ints, keys: Ints, files: Ints, groups: Ints | None = Non
         0 if is_newest_first else _late(own, of_key),
         is_newest_first,
         _falls_back(own[1:][goes_on], in_source, step),
+        is_ordered=not len(in_source) or float(max((in_source >= 0).mean(), (in_source <= 0).mean())) >= ORDERED,
     )
 
 
@@ -106,6 +120,25 @@ def _steps(times_ms: Ints, groups: Ints) -> Ints:
     steps = np.diff(times_ms[order])[groups[order][1:] == groups[order][:-1]]
     forward: Ints = steps[steps > 0]
     return forward
+
+
+def _ahead(times_ms: Ints, keys: Ints, files: Ints) -> Flags:
+    """Tell which of N rows are alone far ahead of the rows of their key before and behind them, in the order of the source.
+
+    Where there are many, the rows are in no order, and none of them is meant.
+    """
+    found = np.zeros(len(times_ms), dtype=np.bool_)
+    step = usual_step(_steps(times_ms, keys))
+    if step is None or len(times_ms) < LEAST_ROWS:
+        return found
+    far_ms, by_key = max(FAR_MS, FAR_STEPS * step), np.argsort(keys, kind="stable")
+    own, of_key, of_file = times_ms[by_key], keys[by_key], files[by_key]
+    goes_on = (of_key[1:] == of_key[:-1]) & (of_file[1:] == of_file[:-1])
+    rises = np.diff(own)
+    alone = goes_on[:-1] & goes_on[1:] & (rises[:-1] > far_ms) & (rises[1:] < -far_ms)
+    if alone.sum() <= MOST_ALONE * len(own):
+        found[by_key[1:-1][alone]] = True
+    return found
 
 
 def _falls_back(times_ms: Ints, steps: Ints, step: int | None) -> bool:

@@ -25,6 +25,7 @@ from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.intake import Intake
 from streamae.engine.key_states import KeyStates
 from streamae.engine.last_rows import with_last_rows
+from streamae.engine.partition_clocks import PartitionClocks
 from streamae.engine.partitions import Partitions
 from streamae.engine.publisher import Publisher
 from streamae.engine.record_ids import with_ids
@@ -50,6 +51,7 @@ class Persistence:
     partitions: Partitions
     recovery: Recovery
     checkpointer: Checkpointer
+    clocks: PartitionClocks | None = None  # None: nothing asks for the time of a partition
 
 
 class Engine(Announcer):
@@ -85,7 +87,7 @@ class Engine(Announcer):
         self.states, self.partitions = persistence.states, persistence.partitions
         self.recovery, self.checkpointer = persistence.recovery, persistence.checkpointer
         self.outbox, self.store_waits = publisher.outbox, StoreWaits(source)
-        self.intake = Intake(self.states, self.partitions, self.store_waits)
+        self.intake = Intake(self.states, self.partitions, self.store_waits, persistence.clocks)
         self.observer, self.clock, self._on_report = observer, clock, on_report
         self.watch, self._scored = watch, 0  # windows so far
         self._commit_started_ms: int | None = None
@@ -121,9 +123,10 @@ class Engine(Announcer):
         if taken.lost:
             self._recover_lost(taken.lost, now_ms)
         records, slots, refused = taken.records, taken.slots, taken.refused
-        rows, strays = self.stages.rows(records, slots)  # from here on key state changes, in memory only
-        rows = with_last_rows(rows, self.stages, self.states.table, self.source, polled)
-        self.stages.batcher.add(with_ids(self.stages.windows.push(rows), records, slots), now_ms)
+        # From here on key state changes, in memory only.
+        windows, rows, strays = self.stages.windows_of(records, slots, taken.restarts)
+        windows, rows = with_last_rows(windows, rows, self.stages, self.states.table, self.source, polled)
+        self.stages.batcher.add(with_ids(windows, records, slots), now_ms)
         self.watch.saw(records, slots, rows, strays, rejected + refused)
         self._send_away(rejected + refused + self._explained(strays, records), polled)
         self._advance(polled)

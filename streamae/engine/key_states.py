@@ -9,8 +9,9 @@ relies on; once every stored key was loaded, the store is not asked any more. Kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -94,33 +95,34 @@ class KeyStates(Announcer):
         self._damaged.clear()
         return slots
 
-    def admit(self, records: RecordBatch, partitions: Partitions) -> Admission:
+    def admit(
+        self, records: RecordBatch, partitions: Partitions, limits_ms: Mapping[Partition, int] = MappingProxyType({})
+    ) -> Admission:
         """Find or make the slot of each record's key, loading stored state of keys seen for the first time.
+
+        Of event times it learns nothing: `KeyTable.touch` does, once they are judged.
 
         Args:
             records: N records.
             partitions: progress of each partition of the batch; what is left to load of it is kept up to date.
+            limits_ms: by partition, the event time beyond which none of these is to be believed.
 
         Raises:
             RetryableError: the store cannot be reached; keys of partitions before the failing one stay admitted,
                 which is harmless.
         """
         slots = self.table.lookup(records.partitions, records.keys)
-        known = slots != NO_SLOT
-        self.table.see(slots[known], records.event_times_ms[known])  # first: none of them is to make room for others
-        unknown: dict[Partition, dict[bytes, int]] = {}
+        unknown: dict[Partition, dict[bytes, None]] = {}  # ordered sets
         for index in np.flatnonzero(slots == NO_SLOT):
-            unknown.setdefault(records.partitions[index], {}).setdefault(records.keys[index], int(index))
-        lost = {
-            partition
-            for partition, firsts in unknown.items()
-            if not self._bring_in(
-                partition, list(firsts), partitions[partition], int(records.event_times_ms[list(firsts.values())].max())
-            )
-        }
-        if unknown:
-            slots = self.table.lookup(records.partitions, records.keys)
+            unknown.setdefault(records.partitions[index], {})[records.keys[index]] = None
         is_lost = np.zeros(len(records), dtype=np.bool_)
+        lost = set()
+        if unknown:
+            staying = np.unique(slots[slots != NO_SLOT])  # none of them is to make room for others
+            for partition, now_ms in _newest_ms(records, unknown.keys(), limits_ms).items():
+                if not self._bring_in(partition, list(unknown[partition]), partitions[partition], now_ms, staying):
+                    lost.add(partition)
+            slots = self.table.lookup(records.partitions, records.keys)
         if lost:
             is_lost[:] = [partition in lost for partition in records.partitions]
         slots[is_lost] = NO_SLOT
@@ -148,7 +150,9 @@ class KeyStates(Announcer):
             self._damaged.pop(slot, None)
         return slots
 
-    def _bring_in(self, partition: Partition, keys: list[bytes], progress: Progress, now_event_ms: int) -> bool:
+    def _bring_in(
+        self, partition: Partition, keys: list[bytes], progress: Progress, now_event_ms: int, staying: Slots
+    ) -> bool:
         """Admit new keys of one partition; False when the store no longer holds what we rely on."""
         for start in range(0, len(keys), LOAD_CHUNK_KEYS):
             chunk = keys[start : start + LOAD_CHUNK_KEYS]
@@ -158,7 +162,7 @@ class KeyStates(Announcer):
             for key in chunk:
                 if self.table.is_elsewhere(key, partition):
                     self._tell_split(key, partition)
-            slots, evicted = self.table.admit(partition, chunk, now_event_ms)
+            slots, evicted = self.table.admit(partition, chunk, now_event_ms, staying)
             if len(evicted):
                 self.listener.evicted(len(evicted))
             self._fill(partition, chunk, slots, found, progress)
@@ -250,3 +254,15 @@ class KeyStates(Announcer):
         if layout not in self._told_layouts and migration is not None and (migration.new or migration.gone):
             self._log.warning("state_migrates", new=migration.new, gone=migration.gone)
         self._told_layouts.add(layout)
+
+
+def _newest_ms(
+    records: RecordBatch, wanted: Collection[Partition], limits_ms: Mapping[Partition, int]
+) -> dict[Partition, int]:
+    """Return the newest event time of each wanted partition, as far as it is to be believed."""
+    found: dict[Partition, int] = {}
+    for partition, run in records.runs():
+        if partition in wanted:
+            newest_ms = int(records.event_times_ms[run].max())
+            found[partition] = max(found.get(partition, newest_ms), newest_ms)
+    return {at: min(newest_ms, limits_ms.get(at, newest_ms)) for at, newest_ms in found.items()}

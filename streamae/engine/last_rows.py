@@ -10,37 +10,37 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from streamae.batches import Partition, RawRecord, RowBatch
+from streamae.batches import Partition, RawRecord, RowBatch, WindowBatch
 from streamae.connectors.protocols import Finite, Source
+from streamae.core.grid import join_rows
 from streamae.core.key_table import KeyTable
+from streamae.core.windowing import join
 from streamae.engine.stages import Stages
 
 
 def with_last_rows(
+    windows: WindowBatch,
     rows: RowBatch,
     stages: Stages,
     table: KeyTable,
     source: Source,
     polled: Mapping[Partition, Sequence[RawRecord]],
-) -> RowBatch:
-    """Return the rows of a step with those that waited in partitions of which it had the last records.
+) -> tuple[WindowBatch, RowBatch]:
+    """Return windows and rows of a step with those that waited in partitions of which it had the last records.
 
     Args:
-        rows: of the step.
+        windows, rows: of the step.
         stages: have taken its records.
         table: who has which slot.
         source: where the records come from.
         polled: all records of the step, those too that became no row.
     """
     if stages.lateness is None or not isinstance(source, Finite):
-        return rows
+        return windows, rows
     left = source.lag()
     for partition, found in polled.items():
         if left.get(partition) == 0:
             slots = table.owned(partition)
-            rows = _joined(rows, stages.rest(slots, np.full(len(slots), found[-1].offset)))
-    return rows
-
-
-def _joined(rows: RowBatch, more: RowBatch) -> RowBatch:
-    return RowBatch(*(np.concatenate([getattr(rows, name), getattr(more, name)]) for name in RowBatch.__slots__))
+            rest = stages.rest(slots, np.full(len(slots), found[-1].offset))
+            windows, rows = join([windows, stages.windows.push(rest)]), join_rows([rows, rest])
+    return windows, rows

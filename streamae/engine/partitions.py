@@ -11,6 +11,7 @@ from typing import Literal
 
 from streamae.batches import Cause, Partition
 from streamae.connectors.protocols import Form, Manifest, Span, Stamp
+from streamae.engine.partition_state import PartitionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Progress:
             and if the store loses its data, it can be written anew.
         is_gone: the store has lost what was saved, and is not known to have it again: write it anew.
         form: of what is stored at `base`; None = nothing is.
+        state: of the partition itself, after every record below `position`; None = nothing needs any.
     """
 
     base: int | None
@@ -175,6 +177,7 @@ class Progress:
     unread: int = 0
     is_gone: bool = False
     form: Form | None = None
+    state: PartitionState | None = None
 
     @property
     def is_replaying(self) -> bool:
@@ -183,13 +186,20 @@ class Progress:
 
     def stamp(self, fingerprint: str, layouts: tuple[str, ...] = ()) -> Stamp:
         """Return what goes with a checkpoint after which state of these layouts is stored."""
-        return Stamp(fingerprint, self.epoch, self.identity, layouts=layouts, relied_on=self.form)
+        own = b"" if self.state is None else self.state.pack()
+        return Stamp(fingerprint, self.epoch, self.identity, own, layouts=layouts, relied_on=self.form)
 
 
 class Partitions:
     """Progress of all owned partitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_state: bool = False) -> None:
+        """Own nothing yet.
+
+        Args:
+            keeps_state: something is on that needs state of the partition itself.
+        """
+        self.keeps_state = keeps_state
         self._progress: dict[Partition, Progress] = {}
 
     def __contains__(self, partition: object) -> bool:
@@ -209,7 +219,8 @@ class Partitions:
         return list(self._progress.items())
 
     def take(self, partition: Partition, chosen: Plan, span: Span, manifest: Manifest | None) -> None:
-        """Begin with a partition as planned from what was found."""
+        """Begin with a partition as planned from what was found; its own state begins anew where none can be read."""
+        packed = b"" if manifest is None or chosen.base is None else manifest.partition_state
         self._progress[partition] = Progress(
             chosen.base,
             chosen.start,
@@ -219,6 +230,7 @@ class Partitions:
             identity=span.identity,
             unread=0 if manifest is None or chosen.base is None else sum(manifest.counts),
             form=None if manifest is None or chosen.base is None else manifest.form,
+            state=(PartitionState.unpack(packed) or PartitionState()) if self.keeps_state else None,
         )
 
     def drop(self, partition: Partition) -> None:

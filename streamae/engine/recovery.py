@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from streamae.batches import Partition
 from streamae.connectors.protocols import Manifest, Source, Span, StateStore
+from streamae.engine.partition_state import PartitionState
 from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
 from streamae.errors import RetryableError
 from streamae.observe.listener import Announcer
@@ -111,6 +112,8 @@ class Recovery(Announcer):
         self.source.start_at(partition, chosen.start)
         self.source.resume([partition])  # it may have been halted
         into.take(partition, chosen, span, manifest)
+        if into.keeps_state and manifest is not None and chosen.base is not None:
+            self._tell_unreadable(partition, manifest.partition_state)
         self.listener.partition_started(chosen.reason)
         self._tell("partition_started", partition, chosen, span)
         return True
@@ -149,6 +152,17 @@ class Recovery(Announcer):
             earliest=span.earliest,
             **more,
         )
+
+    def _tell_unreadable(self, partition: Partition, packed: bytes) -> None:
+        """Log that the state of the partition itself begins anew although there is one."""
+        if packed and PartitionState.unpack(packed) is None:
+            self._log.warning(
+                "partition_state_unreadable",
+                topic=partition.topic,
+                partition=partition.index,
+                size_bytes=len(packed),
+                meaning="damaged, or of a later release: its clock begins anew, its keys go on",
+            )
 
     def _drop(self, partition: Partition, manifest: Manifest) -> None:
         """Delete stored state that was judged unusable, unless another owner has replaced it meanwhile.

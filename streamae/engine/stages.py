@@ -6,7 +6,7 @@ Only shapes: what is done with them is in the engine, how they are made from set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,18 +27,22 @@ from streamae.connectors.protocols import Reading
 from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.alert_rate import AlertRate
 from streamae.core.batching import MicroBatcher
+from streamae.core.clock_guard import ClockGuard
 from streamae.core.columns import Columns
 from streamae.core.decision import Decision
 from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
-from streamae.core.grid import RowGrid, Strays
+from streamae.core.grid import RowGrid, Strays, join_rows
 from streamae.core.key_rules import AlertRules
 from streamae.core.lateness import Lateness
 from streamae.core.rates import Rates
 from streamae.core.scoring import Calibration
+from streamae.core.segments import Segments
 from streamae.core.thresholds.rule import ThresholdRule
-from streamae.core.windowing import KeyWindows
+from streamae.core.windowing import KeyWindows, join
 from streamae.reasons import Reason
+
+_NOTHING = np.zeros(0, dtype=np.int64)
 
 Observer = Callable[[WindowBatch, ScoreBatch, VerdictBatch], None]
 
@@ -94,12 +98,63 @@ class Stages:
     encoder: Encoder | None = None  # None: the fields are the features
     rates: Rates | None = None  # None: no feature is a rate
     lateness: Lateness | None = None  # None: records are taken as they come
+    clocks: ClockGuard | None = None  # None: any time counts
 
     @property
     def state(self) -> tuple[Columns, ...]:
         """What each stage knows of a key, in the order of the stages, which is that of packed state."""
-        parts = (self.lateness, self.encoder, self.grid, self.rates, self.windows, self.decision, self.episodes)
+        stages = (self.clocks, self.lateness, self.encoder, self.grid, self.rates, self.windows, self.decision)
+        parts = (*stages, self.episodes)
         return tuple(part.columns for part in parts if part is not None and part.columns.fields)
+
+    def windows_of(
+        self, records: RecordBatch, slots: Slots, restarts: Ints = _NOTHING
+    ) -> tuple[WindowBatch, RowBatch, Strays]:
+        """Records to windows.
+
+        Args:
+            records: N records, per key in arrival order.
+            slots: (N,) theirs.
+            restarts: (M,) those with which their key begins anew: its clock was set back.
+
+        Returns:
+            The windows that are due, the rows that were completed, and the records that cannot become part of one.
+        """
+        if not len(restarts):
+            rows, strays = self.rows(records, slots)
+            return self.windows.push(rows), rows, strays
+        turns = _restarts_so_far(slots, restarts)
+        completed, windows, odd, reasons = list[RowBatch](), list[WindowBatch](), list[Ints](), list[Reason]()
+        for turn in range(int(turns.max()) + 1):
+            if turn:
+                begin = restarts[turns[restarts] == turn]
+                completed.append(self._leave(records, slots, begin))
+                windows.append(self.windows.push(completed[-1]))
+                self._begin_again(records, slots, begin)
+            chosen = np.flatnonzero(turns == turn)
+            rows, strays = self.rows(records.take(chosen), slots[chosen])
+            completed.append(rows)
+            windows.append(self.windows.push(rows))
+            odd.append(chosen[strays.indices])
+            reasons += strays.reasons
+        return join(windows), join_rows(completed), Strays(np.concatenate(odd), reasons)
+
+    def _leave(self, records: RecordBatch, slots: Slots, restarts: Ints) -> RowBatch:
+        """Return what is open of keys that begin anew, as rows that these records complete."""
+        ordered = restarts[np.argsort(slots[restarts])]
+        leaving, offsets = slots[ordered], records.offsets[ordered]
+        waited = self.rest(leaving, offsets)
+        rows = self.grid.flush(leaving)
+        rows = replace(rows, offsets=offsets[np.searchsorted(leaving, rows.slots)])
+        return join_rows([waited, self.rates.of(rows) if self.rates else rows])
+
+    def _begin_again(self, records: RecordBatch, slots: Slots, restarts: Ints) -> None:
+        """Forget what keys know of times: with these records their clocks were set back."""
+        restarted = slots[restarts]
+        for part in (self.lateness, self.encoder, self.grid, self.rates):
+            if part is not None:
+                part.columns.reset(restarted)
+        self.windows.set_back(restarted, records.event_times_ms[restarts])
 
     def rows(self, records: RecordBatch, slots: Slots) -> tuple[RowBatch, Strays]:
         """Records to rows: sort by time, derive features, merge on the grid, turn counters into rates; each where asked for.
@@ -141,6 +196,16 @@ class Stages:
         self.decision.adopt(tuning.rule, tuning.min_windows, tuning.alerts, keys, is_early=tuning.is_early)
         self.episodes.adopt(tuning.episodes)
         self.events.adopt(tuning.settings_version)
+
+
+def _restarts_so_far(slots: Slots, restarts: Ints) -> Ints:
+    """Return for each of N records how many of `restarts` are of its key (`slots`), and not behind it."""
+    segments, flags = Segments.of(slots), np.zeros(len(slots), dtype=np.int64)
+    flags[restarts] = 1
+    flags = flags[segments.order]
+    counted, found = np.cumsum(flags), np.empty(len(slots), dtype=np.int64)
+    found[segments.order] = counted - (counted - flags)[segments.starts][segments.ids]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ class Listener:
     def dropped(self, reason: Reason, records: int) -> None:
         """So many late or duplicate records were dropped by policy."""
 
+    def clock_steps(self, kind: str, records: int = 1) -> None:
+        """So many records moved the clock of their key far: `telemetry.CLOCK_STEPS` has the kinds."""
+
     def lag(self, lags: Mapping[Partition, int]) -> None:
         """What is left to read, by partition: all that are owned now."""
 

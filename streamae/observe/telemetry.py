@@ -35,6 +35,7 @@ REBALANCES = ("assigned", "revoked")
 KEY_STATES = tuple(state.name.lower() for state in KeyState)
 PARTITION_STATES = ("loading", "replaying", "running", "paused", "halted")
 RELOAD_OUTCOMES = ("applied", "refused")
+CLOCK_STEPS = ("confirmed", "back")
 DROP_REASONS = (Reason.LATE, Reason.DUPLICATE)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -63,6 +64,11 @@ class Telemetry(Listener):
         self._replayed = self._counter("replayed_records_total", "Records replayed silently to rebuild state.")
         self._dead_letters = self._counter("dead_letters_total", "Records sent to the dead-letter topic.", ["reason"])
         self._drops = self._counter("dropped_records_total", "Records dropped by policy.", ["reason"])
+        self._clock_steps = self._counter(
+            "clock_steps_total",
+            "Records with which the clock of a key went far: ahead and confirmed, or back.",
+            ["kind"],
+        )
         self._unusable = self._gauge(
             "unusable_records_ratio", "Share of recent live records that came to nothing.", ["reason"]
         )
@@ -93,6 +99,7 @@ class Telemetry(Listener):
         self._transaction_seconds = self._histogram("transaction_duration_seconds", "Time of one output transaction.")
         _start(self._dead_letters, Reason)
         _start(self._drops, DROP_REASONS)
+        _start(self._clock_steps, CLOCK_STEPS)
         for metric in (self._unusable, self._trouble, self._unusable_keys):
             _start(metric, tuple(REMEDIES))
         _start(self._episodes, ChangeKind)
@@ -165,6 +172,10 @@ class Telemetry(Listener):
     def dropped(self, reason: Reason, records: int) -> None:
         """Count late or duplicate records dropped by policy."""
         self._drops.labels(Reason(reason)).inc(records)
+
+    def clock_steps(self, kind: str, records: int = 1) -> None:
+        """Count records that moved the clock of their key far."""
+        self._clock_steps.labels(kind).inc(records)
 
     def lag(self, lags: Mapping[Partition, int]) -> None:
         """Replace the lag of all partitions, in records and in time: those no longer owned disappear."""

@@ -154,6 +154,11 @@ class WindowSettings(Section):
     lateness_rows: Annotated[int, Field(ge=1, le=4_096)] = Field(
         32, description="With lateness: rows of a key that wait at most; of more, the oldest goes. Memory for each key."
     )
+    max_jump_ms: Millis | None = Field(
+        None,
+        description="A time further ahead than this of its key and its partition counts only when a second record"
+        " confirms it; unset = off.",
+    )
     late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
     duplicate: Literal["drop", "dead_letter"] = Field(
         "drop", description="Records of the same event time as the newest."

@@ -51,7 +51,7 @@ DECISION_INPUT_FIELDS = (
 # Settings that came later: at their default they mean what was so before, and so the fingerprint is as before.
 NEWER = {
     "input": frozenset(DECISION_INPUT_FIELDS[DECISION_INPUT_FIELDS.index("date_field") :]),
-    "window": frozenset({"hold_ms", "lateness_ms", "lateness_rows"}),
+    "window": frozenset({"hold_ms", "lateness_ms", "lateness_rows", "max_jump_ms"}),
 }
 
 # Validation with this context: a bundle is still to say what nobody set, such as the grid that a layout needs.

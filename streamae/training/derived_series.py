@@ -17,6 +17,7 @@ from streamae.core.origins import Origins, is_coarse
 from streamae.core.scaling import Scaling
 from streamae.errors import ConfigError, DataError
 from streamae.time_zones import read_zone
+from streamae.training.clock_jumps import without_jumps
 from streamae.training.missing_values import MissingValues
 from streamae.training.options import TrainOptions
 
@@ -31,7 +32,7 @@ class DerivedSeries:
         missing: what stands in for missing values of each feature.
         is_exact: (F,) features whose stored rows count from an origin.
         is_by_key: each key counts from its own first values.
-        left_out: records without a required value.
+        left_out: records without a required value, or of which the time is refused.
     """
 
     series: Sequence[Series]
@@ -80,18 +81,19 @@ def derive(series: Sequence[Series], options: TrainOptions) -> DerivedSeries:
     for one in series:
         if one.categories != series[0].categories or _words(one).shape != (len(one), len(one.categories)):
             raise DataError(f"series {one.key!r}: words do not fit its rows or the categories of {series[0].key!r}")
+    total = sum(map(len, series))
+    series = without_jumps(series, options.window.max_jump_ms)
     encoding, is_by_key = _learn(series, options), options.features.scaling == "key"
     is_exact = np.ones(len(series[0].features), dtype=np.bool_) if is_by_key else _coarse(series, options)
     features = series[0].features if encoding is None else encoding.features
     missing = MissingValues.of(options.window, features, encoding)
     if encoding is None:
-        return DerivedSeries(series, None, missing, is_exact, is_by_key)
+        return DerivedSeries(series, None, missing, is_exact, is_by_key, total - sum(map(len, series)))
     of_inputs = MissingValues.of(options.window, encoding.inputs, None)
     is_required = [policy == "reject" for policy in of_inputs.policies]
     is_exact = np.ones(len(features), dtype=np.bool_) if is_by_key else encoding.exact_features(is_exact)
     derived = [_encoded(one, encoding, is_exact, is_required) for one in series]
-    left_out = sum(map(len, series)) - sum(map(len, derived))
-    return DerivedSeries(derived, encoding, missing, is_exact, is_by_key, left_out)
+    return DerivedSeries(derived, encoding, missing, is_exact, is_by_key, total - sum(map(len, derived)))
 
 
 def _words(series: Series) -> Words:

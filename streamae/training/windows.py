@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streamae.batches import Doubles, Flags, Floats, Ints, Partition, RecordBatch, RowBatch, Series, WindowBatch
-from streamae.core.grid import RowGrid
+from streamae.core.grid import RowGrid, join_rows
 from streamae.core.holding import Hold
 from streamae.core.key_levels import MIN_ROWS, KeyLevels, standardised
 from streamae.core.origins import Origins
@@ -48,7 +48,7 @@ class TrainingWindows:
         fit_times_ms, calibration_times_ms: (B,) int64 event time of the newest row of each of these.
         step_ms: median time between two rows of a series.
         rows: rows of all series.
-        left_out: records that became no row: late, duplicate, or without a required value.
+        left_out: records that became no row: late, duplicate, far ahead, or without a required value.
         digest: SHA-256 over keys, features, times and values of the series as given.
         doubts: what is odd about the rows, in sentences.
     """
@@ -271,7 +271,7 @@ def rows_of(derived: DerivedSeries, number: int, slot: int, options: TrainOption
     grid.columns.reset(alone)
     found, strays = grid.push(records, np.zeros(len(kept), dtype=np.int32))
     last = grid.flush(alone)
-    rows = RowBatch(*(np.concatenate([getattr(found, name), getattr(last, name)]) for name in RowBatch.__slots__))
+    rows = join_rows((found, last))
     if derived.encoding is not None and (counters := derived.encoding.counters):
         rates = Rates(1, counters, max_gap_ms=options.max_gap_ms)
         rates.columns.reset(alone)

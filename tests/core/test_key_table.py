@@ -360,3 +360,33 @@ def test_any_history_equals_a_table_of_dictionaries(actions: list[tuple[str, lis
         assert {subject.keys[slot] for slot in subject.dirty(ONE)} == model.dirty
         assert sorted(subject.deleted(ONE)) == sorted(model.deleted)
         assert subject.dirty_count() == len(model.dirty)
+
+
+def test_admission_learns_nothing_of_time() -> None:
+    """A time that nobody has judged yet makes no other key idle later on; only records that count do."""
+    subject = full()
+    slots = slots_of(*find(subject, [b"a", b"b", b"c", b"d"]))
+    subject.touch(slots, np.full(4, START_MS))
+    assert admit(subject, [b"e"], now_ms=START_MS + 10 * IDLE_MS) == [NO_SLOT], "all are changed: none may go"
+    subject.clean(ONE, slots, [])
+    assert admit(subject, [b"e"], now_ms=START_MS + 1) == [NO_SLOT], "none is idle"
+
+
+def test_keys_with_records_at_hand_make_no_room() -> None:
+    """Whoever comes back in this very moment stays, however long it was away."""
+    subject = full()
+    staying = slots_of(*find(subject, [b"a", b"b"]))
+    _, evicted = subject.admit(ONE, [b"e", b"f", b"g"], START_MS + 10 * IDLE_MS, staying)
+    assert len(evicted) == 2
+    assert NO_SLOT not in find(subject, [b"a", b"b"])
+
+
+def test_a_change_without_a_time_keeps_the_key_as_idle_as_it_was() -> None:
+    """A record whose time does not count is saved with its key, and is no sign that the key is in use."""
+    subject = full()
+    (slot,) = find(subject, [b"a"])
+    subject.change(slots_of(slot))
+    assert subject.dirty(ONE).tolist() == [slot]
+    subject.clean(ONE, slots_of(slot), [])
+    admit(subject, [b"e"], now_ms=START_MS + 10 * IDLE_MS)
+    assert find(subject, [b"a"]) == [NO_SLOT]

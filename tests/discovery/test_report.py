@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from streamae.discovery.doubts import Doubt
@@ -14,7 +15,7 @@ from streamae.discovery.proposal import Proposal
 from streamae.discovery.report import as_json, report_lines
 from streamae.discovery.settings_file import settings_text, toml
 from streamae.settings.sources import load_settings
-from tests.discovery.tables import noise, proposed, settings_of, table, times
+from tests.discovery.tables import START, noise, proposed, settings_of, table, times
 
 ROWS = 200
 
@@ -191,3 +192,42 @@ def test_json_inside_of_text_is_named() -> None:
         assert "payload: JSON inside of text, which is not looked into" in _text(proposed(one))
     braces = table(time=times(ROWS), temp=noise(ROWS), note=["{see manual}"] * ROWS)
     assert "JSON" not in _text(proposed(braces))
+
+
+def _with_jump(rows: int, *jumps: int) -> Proposal:
+    """Return what is proposed for a sensor of which these rows are 20 h ahead."""
+    cells = times(rows)
+    for row in jumps:
+        cells[row] = (START + timedelta(hours=20, minutes=row)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return proposed(table(time=cells, a=noise(rows)))
+
+
+@pytest.mark.parametrize(("jumps", "says"), [((), None), ((90,), "1 time lies"), ((50, 90), "2 times lie")])
+def test_single_times_far_ahead_are_counted_and_change_nothing_else(jumps: tuple[int, ...], says: str | None) -> None:
+    """Who looks at data with a wild time is told so, and sees step, range and order of all other rows."""
+    proposal = _with_jump(ROWS, *jumps)
+    text = _text(proposal)
+    assert ("far ahead of the rows around" in text) == bool(says)
+    assert says is None or says in text
+    assert "usually 1 min apart, no gaps" in text
+    assert "in order" in text
+    assert "to 2025-03-03 03:19:00Z" in text
+    assert proposal.settings["window.max_jump_ms"].value == 3_600_000
+
+
+def test_how_far_ahead_a_time_may_be_follows_the_longest_silence() -> None:
+    """Three times what the key was silent, and never less than an hour, so that usual pauses are no jumps."""
+    cells = [*times(100), *times(100, start=START + timedelta(hours=5))]
+    assert proposed(table(time=cells, a=noise(200))).settings["window.max_jump_ms"].value == 12 * 3_600_000
+    cells = [*times(100), *times(100, start=START + timedelta(days=5))]
+    assert proposed(table(time=cells, a=noise(200))).settings["window.max_jump_ms"].value == 15 * 86_400_000
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_rows_in_no_order_say_nothing_of_clocks(seed: int) -> None:
+    """A shuffled file has neither wild times nor a proposal for them: live, nearly every record would be a jump."""
+    cells = times(ROWS, step_s=7_200)
+    np.random.default_rng(seed).shuffle(cells)
+    proposal = proposed(table(time=cells, a=noise(ROWS)))
+    assert "far ahead" not in _text(proposal)
+    assert "window.max_jump_ms" not in proposal.settings

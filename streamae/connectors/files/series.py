@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamae.batches import Doubles, Ints, Partition, RawRecord, RecordBatch, Rejected, Series, Words
+from streamae.batches import Doubles, Partition, RawRecord, RecordBatch, Rejected, Series, Words
 from streamae.connectors.codec import Codec
 from streamae.connectors.field_names import map_fields
 from streamae.connectors.files.columns import long_names, numeric_fields
@@ -283,17 +283,7 @@ def in_time_order(series: Sequence[Series], tell: Tell | None = None) -> list[Se
         worst = series[int(np.argmax(steps_back))].key
         count = f"{sum(steps_back):,} steps back, most of key {worst!r}"
         tell(f"rows were not in the order of time ({count}): they are sorted, key by key")
-    return [_taken(one, np.argsort(one.event_times_ms, kind="stable")) for one in series]
-
-
-def _taken(series: Series, rows: Ints) -> Series:
-    return replace(
-        series,
-        event_times_ms=series.event_times_ms[rows],
-        values=series.values[rows],
-        labels=None if series.labels is None else series.labels[rows],
-        words=None if series.words is None else series.words[rows],
-    )
+    return [one.take(np.argsort(one.event_times_ms, kind="stable")) for one in series]
 
 
 def joined(parts: list[Series]) -> Series:
