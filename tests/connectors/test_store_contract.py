@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of
-from streamae.connectors.protocols import Manifest, Outcome, Stamp
+from streamae.connectors.protocols import Form, Manifest, Outcome, Stamp
 from tests.connectors.stores import Store
 
 HERE = Partition("topic", 3)
@@ -165,6 +167,40 @@ def test_state_of_another_meaning_is_stale(stores: Store) -> None:
     store = stores.open()
     store.checkpoint(HERE, None, 10, Stamp("old model"), states("a"))
     assert store.checkpoint(HERE, 10, 20, Stamp("new model"), states("a")) is Outcome.STALE
+
+
+NEW, OLD = Stamp("new", layouts=("a(x:<i8[])", "b(y:<i8[])")), Form("old")
+
+
+@pytest.mark.parametrize("keys", [2, 6_000])
+def test_a_form_is_written_over_by_who_relies_on_it(stores: Store, keys: int) -> None:
+    """The first checkpoint after an upgrade moves fingerprint and layouts with the keys, and can be repeated."""
+    store, many = stores.open(), states(*map(str, range(keys)))
+    store.checkpoint(HERE, None, 10, Stamp("old"), many)
+    assert store.checkpoint(HERE, 10, 20, NEW, many) is Outcome.STALE
+    for _ in range(2):
+        assert store.checkpoint(HERE, 10, 20, replace(NEW, relied_on=OLD), many) is Outcome.OK
+    assert store.manifest(HERE).form == NEW.form  # type: ignore[union-attr]
+    assert store.checkpoint(HERE, 20, 30, Stamp("old"), many) is Outcome.STALE
+    assert store.checkpoint(HERE, 20, 30, NEW, many) is Outcome.OK
+
+
+def test_layouts_are_part_of_the_form(stores: Store) -> None:
+    """Values in a layout that the manifest does not list would be unreadable; a whole state leaves none of them."""
+    store = stores.open()
+    store.checkpoint(HERE, None, 10, NEW, states("a"))
+    other = replace(NEW, layouts=NEW.layouts[:1])
+    assert store.checkpoint(HERE, None, 10, other, states("a")) is Outcome.STALE, "not the same call"
+    assert store.checkpoint(HERE, 10, 20, other, states("b")) is Outcome.STALE
+    assert store.checkpoint(HERE, 10, 20, replace(other, relied_on=Form("new")), states("b")) is Outcome.STALE
+    assert store.manifest(HERE).form == NEW.form  # type: ignore[union-attr]
+    assert store.checkpoint(HERE, 10, 20, replace(other, relied_on=NEW.form), states("b")) is Outcome.OK
+    assert store.manifest(HERE).layouts == other.layouts  # type: ignore[union-attr]
+    assert store.checkpoint(HERE, 20, 30, NEW, states("c"), whole=True) is Outcome.OK
+    assert store.manifest(HERE).layouts == NEW.layouts  # type: ignore[union-attr]
+    assert store.checkpoint(HERE, 30, 40, Stamp("old"), states("c"), whole=True) is Outcome.STALE
+    assert store.checkpoint(HERE, 30, 40, replace(Stamp("old"), relied_on=NEW.form), [], whole=True) is Outcome.OK
+    assert store.manifest(HERE).form == OLD  # type: ignore[union-attr]
 
 
 def test_the_manifest_never_goes_back(stores: Store) -> None:

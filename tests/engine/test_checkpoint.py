@@ -7,7 +7,7 @@ import pytest
 
 from streamae.batches import Partition
 from streamae.connectors.memory_store import MemoryStore
-from streamae.connectors.protocols import Span, Stamp
+from streamae.connectors.protocols import Form, Span, Stamp
 from streamae.core.columns import Columns, Field
 from streamae.core.key_table import KeyTable
 from streamae.engine.checkpoint import Checkpointer
@@ -249,3 +249,31 @@ def test_one_lost_partition_does_not_stop_the_others() -> None:
     bench.change(2, 20, P1)
     assert bench.saver.save(1) == [P0]
     assert bench.partitions[P1].base == 20
+
+
+def test_state_of_the_release_before_is_written_over_step_by_step() -> None:
+    """While keys wait that nobody has loaded, the manifest lists both forms; then only ours."""
+    bench = Bench()
+    bench.store.checkpoint(P0, None, 20, Stamp("before"), [(b"1", bytes(8)), (b"old", bytes(8))])
+    progress = bench.partitions[P0]
+    progress.base, progress.form, progress.unread = 20, Form("before"), 1
+    ours = bench.saver.states.layout
+    bench.change(1, 30)
+    assert bench.saver.save(0) == []
+    assert bench.store.manifest(P0).form == Form("f", (ours, f"bare:{ours}"))  # type: ignore[union-attr]
+    progress.unread = 0
+    bench.change(2, 40)
+    assert bench.saver.save(1) == []
+    assert bench.store.manifest(P0).form == Form("f", (ours,))  # type: ignore[union-attr]
+
+
+def test_state_in_a_form_that_nobody_told_us_of_is_not_written_into() -> None:
+    """Another release has stored it since: its values would be listed nowhere."""
+    bench = Bench()
+    bench.change(3, 30)
+    bench.saver.save(0)
+    theirs = Form("f", ("theirs(a:<i8[])", bench.saver.states.layout))
+    bench.store.checkpoint(P0, 30, 40, Stamp("f", layouts=theirs.layouts, relied_on=bench.partitions[P0].form), [])
+    bench.change(3, 50)
+    assert bench.saver.save(1) == [P0]
+    assert bench.store.manifest(P0).form == theirs  # type: ignore[union-attr]
