@@ -27,12 +27,14 @@ class Field:
         shape: shape of one key's value; () = a scalar.
         initial: value of every element for a new key, or the values as an array of `shape`.
         is_stored: whether it survives a restart. What does not may decide nothing: it is for people.
+        since: form of stored state that has it first; 1 = all have.
     """
 
     dtype: str
     shape: tuple[int, ...] = ()
     initial: float | int | NDArray[Any] = 0
     is_stored: bool = True
+    since: int = 1
 
     @property
     def size_bytes(self) -> int:

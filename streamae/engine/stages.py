@@ -6,7 +6,7 @@ Only shapes: what is done with them is in the engine, how they are made from set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from streamae.batches import ErrorBatch, Floats, RecordBatch, RowBatch, ScoreBatch, Slots, VerdictBatch, WindowBatch
@@ -16,6 +16,7 @@ from streamae.connectors.window_scores import ScoreWriter
 from streamae.core.alert_rate import AlertRate
 from streamae.core.batching import MicroBatcher
 from streamae.core.columns import Columns
+from streamae.core.contents import contents_of
 from streamae.core.decision import Decision
 from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
@@ -93,6 +94,8 @@ class Stages:
         Returns:
             The rows, and the records that cannot become part of one, see `RowGrid.push`.
         """
+        if self.grid.grid_ms is None:  # what a record says of itself: not how long after another one
+            records = replace(records, contents=contents_of(records.values, records.ids))
         rows, strays = self.grid.push(self.encoder.encode(records, slots) if self.encoder else records, slots)
         return (self.rates.of(rows) if self.rates else rows), strays
 

@@ -35,7 +35,7 @@ REBALANCES = ("assigned", "revoked")
 KEY_STATES = tuple(state.name.lower() for state in KeyState)
 PARTITION_STATES = ("loading", "replaying", "running", "paused", "halted")
 RELOAD_OUTCOMES = ("applied", "refused")
-DROP_REASONS = (Reason.LATE, Reason.DUPLICATE)
+DROP_REASONS = (Reason.LATE, Reason.DUPLICATE, Reason.EQUAL_TIME)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH_SIZES = (1, 4, 16, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
@@ -162,7 +162,7 @@ class Telemetry(Listener):
         self._dead_letters.labels(Reason(reason)).inc(records)
 
     def dropped(self, reason: Reason, records: int) -> None:
-        """Count late or duplicate records dropped by policy."""
+        """Count records that are dropped by policy: late, repeated, or of one time with another."""
         self._drops.labels(Reason(reason)).inc(records)
 
     def lag(self, lags: Mapping[Partition, int]) -> None:

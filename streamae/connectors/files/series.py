@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamae.batches import Doubles, Ints, Partition, RawRecord, RecordBatch, Rejected, Series, Words
+from streamae.batches import Doubles, Partition, RawRecord, RecordBatch, Rejected, Series, Words
 from streamae.connectors.codec import Codec
 from streamae.connectors.field_names import map_fields
 from streamae.connectors.files.columns import long_names, numeric_fields
@@ -147,6 +147,8 @@ class SeriesReader:
         codes = np.array([numbers[key] for key in keys], dtype=np.int64)
         order = np.argsort(codes, kind="stable")
         flags = np.concatenate(labels) if labels else None
+        ids = [np.array(batch.ids, dtype=object) for batch in batches if batch.ids is not None]
+        own_ids = np.concatenate(ids) if ids else None
         return [
             Series(
                 key.decode(errors="replace"),
@@ -156,6 +158,7 @@ class SeriesReader:
                 None if flags is None else flags[rows],
                 names,
                 None if words is None else words[rows],
+                None if own_ids is None else own_ids[rows],
             )
             for key, rows in zip(numbers, np.split(order, np.cumsum(np.bincount(codes))[:-1]), strict=True)
         ]
@@ -283,17 +286,7 @@ def in_time_order(series: Sequence[Series], tell: Tell | None = None) -> list[Se
         worst = series[int(np.argmax(steps_back))].key
         count = f"{sum(steps_back):,} steps back, most of key {worst!r}"
         tell(f"rows were not in the order of time ({count}): they are sorted, key by key")
-    return [_taken(one, np.argsort(one.event_times_ms, kind="stable")) for one in series]
-
-
-def _taken(series: Series, rows: Ints) -> Series:
-    return replace(
-        series,
-        event_times_ms=series.event_times_ms[rows],
-        values=series.values[rows],
-        labels=None if series.labels is None else series.labels[rows],
-        words=None if series.words is None else series.words[rows],
-    )
+    return [one.take(np.argsort(one.event_times_ms, kind="stable")) for one in series]
 
 
 def joined(parts: list[Series]) -> Series:
@@ -304,10 +297,12 @@ def joined(parts: list[Series]) -> Series:
     labels = [np.zeros(len(part), dtype=np.bool_) if part.labels is None else part.labels for part in parts]
     has_labels = any(part.labels is not None for part in parts)
     words = [part.words for part in parts if part.words is not None]
+    ids = [part.ids for part in parts if part.ids is not None]
     return replace(
         parts[0],
         event_times_ms=np.concatenate([part.event_times_ms for part in parts]),
         values=np.concatenate([part.values for part in parts]),
         labels=np.concatenate(labels) if has_labels else None,
         words=np.concatenate(words) if words else None,
+        ids=np.concatenate(ids) if ids else None,
     )
