@@ -26,7 +26,9 @@ CAUSES: dict[Reason | Fruitless, str] = {  # what it mostly is, where somebody m
     Reason.WRONG_LENGTH: "the array gained or lost a value since training",
     Reason.UNKNOWN_FEATURE: "the topic carries more metrics than were trained",
     Reason.LATE: "several devices under one key, a producer that repeats the past, partitions that were joined",
-    Reason.DUPLICATE: "several devices under one key, several readings of one moment, times cut to the second",
+    Reason.DUPLICATE: "a producer that sends again what it is not sure of, a file that was read twice",
+    Reason.EQUAL_TIME: "`window.equal_time` is not `keep`: several transactions or readings of one moment, times cut to"
+    " the second, several devices under one key",
     Reason.CLOCK_JUMP: "a device whose clock ran away or was set wrongly; the first record after a long pause of all keys",
     Reason.TOO_MANY_KEYS: "the key is a session or an order, not a device",
     Fruitless.STARVED: "a sensor that is away for good, tags that speak on change, a grid that is too fine",

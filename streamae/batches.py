@@ -30,6 +30,7 @@ Ints = NDArray[np.int64]
 Slots = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
+Digests = NDArray[np.uint64]
 Words = NDArray[np.object_]  # of str or None
 
 
@@ -125,6 +126,7 @@ class RecordBatch:
         values: (N, F) float64 in own units, NaN = missing; from the codec (N, I) inputs with codes for categories.
         labels, ids: (N,) bool, True = known anomaly, and N ids or None; each None where nobody asked for them.
         is_spoiled: (N,) bool: a field held no number and counts as missing; None = in no record.
+        contents: (N,) uint64 digests of what they say, see `core/contents.py`; None = nobody needs them.
         bad_values: how many of these there are in the whole batch, by feature and reason.
         ignored: records of the same poll that are not meant, and so are nowhere.
     """
@@ -138,6 +140,7 @@ class RecordBatch:
     labels: Flags | None = None
     ids: list[str | None] | None = None
     is_spoiled: Flags | None = None
+    contents: Digests | None = None
     bad_values: Counter[tuple[str, Reason]] = field(default_factory=Counter)
     ignored: int = 0
 
@@ -166,7 +169,8 @@ class RecordBatch:
         return replace(self, **taken)
 
 
-_LISTS, _ARRAYS = ("raw", "partitions", "keys", "ids"), ("offsets", "event_times_ms", "values", "labels", "is_spoiled")
+_LISTS = ("raw", "partitions", "keys", "ids")
+_ARRAYS = ("offsets", "event_times_ms", "values", "labels", "is_spoiled", "contents")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +185,7 @@ class Series:
         labels: (N,) bool, True = known anomaly; None when there are no labels. Never a feature.
         categories: C names of category fields.
         words: (N, C) text of these fields, None = missing; None when there are no such fields.
+        ids: (N,) own ids of the rows, None where one has none; None when nobody asked for them.
     """
 
     key: str
@@ -190,19 +195,15 @@ class Series:
     labels: Flags | None = None
     categories: tuple[str, ...] = ()
     words: Words | None = None
+    ids: Words | None = None
 
     def __len__(self) -> int:
         return len(self.event_times_ms)
 
-    def take(self, rows: Ints) -> Series:
-        """Return the rows (n,) of this series, in that order."""
-        return replace(
-            self,
-            event_times_ms=self.event_times_ms[rows],
-            values=self.values[rows],
-            labels=None if self.labels is None else self.labels[rows],
-            words=None if self.words is None else self.words[rows],
-        )
+    def take(self, rows: Ints | slice) -> Series:
+        """Return the rows at these places, in that order."""
+        columns = {name: getattr(self, name) for name in ("event_times_ms", "values", "labels", "words", "ids")}
+        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,7 +213,7 @@ class RowBatch:
     Attributes:
         slots: (N,) int32 key slots.
         offsets: (N,) int64 offset of the record that completed the row.
-        event_times_ms: (N,) int64; per key strictly increasing.
+        event_times_ms: (N,) int64; per key never falling, with a grid strictly increasing.
         values: (N, F) float64; NaN = missing.
     """
 

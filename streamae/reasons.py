@@ -42,7 +42,8 @@ class Reason(Explained):
     WRONG_LENGTH = "wrong_length", "the array of values has another length than the features"
     UNKNOWN_FEATURE = "unknown_feature", "long layout: the name is that of no feature"
     LATE = "late", "event time is before the newest of this key"
-    DUPLICATE = "duplicate", "event time equals the newest of this key"
+    DUPLICATE = "duplicate", "it says the same as a record of this key at its newest event time"
+    EQUAL_TIME = "equal_time", "it says something else than the record of this key at its newest event time"
     CLOCK_JUMP = "clock_jump", "event time is further ahead than window.max_jump_ms, and no other record confirms it"
     TOO_MANY_KEYS = "too_many_keys", "limits.max_keys reached and no key idle for long enough"
 
@@ -74,8 +75,10 @@ REMEDIES: dict[Reason | Fruitless, str] = {  # where most records of a stream co
     " records of other things out, input.only picks some by a field",
     Reason.LATE: "look at input.key_field (several devices under one key?), at input.time_field, and at a producer"
     " that sends the past again",
-    Reason.DUPLICATE: "look at input.key_field (several devices under one key?); records of one moment that belong"
-    " together: window.grid_ms; one metric a record: input.layout = long",
+    Reason.DUPLICATE: "look at a producer, or a bridge before it, that sends records twice; records that look alike and"
+    " are not the same: input.id_field tells them apart",
+    Reason.EQUAL_TIME: "window.equal_time = keep takes each as a row; look at input.key_field (several devices under one"
+    " key?); records of one moment that belong together: window.grid_ms; one metric a record: input.layout = long",
     Reason.CLOCK_JUMP: "look at the clock of the device; a key that is often silent for longer than that: raise"
     " window.max_jump_ms",
     Reason.TOO_MANY_KEYS: "look at input.key_field (is it a random number?), then raise limits.max_keys or add a process",

@@ -27,6 +27,7 @@ from streamae.batches import (
     WindowBatch,
 )
 from streamae.core.columns import Columns
+from streamae.core.contents import contents_of
 from tests.records import Record
 
 NAN = float("nan")
@@ -73,19 +74,21 @@ def record_batch(stream: Sequence[Arrival], start: int = 0, stop: int | None = N
     """Return the records `start` to `stop` of a stream, with their slots."""
     part = stream[start:stop]
     features = len(stream[0].values) if stream else FEATURES
+    values = np.array([arrival.values for arrival in part], dtype=np.float64).reshape(len(part), features)
     batch = RecordBatch(
         raw=[Record(None) for _ in part],
         partitions=[PARTITION] * len(part),
         keys=[b"%d" % arrival.slot for arrival in part],
         offsets=np.arange(start, start + len(part), dtype=np.int64),
         event_times_ms=np.array([arrival.time_ms for arrival in part], dtype=np.int64),
-        values=np.array([arrival.values for arrival in part], dtype=np.float64).reshape(len(part), features),
+        values=values,
+        contents=contents_of(values),
     )
     return batch, slots_of(*(arrival.slot for arrival in part))
 
 
 def row_batch(stream: Sequence[Arrival], start: int = 0, stop: int | None = None) -> RowBatch:
-    """Return the rows `start` to `stop` of a stream whose times grow strictly per key."""
+    """Return the rows `start` to `stop` of a stream whose times never fall per key."""
     records, slots = record_batch(stream, start, stop)
     return RowBatch(slots, records.offsets, records.event_times_ms, records.values)
 
@@ -199,8 +202,8 @@ def streams(draw: st.DrawFn, steps_ms: Sequence[int] = (-230, -100, 0, 30, 100, 
 
 
 def ordered_streams() -> st.SearchStrategy[list[Arrival]]:
-    """Streams whose times grow strictly per key, now and then over a gap of more than a second."""
-    return streams(steps_ms=(50, 100, 100, 100, 100, 1_000, 1_001, 5_000))
+    """Streams whose times never fall per key: several rows of one time, and gaps of more than a second, among them."""
+    return streams(steps_ms=(0, 50, 100, 100, 100, 100, 1_000, 1_001, 5_000))
 
 
 def _exact(value: Any) -> Any:

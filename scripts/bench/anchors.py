@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamae.batches import Doubles, Series
+from streamae.batches import Doubles
 from streamae.errors import DataError, ExitCode, FatalError
 from streamae.evaluation.detectors import split
 from streamae.evaluation.jobs import Job
@@ -165,12 +164,12 @@ def reached(job: AnchorJob) -> float:
     anchor = job.anchor
     loaded = anchor.entry.load()
     rows = slice(anchor.start, anchor.start + anchor.rows)
-    labels, whole = loaded.labels[rows].copy(), _rows(loaded.series, rows)
+    labels, whole = loaded.labels[rows].copy(), loaded.series.take(rows)
     if anchor.entry.group in LABELLED_A_ROW_EARLIER:
         labels[np.argmax(labels)] = False
     settings = job.evaluation.tuned(job.detector)
     options = TrainOptions(settings.train, settings.window, settings.features, settings.model)
-    bundle = train([_rows(whole, slice(0, anchor.train_rows))], options)
+    bundle = train([whole.take(slice(anchor.train_rows))], options)
     scores = score_live([whole], play([whole], bundle, settings)).rows[0].scores
     known = np.where(np.isnan(scores), np.nanmin(scores), scores)
     if job.is_centred:
@@ -187,10 +186,6 @@ def centred(scores: Doubles, window_size: int) -> Doubles:
     """
     ahead = window_size // 2
     return np.concatenate([scores[ahead:], np.full(ahead, scores.min())])[: len(scores)]
-
-
-def _rows(series: Series, rows: slice) -> Series:
-    return dataclasses.replace(series, event_times_ms=series.event_times_ms[rows], values=series.values[rows])
 
 
 def table(anchors: Sequence[Anchor], detectors: Sequence[str], figures: Sequence[Sequence[float]]) -> str:

@@ -151,6 +151,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             max_gap_ms=max_gap_ms,
             most_empty=size - 1,
             is_exact=is_exact,
+            keeps_equal=window.equal_time == "keep",
         ),
         rates=Rates(capacity, counters, max_gap_ms=max_gap_ms) if counters else None,
         lateness=_lateness(window, capacity, len(bundle.inputs)),
@@ -216,11 +217,12 @@ def recovery_policy(settings: Settings) -> RecoveryPolicy:
 def engine_options(settings: Settings) -> EngineOptions:
     """Pick out of the settings what the engine does at its own discretion."""
     window = settings.window
-    dropped = {
-        reason
-        for reason, policy in ((Reason.LATE, window.late), (Reason.DUPLICATE, window.duplicate))
-        if policy == "drop"
+    policies = {
+        Reason.LATE: window.late,
+        Reason.DUPLICATE: window.duplicate,
+        Reason.EQUAL_TIME: window.equal_time,
     }
+    dropped = {reason for reason, policy in policies.items() if policy == "drop"}
     return EngineOptions(
         poll_timeout_ms=settings.input.poll_timeout_ms,
         commit_interval_ms=settings.output.commit_interval_ms,

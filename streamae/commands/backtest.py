@@ -65,7 +65,7 @@ def backtest(
     series = read_history(
         settings.input, settings.window, settings.features, data, bundle, partial(print, file=sys.stderr)
     )
-    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=is_keyed(data, settings.input)):
+    for doubt in order_doubts(series, settings.window, is_keyed=is_keyed(data, settings.input)):
         print(doubt, file=sys.stderr)
     if has_labels and all(one.labels is None for one in series):
         raise DataError("--labels: no column is_anomaly in the data: name the field of labels with input.label_field")

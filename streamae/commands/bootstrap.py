@@ -67,7 +67,7 @@ def bootstrap(
         settings.input, settings.window, settings.features, data, bundle, partial(print, file=progress)
     )
     _refuse_future(series, settings.input.max_future_ms, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
-    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=is_keyed(data, settings.input)):
+    for doubt in order_doubts(series, settings.window, is_keyed=is_keyed(data, settings.input)):
         print(doubt, file=progress)
     engine, _ = embedded_engine(series, bundle, settings)
     consume_all(engine, ReplayProgress(progress, sum(map(len, series))))

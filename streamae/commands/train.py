@@ -67,7 +67,7 @@ def train(
         requires=partial(required_inputs, settings.window),
         sorts=True,
     )
-    for doubt in order_doubts(series, grid_ms=settings.window.grid_ms, is_keyed=is_keyed(data, settings.input)):
+    for doubt in order_doubts(series, settings.window, is_keyed=is_keyed(data, settings.input)):
         print(doubt, file=progress)
     options = TrainOptions(settings.train, settings.window, settings.features, settings.model)
     done = run_training(series, options, TrainingProgress(progress), begin, tune=tune)

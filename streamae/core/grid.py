@@ -1,10 +1,10 @@
 """Records to rows: per-key event-time order, and merging a key's records of one time bucket.
 
-Without a grid a row is one record, and event time must grow strictly per key. With `grid_ms` the records of a
-bucket [b * grid_ms, (b + 1) * grid_ms) merge to one row that is complete when the key's first record of a later
-bucket arrives; empty buckets in between become rows of missing values. What is too old or twice is handed back
-with its reason, never dropped here. Whether a row is accepted depends only on the key's own earlier records,
-never on batch borders or a clock, so a replay gives the same rows.
+Without a grid a row is one record, and event time must not fall per key; records of one time are told apart by what
+they say (`equal_times.py`). With `grid_ms` the records of a bucket [b * grid_ms, (b + 1) * grid_ms) merge to one row
+that is complete when the key's first record of a later bucket arrives; empty buckets in between become rows of missing
+values. What is too old or twice is handed back with its reason, never dropped here. Whether a row is accepted depends
+only on the key's own earlier records, never on batch borders or a clock, so a replay gives the same rows.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy as np
 
 from streamae.batches import Doubles, Flags, Ints, RecordBatch, RowBatch, Slots
 from streamae.core.columns import Columns, Field
+from streamae.core.equal_times import EqualTimes, Timely
 from streamae.core.origins import ZERO, narrowed
 from streamae.core.segments import Segments, is_last
 from streamae.reasons import Reason
 
 NEVER = np.iinfo(np.int64).min  # event time of a key that has no row yet
+STRAYS = (Reason.LATE, Reason.DUPLICATE, Reason.EQUAL_TIME)
 
 
 def longest_gap_ms(max_gap_ms: int, grid_ms: int | None, window_size: int, *, holds: bool = False) -> int:
@@ -44,7 +46,7 @@ class Strays:
 
     Attributes:
         indices: (M,) positions in the pushed batch.
-        reasons: M times `Reason.LATE` or `Reason.DUPLICATE`.
+        reasons: M times `Reason.LATE`, `Reason.DUPLICATE` or `Reason.EQUAL_TIME`.
     """
 
     indices: Ints
@@ -63,7 +65,7 @@ class _Pieces:
 
 
 class RowGrid:
-    """Turns records into rows. State per key: newest time; with a grid also the open bucket."""
+    """Turns records into rows. State per key: newest time; with a grid the open bucket, without one what it said then."""
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class RowGrid:
         max_gap_ms: int,
         most_empty: int | None = None,
         is_exact: Flags = ZERO.is_exact,
+        keeps_equal: bool = True,
     ) -> None:
         """Prepare for `capacity` key slots.
 
@@ -87,11 +90,15 @@ class RowGrid:
             most_empty: and of those between two records only so many, the newest; None = all. One less than a window
                 has rows: more only repeat windows in which nothing changes.
             is_exact: (F,) features that keep 64 bits, or one for all; the others hold 32.
+            keeps_equal: without a grid, whether a record that says something else at the key's newest time is a row.
         """
         self.features, self.grid_ms, self.merge, self.max_gap_ms = features, grid_ms, merge, max_gap_ms
         self.most_empty, self.is_exact = most_empty, is_exact
+        self._equal_times = EqualTimes(keeps=keeps_equal)
         fields = {"newest": Field("<i8", (), NEVER)}
-        if grid_ms is not None:
+        if grid_ms is None:
+            fields |= self._equal_times.fields()
+        else:
             fields |= {"offset": Field("<i8"), "sums": Field("<f8", (features,)), "counts": Field("<i4", (features,))}
         self.columns = Columns(capacity, fields, "grid")
 
@@ -99,7 +106,7 @@ class RowGrid:
         """Absorb records; return the rows they complete, and the records that came too late or twice.
 
         Args:
-            records: N records, per key in arrival order.
+            records: N records, per key in arrival order; without a grid with `contents`.
             slots: (N,) int32 slot of each record.
 
         Returns:
@@ -114,10 +121,7 @@ class RowGrid:
             segments.previous(segments.running_max(times), newest[segments.uniques]),
             newest[segments.slots],
         )
-        late = times < before
-        duplicate = (times == before) & (self.grid_ms is None)
-        strays = self._strays(segments.order, late, duplicate)
-        kept = ~(late | duplicate)
+        kept, strays = self._sort_out(records, segments, times, before)
         chosen = segments.order[kept]
         np.maximum.at(newest, segments.slots[kept], times[kept])
         if self.grid_ms is None:
@@ -140,6 +144,25 @@ class RowGrid:
         newest: Ints = self.columns["newest"][slots]
         return newest if self.grid_ms is None else np.where(newest == NEVER, NEVER, newest * self.grid_ms)
 
+    def _sort_out(self, records: RecordBatch, segments: Segments, times: Ints, before: Ints) -> tuple[Flags, Strays]:
+        """Return which records (N,), sorted by slot, belong to a row, and the others with their reason.
+
+        Args:
+            records, segments: N records.
+            times: (N,) sorted, with a grid in buckets.
+            before: (N,) the key's newest one before each.
+        """
+        reasons = (times < before).astype(np.int8)  # 0 = none, 1 = the first of `STRAYS`
+        if self.grid_ms is None:
+            assert records.contents is not None  # `Stages.rows` and training see to it
+            timely = np.flatnonzero(reasons == 0)
+            contents = records.contents[segments.order[timely]]
+            found = Timely(segments.slots[timely], contents, times[timely] == before[timely])
+            is_repeated, is_other = self._equal_times.sort_out(self.columns, found)
+            reasons[timely] = np.where(is_repeated, 2, np.where(is_other, 3, 0))
+        strays = np.flatnonzero(reasons)
+        return reasons == 0, Strays(segments.order[strays], [STRAYS[code - 1] for code in reasons[strays].tolist()])
+
     def flush(self, slots: Slots) -> RowBatch:
         """Return the open bucket of each slot as a row: for data that ends, or a key whose times begin anew."""
         if self.grid_ms is None:
@@ -161,11 +184,6 @@ class RowGrid:
         if self.grid_ms is not None:
             self.columns["sums"][slots] = 0.0
             self.columns["counts"][slots] = 0
-
-    @staticmethod
-    def _strays(order: Ints, late: Flags, duplicate: Flags) -> Strays:
-        found = late | duplicate
-        return Strays(order[found], [Reason.LATE if is_late else Reason.DUPLICATE for is_late in late[found]])
 
     def _complete(self, pieces: _Pieces, before_push: Ints) -> RowBatch:
         """Merge pieces bucket by bucket; emit all buckets but each key's newest, which stays open."""

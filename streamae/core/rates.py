@@ -35,7 +35,7 @@ class Rates:
         """Return the rows with the growth a second of each counter since the key had its value before.
 
         NaN, that is missing, where there is none: the counter is missing, it is the first of its key or after a longer
-        gap, or it fell, because whoever counts began anew. The next rate starts from the new value.
+        gap, it fell, because whoever counts began anew, or no time has passed. The next rate starts from the new value.
 
         Args:
             rows: N rows, per key in event-time order.

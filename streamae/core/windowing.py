@@ -105,7 +105,7 @@ class KeyWindows:
         """Store rows and return the windows they make due.
 
         Args:
-            rows: N rows, per key in strictly increasing event time; any number per key.
+            rows: N rows, per key in event-time order, several of one time in the order given; any number per key.
 
         Returns:
             Windows in the order of the rows that completed them.

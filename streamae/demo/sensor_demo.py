@@ -226,10 +226,7 @@ def _examples(data: SyntheticStream, outcome: Outcome, matching: Matching) -> li
 
 def cut(data: SyntheticStream, rows: slice) -> list[Series]:
     """Return the same rows of every series."""
-    return [
-        dataclasses.replace(one, event_times_ms=one.event_times_ms[rows], values=one.values[rows], labels=None)
-        for one in data.series
-    ]
+    return [dataclasses.replace(one.take(rows), labels=None) for one in data.series]
 
 
 def _draw(data: SyntheticStream, outcome: Outcome, matching: Matching, path: Path) -> str:

@@ -141,16 +141,7 @@ def _field(feature: str) -> str:
 
 def _cut(data: TransactionStream, rows: slice) -> list[Series]:
     """Return the same rows of every series, without labels."""
-    return [
-        dataclasses.replace(
-            one,
-            event_times_ms=one.event_times_ms[rows],
-            values=one.values[rows],
-            words=None if one.words is None else one.words[rows],
-            labels=None,
-        )
-        for one in data.series
-    ]
+    return [dataclasses.replace(one.take(rows), labels=None) for one in data.series]
 
 
 def _draw(data: TransactionStream, outcome: Outcome, matching: Matching, path: Path) -> str:

@@ -319,7 +319,7 @@ class Engine(Announcer):
         self.partitions.drop(partition)
 
     def _explained(self, strays: Strays, records: RecordBatch) -> list[Rejected]:
-        """Turn late and duplicate records into dead letters."""
+        """Turn late, repeated and equal-time records into dead letters."""
         return [records.refused(index, reason) for index, reason in zip(strays.indices, strays.reasons, strict=True)]
 
     def _send_away(self, rejected: list[Rejected], polled: dict[Partition, Sequence[RawRecord]]) -> None:

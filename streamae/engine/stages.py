@@ -29,6 +29,7 @@ from streamae.core.alert_rate import AlertRate
 from streamae.core.batching import MicroBatcher
 from streamae.core.clock_guard import ClockGuard
 from streamae.core.columns import Columns
+from streamae.core.contents import contents_of
 from streamae.core.decision import Decision
 from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
@@ -183,6 +184,8 @@ class Stages:
         return self._made(released.records, released.slots)[0]
 
     def _made(self, records: RecordBatch, slots: Slots) -> tuple[RowBatch, Strays]:
+        if self.grid.grid_ms is None:  # what a record says of itself: not how long after another one
+            records = replace(records, contents=contents_of(records.values, records.ids))
         rows, strays = self.grid.push(self.encoder.encode(records, slots) if self.encoder else records, slots)
         return (self.rates.of(rows) if self.rates else rows), strays
 

@@ -7,7 +7,6 @@ must not know how many jobs there are or how they are shown.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import time
@@ -174,7 +173,7 @@ def _score(
 ) -> list[Result]:
     """Run one detector over the test rows of all series, measure and keep."""
     starts = [max(0, one.train_rows - lead_in(bundle)) for one in loaded]
-    fed = [_rows(one.series, start) for one, start in zip(loaded, starts, strict=True)]
+    fed = [one.series.take(slice(start, None)) for one, start in zip(loaded, starts, strict=True)]
     live = score_live(fed, play(fed, bundle, job.tuned(detector)))
     results = []
     for number, (entry, one) in enumerate(zip(job.entries, loaded, strict=True)):
@@ -251,14 +250,7 @@ def _size(entry: SuiteSeries) -> tuple[int, int]:
 
 
 def _train_part(one: LabelledSeries) -> Series:
-    series = one.series
-    return dataclasses.replace(
-        series, event_times_ms=series.event_times_ms[: one.train_rows], values=series.values[: one.train_rows]
-    )
-
-
-def _rows(series: Series, start: int) -> Series:
-    return dataclasses.replace(series, event_times_ms=series.event_times_ms[start:], values=series.values[start:])
+    return one.series.take(slice(one.train_rows))
 
 
 def _plain(options: TrainOptions) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Listener:
         """So many records are on their way to the dead-letter topic."""
 
     def dropped(self, reason: Reason, records: int) -> None:
-        """So many late or duplicate records were dropped by policy."""
+        """So many records were dropped by policy: late, repeated, or of one time with another."""
 
     def clock_steps(self, kind: str, records: int = 1) -> None:
         """So many records moved the clock of their key far: `telemetry.CLOCK_STEPS` has the kinds."""

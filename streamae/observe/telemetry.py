@@ -36,7 +36,7 @@ KEY_STATES = tuple(state.name.lower() for state in KeyState)
 PARTITION_STATES = ("loading", "replaying", "running", "paused", "halted")
 RELOAD_OUTCOMES = ("applied", "refused")
 CLOCK_STEPS = ("confirmed", "back")
-DROP_REASONS = (Reason.LATE, Reason.DUPLICATE)
+DROP_REASONS = (Reason.LATE, Reason.DUPLICATE, Reason.EQUAL_TIME)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH_SIZES = (1, 4, 16, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
@@ -170,7 +170,7 @@ class Telemetry(Listener):
         self._dead_letters.labels(Reason(reason)).inc(records)
 
     def dropped(self, reason: Reason, records: int) -> None:
-        """Count late or duplicate records dropped by policy."""
+        """Count records that are dropped by policy: late, repeated, or of one time with another."""
         self._drops.labels(Reason(reason)).inc(records)
 
     def clock_steps(self, kind: str, records: int = 1) -> None:

@@ -27,7 +27,7 @@ from streamae.settings.connections import OutputSettings, StateSettings
 from streamae.settings.data import InputSettings
 from streamae.settings.tree import Settings
 
-KEY_FIELD, TIME_FIELD, VALUES_FIELD = "key", "time", "values"  # of the JSON records
+KEY_FIELD, TIME_FIELD, VALUES_FIELD, ID_FIELD = "key", "time", "values", "record_id"  # of the JSON records
 TURN_MS = 10  # virtual processing time of one turn of the engine
 
 
@@ -129,7 +129,7 @@ def embedded_engine(
     Raises:
         ConfigError: settings do not fit the bundle.
     """
-    settings = _embedded(settings, len(series), len(bundle.features))
+    settings = _embedded(settings, series, len(bundle.features))
     broker = MemoryBroker(partitions)
     produce(broker, settings.input.topics[0], series)
     source = PlayedSource(broker, settings.kafka.group_id, settings.input.topics, settings.input.max_poll_records)
@@ -142,13 +142,14 @@ def _in_order(settings: Settings) -> Settings:
     return settings.model_copy(update={"window": settings.window.model_copy(update={"lateness_ms": 0})})
 
 
-def _embedded(settings: Settings, keys: int, features: int) -> Settings:
+def _embedded(settings: Settings, series: Sequence[Series], features: int) -> Settings:
     """Return the settings with edges that fit what `produce` writes, and room for all keys."""
     reads = InputSettings(
         key_field=KEY_FIELD,
         time_field=TIME_FIELD,
         time_unit="ms",
         value_fields=(VALUES_FIELD,),
+        id_field=ID_FIELD if any(one.ids is not None for one in series) else None,
         max_record_bytes=max(settings.input.max_record_bytes, 64 * features + 4_096),
         max_key_bytes=4_096,
         min_time_ms=min(settings.input.min_time_ms, 0),
@@ -159,7 +160,7 @@ def _embedded(settings: Settings, keys: int, features: int) -> Settings:
             "input": reads,
             "output": OutputSettings(top_features=settings.output.top_features),
             "state": StateSettings(store="memory"),
-            "limits": settings.limits.model_copy(update={"max_keys": keys}),
+            "limits": settings.limits.model_copy(update={"max_keys": len(series)}),
         }
     )
 
@@ -184,8 +185,10 @@ def produce(broker: MemoryBroker, topic: str, series: Sequence[Series]) -> int:
     owners, rows = arrival(series)
     for owner, row in zip(owners.tolist(), rows.tolist(), strict=True):
         time_ms, cells = times[owner][row], _cells(series[owner].values[row])
-        words = _words(series[owner], row)
-        value = f'{{"{KEY_FIELD}": {names[owner]}, "{TIME_FIELD}": {time_ms}, "{VALUES_FIELD}": {cells}{words}}}'
+        words, own_id = _words(series[owner], row), _own_id(series[owner], row)
+        value = (
+            f'{{"{KEY_FIELD}": {names[owner]}, "{TIME_FIELD}": {time_ms}, "{VALUES_FIELD}": {cells}{own_id}{words}}}'
+        )
         broker.produce(topic, keys[owner], value.encode(), timestamp=time_ms)
     return len(rows)
 
@@ -202,6 +205,11 @@ def _words(series: Series, row: int) -> str:
         return ""
     words = zip(series.categories, series.words[row].tolist(), strict=True)
     return "".join(f", {json.dumps(name)}: {json.dumps(word)}" for name, word in words)
+
+
+def _own_id(series: Series, row: int) -> str:
+    """Return the own id of a row as the next part of a JSON object."""
+    return "" if series.ids is None else f', "{ID_FIELD}": {json.dumps(series.ids[row])}'
 
 
 def consume_all(engine: Engine, on_turn: Callable[[int], None] = lambda _: None) -> None:

@@ -61,7 +61,7 @@ MECHANICS = (
     "features.category_fields",  # paths; which categories there are is in the bundle itself
 )
 KEY = "input.key_field"
-DEFAULTS = ("window.stride", "window.max_gap_ms", "input.bad_value")
+DEFAULTS = ("window.stride", "window.max_gap_ms", "window.equal_time", "input.bad_value")
 _OF_FILES: dict[Kind, Source] = {"csv": "files:csv", "parquet": "files:parquet", "json_lines": "files:json_lines"}
 PARTS = {"meaning": MEANING, "mechanics": MECHANICS, "defaults": DEFAULTS}
 

@@ -161,7 +161,13 @@ class WindowSettings(Section):
     )
     late: Literal["drop", "dead_letter"] = Field("dead_letter", description="Records older than the key's newest.")
     duplicate: Literal["drop", "dead_letter"] = Field(
-        "drop", description="Records of the same event time as the newest."
+        "drop",
+        description="Records that say the same as one of the newest 8 rows of their key at its newest event time.",
+    )
+    equal_time: Literal["keep", "drop", "dead_letter"] = Field(
+        "keep",
+        description="Records that say something else at the key's newest event time: rows of their own (keep), or as"
+        " late ones are; not with a grid, which merges what is of one time.",
     )
 
     @property

@@ -48,10 +48,11 @@ DECISION_INPUT_FIELDS = (
     "missing_values",
     "bad_value",
 )
-# Settings that came later: at their default they mean what was so before, and so the fingerprint is as before.
+# Settings that came later: at their default they mean what was so before, or what a release changed for everybody, and so
+# the fingerprint is as before.
 NEWER = {
     "input": frozenset(DECISION_INPUT_FIELDS[DECISION_INPUT_FIELDS.index("date_field") :]),
-    "window": frozenset({"hold_ms", "lateness_ms", "lateness_rows", "max_jump_ms"}),
+    "window": frozenset({"hold_ms", "lateness_ms", "lateness_rows", "max_jump_ms", "equal_time"}),
 }
 
 # Validation with this context: a bundle is still to say what nobody set, such as the grid that a layout needs.
@@ -97,6 +98,10 @@ class Settings(Section):
             (
                 window.grid_ms is not None and "reject" in policies,
                 "window.missing: reject cannot be used with window.grid_ms: use previous, hold or constant",
+            ),
+            (
+                window.grid_ms is not None and window.equal_time != "keep",
+                "window.equal_time: cannot be used with window.grid_ms, which merges records of one time: leave it out",
             ),
             (
                 self.input.bootstrap_records > 0 and self.input.start == "earliest",

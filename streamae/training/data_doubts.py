@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamae.batches import Doubles, Flags, Series
+from streamae.core.contents import contents_of
+from streamae.settings.data import WindowSettings
 
 MOSTLY = 0.5  # share of missing values from which on a feature is more policy than measurement
 MOST_NAMES = 5  # of features in one sentence
@@ -41,31 +43,54 @@ def _named(features: Sequence[str], which: Flags) -> str:
     return f"feature{'s' if len(chosen) > 1 else ''} {names}"
 
 
-def order_doubts(series: Sequence[Series], *, grid_ms: int | None, is_keyed: bool) -> tuple[str, ...]:
-    """Return sentences about rows that are left out because they are not newer than an earlier row of their key.
+def order_doubts(series: Sequence[Series], window: WindowSettings, *, is_keyed: bool) -> tuple[str, ...]:
+    """Return sentences about rows that are not newer than an earlier row of their key.
 
-    With a grid rows of one bucket are merged: only those of an older bucket are left out.
+    With a grid rows of one bucket are merged: only those of an older bucket count.
     Of files that are taken for one key each, that is what several keys in one look like: each is named.
 
     Args:
         series: one a key.
-        grid_ms: of `window.grid_ms`.
+        window: how rows are made of them.
         is_keyed: whether a field of the rows names their key.
     """
-    stale = {}
-    for one in series:
-        times = one.event_times_ms // (grid_ms or 1)
-        newest = np.maximum.accumulate(times)[:-1] + (grid_ms is None)
-        stale[one.key] = int(np.count_nonzero(times[1:] < newest))
-    if is_keyed and any(stale.values()):
-        worst = max(stale, key=lambda key: stale[key])
-        rows = (
-            f"{sum(stale.values()):,} of {sum(map(len, series)):,} rows are not newer than an earlier row of their key"
+    stale = {one.key: _stale(one, window) for one in series}
+    lost, shared = (sum(counts) for counts in zip(*stale.values(), strict=True))
+    fates = ("are left out", "are rows of their own")
+    if not is_keyed:
+        return tuple(
+            f"{one.key}: {count} of {len(one)} rows are not newer than an earlier row and {fate}; "
+            "if the file holds several keys, name their column with --input.key_field"
+            for one in series
+            for count, fate in zip(stale[one.key], fates, strict=True)
+            if count
         )
-        return (f"{rows} and are left out, most of {worst!r}; sort each key's rows by time",)
-    return tuple(
-        f"{one.key}: {stale[one.key]} of {len(one)} rows are not newer than an earlier row and are left out; "
-        "if the file holds several keys, name their column with --input.key_field"
-        for one in series
-        if stale[one.key]
+    worst = max(stale, key=lambda key: stale[key][0])
+    of = f"of {sum(map(len, series)):,} rows"
+    texts = (
+        (lost, f"are not newer than an earlier row of their key and {fates[0]}, most of {worst!r}"),
+        (shared, f"have the time of an earlier row of their key and {fates[1]} (window.equal_time)"),
     )
+    return tuple(f"{count:,} {of} {text}" for count, text in texts if count)
+
+
+def _stale(one: Series, window: WindowSettings) -> tuple[int, int]:
+    """Return how many rows of a series are left out for their time, and how many share theirs with an earlier one."""
+    times = one.event_times_ms // (window.grid_ms or 1)
+    newest = np.maximum.accumulate(times)
+    late = int(np.count_nonzero(times < newest))
+    ties = int(np.count_nonzero(times[1:] == newest[:-1]))
+    if window.grid_ms is not None or not ties:
+        return late, 0
+    if window.equal_time != "keep":
+        return late + ties, 0
+    said = np.column_stack([times.view(np.uint64), contents_of(one.values, _texts(one))])[times == newest]
+    repeated = len(said) - len(np.unique(said, axis=0))
+    return late + repeated, ties - repeated
+
+
+def _texts(one: Series) -> list[str | None] | None:
+    """Return what rows say besides numbers, a text each; None = nothing."""
+    columns = [] if one.words is None else list(one.words.T)
+    columns += [] if one.ids is None else [one.ids]
+    return [repr(texts) for texts in zip(*columns, strict=True)] if columns else None

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.batches import Doubles, Flags, Partition, RecordBatch, Series, Words
+from streamae.batches import Digests, Doubles, Flags, Partition, RecordBatch, Series, Words
+from streamae.core.contents import contents_of
 from streamae.core.encoding import Encoder, Encoding
 from streamae.core.origins import Origins, is_coarse
 from streamae.core.scaling import Scaling
@@ -32,6 +33,7 @@ class DerivedSeries:
         missing: what stands in for missing values of each feature.
         is_exact: (F,) features whose stored rows count from an origin.
         is_by_key: each key counts from its own first values.
+        contents: of each series the digests (N,) of what its rows say, as of the records of the live stream.
         left_out: records without a required value, or of which the time is refused.
     """
 
@@ -40,6 +42,7 @@ class DerivedSeries:
     missing: MissingValues
     is_exact: Flags
     is_by_key: bool
+    contents: Sequence[Digests]
     left_out: int = 0
 
     @property
@@ -88,16 +91,22 @@ def derive(series: Sequence[Series], options: TrainOptions) -> DerivedSeries:
     features = series[0].features if encoding is None else encoding.features
     missing = MissingValues.of(options.window, features, encoding)
     if encoding is None:
-        return DerivedSeries(series, None, missing, is_exact, is_by_key, total - sum(map(len, series)))
+        contents = [contents_of(one.values, _ids(one)) for one in series]
+        return DerivedSeries(series, None, missing, is_exact, is_by_key, contents, total - sum(map(len, series)))
     of_inputs = MissingValues.of(options.window, encoding.inputs, None)
     is_required = [policy == "reject" for policy in of_inputs.policies]
     is_exact = np.ones(len(features), dtype=np.bool_) if is_by_key else encoding.exact_features(is_exact)
-    derived = [_encoded(one, encoding, is_exact, is_required) for one in series]
-    return DerivedSeries(derived, encoding, missing, is_exact, is_by_key, total - sum(map(len, derived)))
+    derived, digests = zip(*(_encoded(one, encoding, is_exact, is_required) for one in series), strict=True)
+    left_out = total - sum(map(len, derived))
+    return DerivedSeries(derived, encoding, missing, is_exact, is_by_key, digests, left_out)
 
 
 def _words(series: Series) -> Words:
     return np.empty((len(series), 0), dtype=object) if series.words is None else series.words
+
+
+def _ids(series: Series) -> list[str | None] | None:
+    return None if series.ids is None else series.ids.tolist()
 
 
 def _learn(series: Sequence[Series], options: TrainOptions) -> Encoding | None:
@@ -127,8 +136,8 @@ def _fit_counts(series: Sequence[Series], options: TrainOptions) -> list[int]:
     return [math.ceil(len(one) * (1 - options.calibration_part(len(one)))) for one in series]
 
 
-def _encoded(series: Series, encoding: Encoding, is_exact: Flags, is_required: list[bool]) -> Series:
-    """Return the features of those rows that have every required input."""
+def _encoded(series: Series, encoding: Encoding, is_exact: Flags, is_required: list[bool]) -> tuple[Series, Digests]:
+    """Return the features of those rows that have every required input, and the digests of what these say."""
     inputs = _inputs(series, encoding)
     kept = np.flatnonzero(~np.isnan(inputs[:, is_required]).any(axis=1))
     records = RecordBatch(
@@ -143,7 +152,8 @@ def _encoded(series: Series, encoding: Encoding, is_exact: Flags, is_required: l
     encoder.columns.reset(slot)
     values = encoder.encode(records, np.zeros(len(kept), dtype=np.int32)).values
     labels = None if series.labels is None else series.labels[kept]
-    return Series(series.key, encoding.features, records.event_times_ms, values, labels)
+    contents = contents_of(inputs, _ids(series))[kept]
+    return Series(series.key, encoding.features, records.event_times_ms, values, labels), contents
 
 
 def _inputs(series: Series, encoding: Encoding) -> Doubles:

@@ -21,7 +21,7 @@ class TrainOptions:
     Attributes:
         train: what is trained, on how much of the data, and when it ends.
         window: how rows become windows, as in the live stream; but all windows are used, whatever the stride, and
-            late and duplicate records are left out either way.
+            late and repeated records are left out either way.
         features: what is derived from the fields first. The series name their own category fields.
         model: where to train (`device`, `threads`; 0 threads = one for small networks, see `SMALL_HIDDEN_SIZE`, else
             torch's choice). Its other settings do not count.

@@ -78,7 +78,7 @@ def training_windows(
 ) -> TrainingWindows:
     """Cut series into windows to fit on and windows to calibrate on.
 
-    Late and duplicate records are left out and counted, exactly as in the live stream, so a series should be in
+    Late and repeated records are left out and counted, exactly as in the live stream, so a series should be in
     the order of time.
 
     Args:
@@ -156,7 +156,8 @@ def _cut(
 def _check_fit_rows(features: tuple[str, ...], rows: Doubles, total: int, left_out: int) -> None:
     """Raise DataError unless every feature has a value to train on."""
     if not len(rows):
-        raise DataError(f"only {total} rows, {left_out} records left out (late, duplicate or incomplete)")
+        one_time = ": all rows of a key have one time, look at input.time_field" if total > left_out else ""
+        raise DataError(f"only {total} rows, {left_out} records left out (late, duplicate or incomplete){one_time}")
     for empty in np.flatnonzero(np.isnan(rows).all(axis=0)).tolist():
         raise DataError(f"feature {features[empty]!r} has no value in the {len(rows)} training rows: leave it out")
 
@@ -257,6 +258,7 @@ def rows_of(derived: DerivedSeries, number: int, slot: int, options: TrainOption
         kept,
         series.event_times_ms[kept],
         series.values[kept],
+        contents=derived.contents[number][kept],
     )
     grid = RowGrid(
         1,
@@ -266,6 +268,7 @@ def rows_of(derived: DerivedSeries, number: int, slot: int, options: TrainOption
         max_gap_ms=options.max_gap_ms,
         most_empty=options.train.window_size - 1,
         is_exact=derived.exact_rows,
+        keeps_equal=options.window.equal_time == "keep",
     )
     alone = np.zeros(1, dtype=np.int32)
     grid.columns.reset(alone)

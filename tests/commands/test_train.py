@@ -61,11 +61,11 @@ INPUT = {"key_field": "machine", "time_field": "when", "value_fields": ["temp", 
 def test_several_keys_in_a_file_taken_for_one_are_noticed(
     tmp_path: Path, keys: tuple[str, ...], key_field: str | None, is_doubted: bool
 ) -> None:
-    """Whoever forgets the key column is told its setting, instead of getting a model of a fraction of the rows."""
+    """Whoever forgets the key column is told its setting, instead of getting a model of two machines as one."""
     progress = io.StringIO()
     data = write_csv(tmp_path / "mixed.csv", keys)
     train(settings(input=INPUT | {"key_field": key_field}), [data], tmp_path / "bundle", io.StringIO(), progress)
-    hint = "mixed: 120 of 240 rows are not newer than an earlier row and are left out; if the file holds several keys"
+    hint = "mixed: 120 of 240 rows are not newer than an earlier row and are rows of their own; if the file holds several keys"
     assert (hint in progress.getvalue()) is is_doubted
     assert ("--input.key_field" in progress.getvalue()) is is_doubted
 

@@ -66,7 +66,7 @@ def one_by_one(stream: Sequence[Arrival]) -> dict[int, list[Any]]:
         if arrival.slot in known:
             before, before_ms = known[arrival.slot]
             elapsed_ms = arrival.time_ms - before_ms
-            if count >= before and elapsed_ms <= MAX_GAP_MS:
+            if count >= before and 0 < elapsed_ms <= MAX_GAP_MS:
                 rate = 1_000 * (count - before) / elapsed_ms
         if count == count:  # noqa: PLR0124 - NaN differs from itself
             known[arrival.slot] = count, arrival.time_ms
@@ -124,6 +124,12 @@ def test_a_rate_reaches_over_missing_values_up_to_the_gap() -> None:
     """What was counted meanwhile is spread over the time since the value before; after a longer gap it says nothing."""
     assert said(0.0, NAN, 10.0, step_ms=500) == pytest.approx([NAN, NAN, 10.0], nan_ok=True)
     assert said(0.0, NAN, 10.0, 11.0, step_ms=501) == pytest.approx([NAN, NAN, NAN, 1_000 / 501], nan_ok=True)
+
+
+def test_nothing_grows_in_no_time() -> None:
+    """A second value of the same moment has no rate, neither infinite nor of the step before; the next starts from it."""
+    stream = [Arrival(0, START_MS + at, (7.0, count)) for at, count in ((0, 0.0), (500, 5.0), (500, 8.0), (1_000, 9.0))]
+    assert make().of(rows_of(stream)).values[:, COUNTER].tolist() == pytest.approx([NAN, 10.0, NAN, 2.0], nan_ok=True)
 
 
 def test_small_steps_of_large_counters_are_exact() -> None:

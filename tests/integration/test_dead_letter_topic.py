@@ -208,7 +208,8 @@ def bad_records(now: dict[bytes, Row]) -> list[tuple[Reason, Entry]]:
         (Reason.MISSING_FEATURE, wide(fresh, flow=...)),
         (Reason.MISSING_FEATURE, wide(fresh, flow=None)),
         (Reason.LATE, wide(late)),
-        (Reason.DUPLICATE, wide(row, temp=30.0)),
+        (Reason.DUPLICATE, wide(row, note="again")),
+        (Reason.EQUAL_TIME, wide(row, temp=30.0)),
     ]
     return [(reason, (row.key, value)) for reason, value in text] + [
         (Reason.MISSING_KEY, (None, wide(fresh))),
@@ -220,7 +221,8 @@ def bad_records(now: dict[bytes, Row]) -> list[tuple[Reason, Entry]]:
 def test_every_bad_record_is_a_dead_letter_and_harms_nobody(stream: Callable[..., Stream]) -> None:
     """Right reason, original key, value and headers, nothing twice; the episodes are those of the clean stream."""
     rules: dict[str, dict[str, Any]] = {
-        "window": {"missing_overrides": {"flow": "reject"}, "late": "dead_letter", "duplicate": "dead_letter"},
+        "window": {"missing_overrides": {"flow": "reject"}}
+        | dict.fromkeys(("late", "duplicate", "equal_time"), "dead_letter"),
         "input": {"max_record_bytes": 4_000},
         "limits": {"max_keys": len(KEYS)},
     }

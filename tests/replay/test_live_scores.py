@@ -66,9 +66,9 @@ def test_keys_of_one_run_are_told_apart() -> None:
 
 
 def test_rows_that_cannot_be_used_have_no_score_and_shift_nothing() -> None:
-    """A repeated time, a late row and a missing value that is refused leave holes; all others stay where they are."""
+    """A repeated row, a late row and a missing value that is refused leave holes; all others stay where they are."""
     odd = series()
-    odd.event_times_ms[50] = odd.event_times_ms[49]
+    odd.event_times_ms[50], odd.values[50] = odd.event_times_ms[49], odd.values[49]
     odd.event_times_ms[60] = odd.event_times_ms[40]
     odd.values[70, 0] = np.nan
     (rows,) = scored(odd, settings=Settings(window=WindowSettings(missing="reject")))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamae.batches import ErrorBatch, Floats, Partition, RecordBatch, Series
+from streamae.core.contents import contents_of
 from streamae.core.grid import RowGrid
 from streamae.core.key_levels import MIN_ROWS
 from streamae.core.scaling import Scaling
@@ -112,7 +113,8 @@ def test_windows_are_those_of_the_live_stream() -> None:
     found = training_windows([one], options)
 
     slots = np.zeros(120, dtype=np.int32)
-    records = RecordBatch([], [Partition("a", 0)] * 120, [b"a"] * 120, np.arange(120), times, values)
+    said = contents_of(values)
+    records = RecordBatch([], [Partition("a", 0)] * 120, [b"a"] * 120, np.arange(120), times, values, contents=said)
     grid = RowGrid(1, 2, max_gap_ms=options.max_gap_ms)
     live = KeyWindows(
         1,
@@ -175,15 +177,35 @@ def test_calibration_windows_are_bounded_too() -> None:
     assert [window[0] for window in calibration] == list(range(80, 96, 2))
 
 
-def test_late_and_duplicate_records_are_left_out_and_counted() -> None:
+def test_late_and_repeated_records_are_left_out_and_counted() -> None:
     """As in the live stream; the count tells whoever trained that the file is not in order."""
     one = counting()
     order = np.arange(100)
     order[[10, 11]] = order[[11, 10]]
-    times = one.event_times_ms[order].copy()
-    times[20] = times[19]
-    found = training_windows([replace(one, event_times_ms=times)], OPTIONS)
+    order[20] = order[19]
+    found = training_windows([one.take(order)], OPTIONS)
     assert (found.left_out, found.rows) == (2, 98)
+
+
+@pytest.mark.parametrize(("equal_time", "rows"), [("keep", 100), ("drop", 99), ("dead_letter", 99)])
+def test_rows_of_one_time_are_kept_or_left_out_as_in_the_live_stream(equal_time: str, rows: int) -> None:
+    """Two payments of one second are two rows to learn from, unless the stream takes one of a time."""
+    one = counting()
+    times = one.event_times_ms.copy()
+    times[20] = times[19]
+    found = training_windows([replace(one, event_times_ms=times)], changed(OPTIONS, equal_time=equal_time))
+    assert (found.rows, found.left_out, found.step_ms) == (rows, 100 - rows, one.event_times_ms[1] - times[0])
+
+
+def test_own_ids_tell_rows_apart_that_look_alike() -> None:
+    """The same amount twice in one second is two payments where each has its own number, and one where none has."""
+    twice = counting().take(np.array([*range(20), *range(19, 100)]))
+    ids = np.array([f"payment-{row}" for row in range(101)], dtype=object)
+    again = np.array([*ids[:20], *ids[19:100]], dtype=object)
+    found = [
+        training_windows([one], OPTIONS).rows for one in (twice, replace(twice, ids=ids), replace(twice, ids=again))
+    ]
+    assert found == [100, 101, 100]
 
 
 def test_a_grid_merges_records() -> None:
@@ -304,7 +326,7 @@ def test_short_series_beside_long_ones_are_harmless() -> None:
         ([series(np.full((100, 1), NAN))], "feature 'x0' has no value in the 80 training rows"),
         ([series(np.full((100, 1), 1e31))], "'x0' has a value beyond 1e"),
         ([series(np.full((100, 1), -np.inf))], "'x0' has a value beyond 1e"),
-        ([replace(counting(), event_times_ms=np.zeros(100, dtype=np.int64))], "only 1 rows, 99 records left out"),
+        ([replace(counting(), event_times_ms=np.zeros(100, dtype=np.int64))], "all rows of a key have one time"),
         ([replace(counting(), event_times_ms=np.zeros(7, dtype=np.int64))], r"shape \(100, 1\) for 7 times"),
     ],
 )

@@ -175,7 +175,7 @@ def rules_of(workload: Workload) -> Sections:
     return {
         "input": {"max_record_bytes": MAX_RECORD_BYTES, "max_key_bytes": MAX_KEY_BYTES},
         "kafka": {"fetch_max_bytes": FETCH_BYTES},
-        "window": {"late": "dead_letter", "duplicate": "dead_letter"},
+        "window": dict.fromkeys(("late", "duplicate", "equal_time"), "dead_letter"),
         "window.missing_overrides": {REJECTED_IF_MISSING: "reject"},
         "limits": {"max_keys": workload.keys},
     }

@@ -178,7 +178,9 @@ WRONG_TIMES = [
     Kind("time beyond all calendars", "bad_time", _raw("ts", "9" * 30)),
     Kind("time 1e999", "bad_time", _raw("ts", "1e999")),
     Kind("late", "late", lambda p, _: p.text(after_ms=-3 * STEP_MS).encode()),
-    Kind("duplicate", "duplicate", lambda p, _: p.text(after_ms=0, **{A: 30}).encode()),
+    Kind("the same again", "duplicate", lambda p, _: p.text(after_ms=0).encode()),
+    Kind("the same again with another note", "duplicate", lambda p, _: p.text(after_ms=0, note="again").encode()),
+    Kind("something else at the same time", "equal_time", lambda p, _: p.text(after_ms=0, **{A: 30}).encode()),
 ]
 
 WRONG_SIZES = [

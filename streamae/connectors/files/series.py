@@ -147,6 +147,8 @@ class SeriesReader:
         codes = np.array([numbers[key] for key in keys], dtype=np.int64)
         order = np.argsort(codes, kind="stable")
         flags = np.concatenate(labels) if labels else None
+        ids = [np.array(batch.ids, dtype=object) for batch in batches if batch.ids is not None]
+        own_ids = np.concatenate(ids) if ids else None
         return [
             Series(
                 key.decode(errors="replace"),
@@ -156,6 +158,7 @@ class SeriesReader:
                 None if flags is None else flags[rows],
                 names,
                 None if words is None else words[rows],
+                None if own_ids is None else own_ids[rows],
             )
             for key, rows in zip(numbers, np.split(order, np.cumsum(np.bincount(codes))[:-1]), strict=True)
         ]
@@ -294,10 +297,12 @@ def joined(parts: list[Series]) -> Series:
     labels = [np.zeros(len(part), dtype=np.bool_) if part.labels is None else part.labels for part in parts]
     has_labels = any(part.labels is not None for part in parts)
     words = [part.words for part in parts if part.words is not None]
+    ids = [part.ids for part in parts if part.ids is not None]
     return replace(
         parts[0],
         event_times_ms=np.concatenate([part.event_times_ms for part in parts]),
         values=np.concatenate([part.values for part in parts]),
         labels=np.concatenate(labels) if has_labels else None,
         words=np.concatenate(words) if words else None,
+        ids=np.concatenate(ids) if ids else None,
     )

@@ -30,7 +30,7 @@ from streamae.settings.data import InputSettings
 
 NOW_MS = START_MS + 500_000_000_000
 CONTENT = {"temp": 2, "load": -1, "ts": START_MS}
-OF_THE_ENGINE = {Reason.LATE, Reason.DUPLICATE, Reason.TOO_MANY_KEYS}  # not the codec's to find
+OF_THE_ENGINE = {Reason.LATE, Reason.DUPLICATE, Reason.EQUAL_TIME, Reason.TOO_MANY_KEYS}  # not the codec's to find
 
 
 def decode(entry: tuple[bytes | None, bytes | None], value_fields: Sequence[str] = ()) -> tuple[object, str]:
