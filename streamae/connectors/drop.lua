@@ -8,9 +8,9 @@
 -- ARGV[2]      digest of the call that is being merged, or ''
 
 local CHUNK = 256
-local stored = redis.call('HMGET', KEYS[1], 'off', 'stage')
+local stored = redis.call('HMGET', KEYS[1], 'off', 'stage', 'rsn', 'call')
 if ARGV[1] ~= '' and stored[1] and stored[1] ~= ARGV[1] then return 'stays' end
-if (stored[2] or '') ~= ARGV[2] then return 'again' end
+if (stored[2] or stored[3] and stored[4] or '') ~= ARGV[2] then return 'again' end
 redis.call('DEL', KEYS[1])
 for i = 2, #KEYS, CHUNK do
     redis.call('UNLINK', unpack(KEYS, i, math.min(i + CHUNK - 1, #KEYS)))

@@ -4,10 +4,12 @@
 -- KEYS[1]      manifest (see rules.lua)
 -- KEYS[2...]   all buckets, those of the roster behind those of the keys
 --
--- Answers off, fp, ep, id, n, stage, ps, rn, ly (nil where there is none), and that number.
+-- Answers off, fp, ep, id, n, stage, ps, rn, ly (nil where there is none; rsn for stage where only that is left), and that
+-- number.
 
 local BUCKETS = 256
-local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'n', 'stage', 'ps', 'rn', 'ly')
+local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'n', 'stage', 'ps', 'rn', 'ly', 'rsn')
+stored[6] = stored[6] or stored[10]
 local is_whole = 1
 for index = 0, stored[1] and #KEYS - 2 or -1 do
     local is_roster = index >= BUCKETS

@@ -9,9 +9,9 @@
 -- A field of a side hash is a key, its value '+' and packed state, or '-' for a key to delete.
 
 local BUCKETS, ALL, CHUNK, NONE = 256, 512, 1000, '\0\0\0\0'
-local stored = redis.call('HMGET', KEYS[1], 'stage', 'sn', 'n', 'rsn', 'rn')
-if stored[1] ~= ARGV[1] then return 'ok' end
-local all_staged = stored[2] .. (stored[4] or NONE:rep(BUCKETS))
+local stored = redis.call('HMGET', KEYS[1], 'stage', 'sn', 'n', 'rsn', 'rn', 'call')
+if (stored[1] or stored[4] and stored[6]) ~= ARGV[1] then return 'ok' end
+local all_staged = (stored[2] or NONE:rep(BUCKETS)) .. (stored[4] or NONE:rep(BUCKETS))
 local all_counts = stored[3] .. (stored[5] or NONE:rep(BUCKETS))
 local staged, counts = {}, {}
 for index = 0, ALL - 1 do

@@ -240,10 +240,10 @@ class RedisStore:
 
     def _merge_all(self, partition: Partition) -> bool:
         """Merge what a large call has staged, whoever made it; False when some of it is lost, and then all goes."""
-        digest, staged, at_once, entries = self._fields(partition, "stage", "sn", "sk", "rsn")
-        if digest is None or staged is None or at_once is None:
+        digest, staged, entries, at_once = self._staged(partition)
+        if digest is None:
             return True
-        for buckets in shared_out(COUNTS.unpack(staged) + COUNTS.unpack(entries or NONE), int(at_once)):
+        for buckets in shared_out(COUNTS.unpack(staged or NONE) + COUNTS.unpack(entries or NONE), at_once):
             keys = [self._manifest_key(partition)]
             for bucket in buckets:
                 keys += [self._bucket_key(partition, bucket), self._side_key(partition, digest, bucket)]
@@ -254,7 +254,7 @@ class RedisStore:
 
     def _drop_all(self, partition: Partition, at: int | str) -> bool:
         for _ in range(ATTEMPTS):
-            (digest,) = self._fields(partition, "stage")
+            digest, *_ = self._staged(partition)
             keys = self._keys(partition, ALL_BUCKETS)
             if digest is not None:
                 keys += [self._side_key(partition, digest, bucket) for bucket in ALL_BUCKETS]
@@ -262,6 +262,13 @@ class RedisStore:
             if answer != b"again":
                 return bool(answer == b"gone")
         raise RetryableError("Redis drop: another process saves large checkpoints all the time")
+
+    def _staged(self, partition: Partition) -> tuple[bytes | None, bytes | None, bytes | None, int]:
+        """Return digest and counts of a large call that is being merged, and how many changes to merge in a command."""
+        digest, staged, entries, at_once, call = self._fields(partition, "stage", "sn", "rsn", "sk", "call")
+        if digest is None and entries is not None:  # a release that knows no roster has merged the keys
+            digest = call
+        return digest, staged, entries, int(at_once or CALL_KEYS)
 
     def _fields(self, partition: Partition, *fields: str) -> tuple[bytes | None, ...]:
         found: Any = self._client.hmget(self._manifest_key(partition), list(fields))

@@ -10,10 +10,10 @@
 -- Or it is 'merging', when the changes of a large call have to be merged first (see merge.lua).
 
 local base = ARGV[1]
-local stored = redis.call('HMGET', KEYS[1], 'off', 'rn', 'stage')
+local stored = redis.call('HMGET', KEYS[1], 'off', 'rn', 'stage', 'rsn')
 local offset, counts = stored[1], stored[2]
 if base == '' and offset or base ~= '' and offset ~= base then return nil end
-if stored[3] then return 'merging' end
+if stored[3] or stored[4] then return 'merging' end
 if #KEYS == 1 then return {offset and counts or ''} end
 
 local entries = {}

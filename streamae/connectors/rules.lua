@@ -12,18 +12,19 @@
 --
 -- n and sn are one little-endian uint32 a bucket: how many keys it holds, how many changes of it are staged; rn and rsn
 -- are the same of the roster. Buckets of the roster are numbered from BUCKETS on. Where no entry is counted, whatever
--- stands there is nothing: a release that knows no roster may have left it behind.
+-- stands there is nothing: a release that knows no roster may have left it behind. Such a release may also have merged
+-- the keys of a large call and taken stage, sk and sn away: rsn alone still means that call, and that it is being merged.
 
 local BUCKETS, ALL, CHUNK, NONE = 256, 512, 1000, '\0\0\0\0'
 local base, new, call, is_whole = ARGV[1], tonumber(ARGV[2]), ARGV[6], ARGV[7] == '1'
 local replaces = is_whole or base == ''
-local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'call', 'n', 'stage', 'rn', 'ly')
+local stored = redis.call('HMGET', KEYS[1], 'off', 'fp', 'ep', 'id', 'call', 'n', 'stage', 'rn', 'ly', 'rsn')
 local offset, counts = stored[1] and tonumber(stored[1]), (stored[6] or '') .. (stored[8] or NONE:rep(BUCKETS))
 
 local function refusal()
     if not offset then return base ~= '' and not is_whole and 'rolled_back' end
     if offset == new and stored[5] == call then return 'ok' end
-    if stored[7] then return 'merging' end
+    if stored[7] or stored[10] then return 'merging' end
     local is_elsewhere = stored[4] and stored[4] ~= '' and ARGV[5] ~= '' and stored[4] ~= ARGV[5]
     local is_later = stored[3] and tonumber(stored[3]) > tonumber(ARGV[4])
     local layouts = stored[9] or ''  -- of no interest to a whole state: none of the stored values is left

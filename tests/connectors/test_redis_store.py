@@ -15,9 +15,10 @@ from redis import Redis
 from scripts.services import RedisServer
 from scripts.services.process import free_port
 from streamae.batches import Partition
+from streamae.connectors.buckets import BUCKETS
 from streamae.connectors.protocols import Outcome, Stamp
 from streamae.connectors.redis_changes import Changes
-from streamae.connectors.redis_store import STAGE_TTL_MS, RedisStore
+from streamae.connectors.redis_store import COUNTS, STAGE_TTL_MS, RedisStore
 from streamae.errors import ConfigError, RetryableError
 from streamae.settings.connections import StateSettings
 from tests.connectors.stores import InRedis
@@ -216,6 +217,42 @@ def test_whoever_comes_after_a_dead_process_finishes_its_large_call(
             assert save_many(store) is Outcome.OK
             assert store.load(HERE, [b"key-0", b"key-5000"], 20) == [b"state 0", None]
     assert not in_redis.raw.hexists(in_redis.key(HERE, "m"), "stage")
+    assert side_keys(in_redis) == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("what", ["manifest", "roster", "checkpoint", "drop"])
+def test_what_a_release_that_knows_no_roster_has_merged_is_finished(
+    in_redis: InRedis, round_trips: int, what: str
+) -> None:
+    """It merges the keys of a large call and takes the mark away: the entries of the roster are merged all the same."""
+    dying, store, raw = in_redis.open(), in_redis.open(), in_redis.raw
+    store.checkpoint(HERE, None, 10, Stamp("fp"), BEFORE)
+    die_at(dying, round_trips - 2)
+    with suppress(DiedError):
+        save_many(dying)
+    manifest = in_redis.key(HERE, "m")
+    for key in side_keys(in_redis):
+        bucket = int(key.rpartition(b":")[2])
+        place = in_redis.key(HERE, f"b:{bucket}")
+        if bucket < BUCKETS:
+            for field, change in raw.hgetall(key).items():
+                raw.hset(place, field.decode(), change[1:]) if change[:1] == b"+" else raw.hdel(place, field.decode())
+            raw.delete(key)
+    raw.hset(manifest, "n", COUNTS.pack(*(raw.hlen(in_redis.key(HERE, f"b:{index}")) for index in range(BUCKETS))))
+    raw.hdel(manifest, "stage", "sk", "sn")
+    match what:
+        case "manifest":
+            assert store.manifest(HERE).is_whole  # type: ignore[union-attr]
+        case "checkpoint":
+            assert store.checkpoint(HERE, 20, 30, Stamp("fp"), [], off_roster=[b"key-0"]) is Outcome.OK
+            assert sorted(store.roster(HERE, 30) or ()) == sorted(MANY[1:1_000])
+        case "drop":
+            assert store.drop(HERE) is True
+            assert in_redis.keys() == []
+        case "roster":
+            assert sorted(store.roster(HERE, 20) or ()) == sorted(MANY[:1_000])
+            assert store.load(HERE, [b"key-0", b"key-5000"], 20) == [b"state 0", None]
     assert side_keys(in_redis) == []
 
 
