@@ -69,15 +69,13 @@ class RunningClock:
         return ActiveClock(self.reached_ms, self._leader, self._leader_ms, self.active_ms)
 
 
-def advance(
-    clock: ActiveClock, keys: Sequence[bytes], times_ms: Ints, max_step_ms: int = 0
-) -> tuple[ActiveClock, Ints]:
+def advance(clock: ActiveClock, keys: Sequence[bytes], times_ms: Ints, most_ms: int = 0) -> tuple[ActiveClock, Ints]:
     """Take the accepted records of one partition, in order of offset.
 
     Args:
         clock: before them.
         keys, times_ms: N keys, (N,) event times; `NEVER` = not accepted, changes nothing.
-        max_step_ms: most of a step of time that counts as active; 0 = nobody asks for active time.
+        most_ms: most of a step of time that counts as active; 0 = nobody asks for active time.
 
     Returns:
         The clock behind them, and (N,) active time after each.
@@ -95,10 +93,10 @@ def advance(
     if _overtakes(clock, of, times):
         reached = np.concatenate(([clock.reached_ms, clock.leader_ms], times[:-1]))
         known = reached[:-1] != NEVER
-        steps[further[known]] = np.minimum(np.diff(reached)[known], max_step_ms)
+        steps[further[known]] = np.minimum(np.diff(reached)[known], most_ms)
         clock = ActiveClock(int(reached[-1]), digest_of(of[-1]), int(times[-1]), active_ms + int(steps.sum()))
     else:
-        running, after = RunningClock(clock, max_step_ms), []
+        running, after = RunningClock(clock, most_ms), []
         for key, time_ms in zip(of, times.tolist(), strict=True):
             running.record(key, time_ms)
             after.append(running.active_ms)

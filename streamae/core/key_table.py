@@ -16,7 +16,7 @@ from streamae.batches import Flags, Ints, Partition, Slots
 
 NO_SLOT = -1
 _LONG_AGO = np.iinfo(np.int64).min
-_NONE: Slots = np.zeros(0, dtype=np.int32)
+_NOTHING: tuple[Slots, Ints] = np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
 
 
 class KeyTable:
@@ -69,16 +69,15 @@ class KeyTable:
         return np.array(slots, dtype=np.int32)
 
     def admit(
-        self, partition: Partition, keys: Sequence[bytes], now_event_ms: int, staying: Slots = _NONE
+        self, partition: Partition, keys: Sequence[bytes], now_event_ms: int, at_hand: tuple[Slots, Ints] = _NOTHING
     ) -> tuple[Slots, Slots]:
         """Give distinct new keys a slot. How far their partition is, only `touch` learns: these times are not judged yet.
 
         Args:
             partition: their partition.
             keys: distinct keys without a slot.
-            now_event_ms: event time up to which other keys of the partition may have been idle, and from which these
-                are.
-            staying: slots that make no room, whose keys have records at hand.
+            now_event_ms: their newest event time.
+            at_hand: slots of other keys with records at hand, and the event time of each.
 
         Returns:
             (n,) slots, `NO_SLOT` where there was no room; and the slots whose former keys were evicted for it.
@@ -87,7 +86,7 @@ class KeyTable:
         number = self._numbers.setdefault(partition, len(self._numbers))
         if number == len(self._newest_ms):
             self._newest_ms = np.append(self._newest_ms, _LONG_AGO)
-        evicted = self._evict(len(keys) - len(self._free), number, now_event_ms, staying)
+        evicted = self._evict(len(keys) - len(self._free), number, now_event_ms, at_hand)
         slots = []
         for key in keys:
             slot = self._free.pop() if self._free else NO_SLOT
@@ -159,23 +158,24 @@ class KeyTable:
         """Return the used slots of a partition."""
         return np.flatnonzero(self._owner_numbers == self._numbers.get(partition, -2)).astype(np.int32)
 
-    def _evict(self, wanted: int, number: int, now_event_ms: int, staying: Slots) -> Slots:
+    def _evict(self, wanted: int, number: int, now_event_ms: int, at_hand: tuple[Slots, Ints]) -> Slots:
         """Free up to `wanted` slots of clean keys idle for long enough, longest idle first.
 
-        Idle counts in the event time of the key's own partition, so that one that lags loses nothing; the one with this
-        number has come to `now_event_ms`, if not further.
+        Idle counts in the event time of the key's own partition, so that one that lags loses nothing. For this once it
+        counts as if the records at hand, and one at `now_event_ms` of the partition with this number, were seen.
         """
         if wanted <= 0:
-            return _NONE
-        may_go = self._used & ~self._dirty
-        may_go[staying] = False
-        clean = np.flatnonzero(may_go)
-        newest, seen = self._newest_ms.copy(), self._seen_ms[clean]
+            return _NOTHING[0]
+        slots, times_ms = at_hand
+        seen, newest = self._seen_ms.copy(), self._newest_ms.copy()
+        np.maximum.at(seen, slots, times_ms)
+        np.maximum.at(newest, self._owner_numbers[slots], times_ms)
         newest[number] = max(newest[number], now_event_ms)
-        idle = clean[np.maximum(newest[self._owner_numbers[clean]], seen) - seen >= self.idle_ms]
+        clean = np.flatnonzero(self._used & ~self._dirty)
+        idle = clean[np.maximum(newest[self._owner_numbers[clean]], seen[clean]) - seen[clean] >= self.idle_ms]
         if self._is_held is not None:
             idle = idle[~self._is_held(idle.astype(np.int32))]
-        slots = idle[np.argsort(self._seen_ms[idle], kind="stable")[:wanted]].astype(np.int32)
+        slots = idle[np.argsort(seen[idle], kind="stable")[:wanted]].astype(np.int32)
         for slot in slots:
             partition = self.owners[slot]
             assert partition is not None  # used slots have an owner

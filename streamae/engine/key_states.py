@@ -9,13 +9,13 @@ relies on; once every stored key was loaded, the store is not asked any more. Kn
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
-from streamae.batches import Flags, Partition, RecordBatch, Slots
+from streamae.batches import Flags, Ints, Partition, RecordBatch, Slots
 from streamae.connectors.protocols import StateStore
 from streamae.core.columns import Columns
 from streamae.core.key_table import NO_SLOT, KeyTable
@@ -112,15 +112,17 @@ class KeyStates(Announcer):
                 which is harmless.
         """
         slots = self.table.lookup(records.partitions, records.keys)
-        unknown: dict[Partition, dict[bytes, None]] = {}  # ordered sets
-        for index in np.flatnonzero(slots == NO_SLOT):
-            unknown.setdefault(records.partitions[index], {})[records.keys[index]] = None
+        unknown: dict[Partition, dict[bytes, int]] = {}
+        for index in np.flatnonzero(slots == NO_SLOT).tolist():
+            unknown.setdefault(records.partitions[index], {}).setdefault(records.keys[index], index)
         is_lost = np.zeros(len(records), dtype=np.bool_)
         lost = set()
         if unknown:
-            staying = np.unique(slots[slots != NO_SLOT])  # none of them is to make room for others
-            for partition, now_ms in _newest_ms(records, unknown.keys(), limits_ms).items():
-                if not self._bring_in(partition, list(unknown[partition]), partitions[partition], now_ms, staying):
+            times_ms, known = _believable_ms(records, limits_ms), slots != NO_SLOT
+            at_hand = slots[known], times_ms[known]  # these are in use: who is idle is judged with them
+            for partition, firsts in unknown.items():
+                now_ms = int(times_ms[list(firsts.values())].max())
+                if not self._bring_in(partition, list(firsts), partitions[partition], now_ms, at_hand):
                     lost.add(partition)
             slots = self.table.lookup(records.partitions, records.keys)
         if lost:
@@ -151,7 +153,12 @@ class KeyStates(Announcer):
         return slots
 
     def _bring_in(
-        self, partition: Partition, keys: list[bytes], progress: Progress, now_event_ms: int, staying: Slots
+        self,
+        partition: Partition,
+        keys: list[bytes],
+        progress: Progress,
+        now_event_ms: int,
+        at_hand: tuple[Slots, Ints],
     ) -> bool:
         """Admit new keys of one partition; False when the store no longer holds what we rely on."""
         for start in range(0, len(keys), LOAD_CHUNK_KEYS):
@@ -162,7 +169,7 @@ class KeyStates(Announcer):
             for key in chunk:
                 if self.table.is_elsewhere(key, partition):
                     self._tell_split(key, partition)
-            slots, evicted = self.table.admit(partition, chunk, now_event_ms, staying)
+            slots, evicted = self.table.admit(partition, chunk, now_event_ms, at_hand)
             if len(evicted):
                 self.listener.evicted(len(evicted))
             self._fill(partition, chunk, slots, found, progress)
@@ -256,13 +263,12 @@ class KeyStates(Announcer):
         self._told_layouts.add(layout)
 
 
-def _newest_ms(
-    records: RecordBatch, wanted: Collection[Partition], limits_ms: Mapping[Partition, int]
-) -> dict[Partition, int]:
-    """Return the newest event time of each wanted partition, as far as it is to be believed."""
-    found: dict[Partition, int] = {}
-    for partition, run in records.runs():
-        if partition in wanted:
-            newest_ms = int(records.event_times_ms[run].max())
-            found[partition] = max(found.get(partition, newest_ms), newest_ms)
-    return {at: min(newest_ms, limits_ms.get(at, newest_ms)) for at, newest_ms in found.items()}
+def _believable_ms(records: RecordBatch, limits_ms: Mapping[Partition, int]) -> Ints:
+    """Return the event times (N,), those of a partition with a limit no later than that."""
+    times_ms = records.event_times_ms
+    if limits_ms:
+        times_ms = times_ms.copy()
+        for partition, run in records.runs():
+            if partition in limits_ms:
+                np.minimum(times_ms[run], limits_ms[partition], out=times_ms[run])
+    return times_ms

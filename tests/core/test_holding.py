@@ -173,3 +173,15 @@ def test_the_usual_size_of_a_tag_is_that_of_what_stands() -> None:
     expected = [[NAN, NAN], [3.0, 1.0], [3.0, NAN], [1.0, NAN], [3.0, 2.0], [3.0, NAN]]
     assert np.array_equal(Hold(np.array([STANDS])).standing(values), expected, equal_nan=True)
     assert Hold().standing(values) is values
+
+
+@pytest.mark.parametrize(("age_ms", "counted"), [(200, 0.0), (300, 1 / FEATURES)])
+def test_what_was_heard_by_a_clock_that_is_set_back_was_heard_now(age_ms: int, counted: float) -> None:
+    """A value of the future does not stand until the future is there: its time begins with the record that is back."""
+    windows = make(hold_ms=250)
+    windows.push(row_batch([Arrival(0, START_MS + 9_000_000, (1.0, 1.0))]))
+    windows.set_back(slots_of(0), np.array([START_MS]))
+    found = windows.push(row_batch([Arrival(0, START_MS, (NAN, 2.0)), Arrival(0, START_MS + age_ms, (NAN, 2.0))]))
+    assert found.values[:, -1, STANDS].tolist() == [1.0, 1.0]
+    assert found.imputed_shares.tolist() == [0.0, counted]
+    assert found.is_first.tolist() == [True, False]

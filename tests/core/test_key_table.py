@@ -372,13 +372,15 @@ def test_admission_learns_nothing_of_time() -> None:
     assert admit(subject, [b"e"], now_ms=START_MS + 1) == [NO_SLOT], "none is idle"
 
 
-def test_keys_with_records_at_hand_make_no_room() -> None:
-    """Whoever comes back in this very moment stays, however long it was away."""
-    subject = full()
-    staying = slots_of(*find(subject, [b"a", b"b"]))
-    _, evicted = subject.admit(ONE, [b"e", b"f", b"g"], START_MS + 10 * IDLE_MS, staying)
+def test_keys_with_records_at_hand_are_in_use() -> None:
+    """Whoever comes back in this very moment is not idle, however long it was away; nothing of it is learnt."""
+    subject, late_ms = full(), START_MS + 10 * IDLE_MS
+    at_hand = slots_of(*find(subject, [b"a", b"b"])), np.full(2, late_ms)
+    _, evicted = subject.admit(ONE, [b"e", b"f", b"g"], late_ms, at_hand)
     assert len(evicted) == 2
     assert NO_SLOT not in find(subject, [b"a", b"b"])
+    subject.touch(slots_of(*find(subject, [b"e", b"f"])), np.full(2, late_ms))
+    assert len(subject.admit(ONE, [b"g", b"h"], late_ms)[1]) == 2, "the records were refused: it was nobody's time"
 
 
 def test_a_change_without_a_time_keeps_the_key_as_idle_as_it_was() -> None:

@@ -55,8 +55,8 @@ def troubled() -> Records:
 
 def rig(records: Records, *, poll: int = 40, partitions: int = 2, rig_: Rig | None = None, **sections: Any) -> Rig:
     """Return a process that asks for confirmation of times more than an hour ahead; `rig_` = take over from it."""
-    given_ = sections.pop("window", {})
-    chosen = settings(window={"max_jump_ms": HOUR_MS} | given_, state={"checkpoint_interval_ms": 15}, **sections)
+    usual = {"window": {"max_jump_ms": HOUR_MS}, "state": {"checkpoint_interval_ms": 15}}
+    chosen = settings(**{name: usual.get(name, {}) | sections.get(name, {}) for name in usual.keys() | sections.keys()})
     if rig_ is None:
         return Rig(broker_with(records, partitions), settings=chosen, max_poll_records=poll)
     return Rig(rig_.broker, rig_.store, settings=chosen, max_poll_records=poll, bundle=rig_.bundle)
@@ -167,10 +167,13 @@ def test_the_open_bucket_of_a_clock_that_is_set_back_is_not_lost() -> None:
     plain = stream(2, 120, spikes=())
     records = [moved(one, 5 * HOUR_MS) if number % 2 == 0 and number < 120 else one for number, one in enumerate(plain)]
     process = rig(records, window={"grid_ms": 2 * STEP_MS})
-    ends: list[int] = []
-    process.engine.observer = lambda batch, *_: ends.extend(batch.end_times_ms.tolist())
+    ends: list[tuple[int, int]] = []
+    process.engine.observer = lambda batch, *_: ends.extend(
+        zip(batch.end_times_ms.tolist(), batch.offsets.tolist(), strict=True)
+    )
     process.run_dry()
-    assert max(ends) == START_MS + 5 * HOUR_MS + 58 * STEP_MS, "the bucket of the last two fast records"
+    assert max(ends)[0] == START_MS + 5 * HOUR_MS + 58 * STEP_MS, "the bucket of the last two fast records"
+    assert max(ends)[1] == 67, "caused by the eighth record behind them, in a replay too"
 
 
 def test_intervals_do_not_reach_over_a_clock_that_is_set_back() -> None:
@@ -207,6 +210,30 @@ def test_what_is_refused_is_told_once(capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[0]["keys"] == "machine-0"
     assert lines[0]["ahead_ms"] > HOUR_MS
     assert "window.max_jump_ms" in lines[0]["remedy"]
+
+
+def test_a_silent_replay_tells_nothing_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a former owner refused, confirmed or set back is neither logged nor counted by the next one."""
+    process = rig(troubled(), state={"checkpoint_interval_ms": 10**9})
+    process.step(2)
+    while any(process.engine.source.lag().values()):
+        process.step()
+    process.engine.commit(process.now_ms)
+    process.engine.publisher.settle()
+    process.broker.expel(process.engine.source)  # type: ignore[arg-type]
+    process.engine.source.close()
+    assert len(letters(process)) > 20
+    logs.configure("info")
+    capsys.readouterr()
+    after = rig([], rig_=process)
+    after.run_dry()
+    assert b"streamae_replayed_records_total 0.0" not in after.telemetry.render()[0]
+    told = capsys.readouterr().out
+    assert "clock_jump" not in told
+    assert "clock_back" not in told
+    assert b'streamae_clock_steps_total{kind="back"} 0.0' in after.telemetry.render()[0]
+    assert b'streamae_clock_steps_total{kind="confirmed"} 0.0' in after.telemetry.render()[0]
+    assert b'streamae_dead_letters_total{reason="clock_jump"} 0.0' in after.telemetry.render()[0]
 
 
 def test_a_wild_stamp_makes_no_key_idle() -> None:
