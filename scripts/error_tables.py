@@ -25,7 +25,8 @@ CAUSES: dict[Reason | Fruitless, str] = {  # what it mostly is, where somebody m
     Reason.NOT_FINITE: "NaN or infinity where there is no value, or a register read as the wrong kind of number",
     Reason.WRONG_LENGTH: "the array gained or lost a value since training",
     Reason.UNKNOWN_FEATURE: "the topic carries more metrics than were trained",
-    Reason.LATE: "several devices under one key, a producer that repeats the past, partitions that were joined",
+    Reason.LATE: "several devices under one key, a producer that repeats the past, partitions that were joined, records"
+    " that overtake each other on the way",
     Reason.DUPLICATE: "a producer that sends again what it is not sure of, a file that was read twice",
     Reason.EQUAL_TIME: "`window.equal_time` is not `keep`: several transactions or readings of one moment, times cut to"
     " the second, several devices under one key",

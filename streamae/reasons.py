@@ -74,7 +74,7 @@ REMEDIES: dict[Reason | Fruitless, str] = {  # where most records of a stream co
     Reason.UNKNOWN_FEATURE: "look at input.name_field and input.value_fields; input.unknown_features = ignore leaves"
     " records of other things out, input.only picks some by a field",
     Reason.LATE: "look at input.key_field (several devices under one key?), at input.time_field, and at a producer"
-    " that sends the past again",
+    " that sends the past again; records that overtake each other on the way: window.lateness_ms",
     Reason.DUPLICATE: "look at a producer, or a bridge before it, that sends records twice; records that look alike and"
     " are not the same: input.id_field tells them apart",
     Reason.EQUAL_TIME: "window.equal_time = keep takes each as a row; look at input.key_field (several devices under one"

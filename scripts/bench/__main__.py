@@ -36,8 +36,10 @@ from scripts.bench.naive import NaiveDetector, Score, network_score, null_score
 from streamae.engine.stages import WindowModel
 from streamae.model.bundle import Bundle
 from streamae.observe import logs
+from streamae.settings.data import WindowSettings
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE, KEYS = 32, 8, 64, 1_000
+WAITING_ROWS = WindowSettings().lateness_rows
 PIPELINE_TARGET, HOST_TARGET, BYTES_TARGET = 5.0, 10.0, 6 * 1_024
 
 
@@ -166,12 +168,12 @@ def timed(action: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def bytes_per_key(many: int) -> float:
-    """Return what each further key adds to the resident bytes of a process, from two processes."""
+def bytes_per_key(many: int, *flags: str) -> float:
+    """Return what each further key adds to the resident bytes of a process (`flags` as there), from two processes."""
     few = 5_000  # a whole poll, so that what one poll needs for a moment is in both
 
     def weigh(keys: int) -> int:
-        command = [sys.executable, "-m", "scripts.bench.memory", "--keys", str(keys)]
+        command = [sys.executable, "-m", "scripts.bench.memory", "--keys", str(keys), *flags]
         folder = Path(__file__).resolve().parents[2]
         return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
 
@@ -201,6 +203,7 @@ class Findings:
     pipeline_shares: dict[str, float]
     host_shares: dict[str, float]
     key_bytes: float
+    waiting_bytes: float  # of a key whose rows wait for late ones, at a window of `WINDOW_SIZE`
     many_keys: int
 
     def missed(self) -> list[str]:
@@ -208,7 +211,7 @@ class Findings:
         checks = {
             "whole pipeline": self.pipeline.ratio >= PIPELINE_TARGET,
             "host path": self.host.ratio >= HOST_TARGET,
-            "bytes a key": self.key_bytes <= BYTES_TARGET,
+            "bytes a key": max(self.key_bytes, self.waiting_bytes) <= BYTES_TARGET,
         }
         return [name for name, is_met in checks.items() if not is_met]
 
@@ -221,8 +224,9 @@ class Findings:
         ):
             both = f"{rates.engine:,.0f} : {rates.naive:,.0f}"
             lines.append(f"{name:16}{both:>32}{rates.ratio:>9.1f}x{target:>9.0f}x")
-        keys = f"window 64, {self.many_keys:,} keys"
+        keys, waiting = f"window 64, {self.many_keys:,} keys", f"window {WINDOW_SIZE}, {WAITING_ROWS} rows waiting"
         lines.append(f"{'bytes a key':16}{keys:>32}{self.key_bytes:>10,.0f}{BYTES_TARGET:>10,}")
+        lines.append(f"{'':16}{waiting:>32}{self.waiting_bytes:>10,.0f}{BYTES_TARGET:>10,}")
         lines += ["", f"{'share of CPU time':34}{'whole pipeline':>16}{'host path':>18}"]
         for name, share in self.pipeline_shares.items():
             lines.append(f"{name:34}{share:>16.1%}{self.host_shares[name]:>18.1%}")
@@ -238,7 +242,9 @@ def measure(effort: Effort, threads: int) -> Findings:
     contest = Contest(bundle, threads, null_score, NullModel())
     host = contest.rates(effort.rounds, effort.null_rows, effort.null_rows * KEYS)
     host_shares = contest.stage_shares(effort.null_rows)
-    return Findings(pipeline, host, pipeline_shares, host_shares, bytes_per_key(effort.many_keys), effort.many_keys)
+    many = effort.many_keys
+    waiting = bytes_per_key(many, "--window", str(WINDOW_SIZE), "--waiting", str(WAITING_ROWS))
+    return Findings(pipeline, host, pipeline_shares, host_shares, bytes_per_key(many), waiting, many)
 
 
 def main(arguments: list[str] | None = None) -> int:

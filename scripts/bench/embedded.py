@@ -17,7 +17,7 @@ from streamae.engine.stages import WindowModel
 from streamae.model.bundle import Bundle
 from streamae.observe.telemetry import Telemetry
 from streamae.settings.connections import StateSettings
-from streamae.settings.data import InputSettings
+from streamae.settings.data import InputSettings, WindowSettings
 from streamae.settings.serving import LimitSettings, ModelSettings
 from streamae.settings.tree import Settings, ThresholdSettings
 
@@ -40,6 +40,7 @@ def make_engine(
     store: StateStore,
     model: WindowModel | None,
     rule: str | None = None,
+    window: WindowSettings | None = None,
 ) -> Engine:
     """Assemble an engine for `keys` keys at stride 1; `model` replaces the bundle's network, `rule` the default one."""
     threshold = ThresholdSettings() if rule is None else ThresholdSettings.model_validate({"rule": rule})
@@ -49,6 +50,7 @@ def make_engine(
         state=StateSettings(store="memory"),
         limits=LimitSettings(max_keys=keys),
         threshold=threshold,
+        window=window or WindowSettings(),
     )
     parts = Parts(source=source, sink=sink, store=store, bundle=bundle, runner=model)
     return build_engine(settings, Telemetry(), parts)

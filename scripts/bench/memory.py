@@ -1,5 +1,7 @@
 """Print the resident bytes of a process that serves so many keys: `python -m scripts.bench.memory --keys 50000`.
 
+With `--waiting 32` each key has so many rows that wait for late ones.
+
 A process of its own each time, because memory that was once touched does not come back. Records come from a
 generator and checkpoints go nowhere, so that only the engine's own state is weighed.
 """
@@ -15,15 +17,15 @@ from typing import Any
 import psutil
 
 from scripts.bench.embedded import NullModel, make_engine
-from scripts.bench.inputs import TOPIC, Traffic, untrained_bundle
+from scripts.bench.inputs import STEP_MS, TOPIC, Traffic, untrained_bundle
 from streamae.batches import Partition, Record
 from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span, Stamp
 from streamae.model.bundle import Bundle
 from streamae.observe import logs
-from streamae.settings.data import InputSettings
+from streamae.settings.data import InputSettings, WindowSettings
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE = 64, 8, 16
-FULL_ROWS = WINDOW_SIZE + 24  # every ring of a key is full and has begun to turn over
+TURNED_ROWS = 24  # with a window's: every ring of a key is full and has begun to turn over
 PARTITION = Partition(TOPIC, 0)
 
 POLL_RECORDS = InputSettings().max_poll_records
@@ -108,10 +110,12 @@ class ForgetfulStore:
     def close(self) -> None: ...
 
 
-def resident_bytes(bundle: Bundle, keys: int) -> int:
-    """Serve `keys` keys until all their state is filled; return this process's resident bytes."""
-    source = GeneratedSource(Traffic(keys, bundle.features), FULL_ROWS)
-    engine = make_engine(bundle, keys, 1, source, ForgetfulSink(), ForgetfulStore(), NullModel())
+def resident_bytes(bundle: Bundle, keys: int, waiting: int = 0) -> int:
+    """Serve `keys` keys until all their state is filled, rows that wait too; return this process's resident bytes."""
+    rows = bundle.architecture.window_size + TURNED_ROWS + waiting
+    window = WindowSettings(lateness_ms=waiting * STEP_MS, lateness_rows=max(1, waiting))
+    source = GeneratedSource(Traffic(keys, bundle.features), rows)
+    engine = make_engine(bundle, keys, 1, source, ForgetfulSink(), ForgetfulStore(), NullModel(), window=window)
     now_ms = 0
     while source.left:
         engine.step(now_ms)
@@ -125,8 +129,11 @@ def main() -> int:
     """Measure and print one number."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, required=True)
+    parser.add_argument("--window", type=int, default=WINDOW_SIZE, help="rows of a window (%(default)s)")
+    parser.add_argument("--waiting", type=int, default=0, help="rows of a key that wait for late ones (%(default)s)")
+    chosen = parser.parse_args()
     logs.configure("warning")
-    print(resident_bytes(untrained_bundle(WINDOW_SIZE, FEATURES, HIDDEN_SIZE), parser.parse_args().keys))
+    print(resident_bytes(untrained_bundle(chosen.window, FEATURES, HIDDEN_SIZE), chosen.keys, chosen.waiting))
     return 0
 
 

@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from streamae.assembly import connectors
 from streamae.assembly.devices import build_runner
 from streamae.assembly.tuning import build_decision, build_tuning, window_ms
@@ -154,7 +156,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             keeps_equal=window.equal_time == "keep",
         ),
         rates=Rates(capacity, counters, max_gap_ms=max_gap_ms) if counters else None,
-        lateness=_lateness(window, capacity, len(bundle.inputs)),
+        lateness=_lateness(window, capacity, bundle),
         windows=KeyWindows(
             capacity,
             size,
@@ -186,11 +188,18 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
     )
 
 
-def _lateness(window: WindowSettings, capacity: int, inputs: int) -> Lateness | None:
+def _lateness(window: WindowSettings, capacity: int, bundle: Bundle) -> Lateness | None:
+    """Return what lets a key's rows wait, None where records are taken as they come."""
     if not window.lateness_ms:
         return None
-    merges = window.grid_ms is not None
-    return Lateness(capacity, inputs, lateness_ms=window.lateness_ms, most_rows=window.lateness_rows, merges=merges)
+    is_exact = np.broadcast_to(bundle.exact_rows, len(bundle.features))
+    return Lateness(
+        capacity,
+        bundle.encoding.exact_inputs(is_exact) if bundle.encoding else is_exact,
+        lateness_ms=window.lateness_ms,
+        most_rows=window.lateness_rows,
+        keeps_equal=window.equal_time == "keep" if window.grid_ms is None else None,
+    )
 
 
 def _refuse_other_scaling(settings: Settings, bundle: Bundle) -> None:

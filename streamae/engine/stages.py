@@ -164,6 +164,8 @@ class Stages:
             The rows, each with the offset of one of these records; and those of the records that cannot become part of
             one, see `Lateness.push` and `RowGrid.push`.
         """
+        if self.grid.grid_ms is None:  # what a record says of itself: not how long after another one
+            records = replace(records, contents=contents_of(records.values, records.ids))
         if self.lateness is None:
             return self._made(records, slots)
         released, strays = self.lateness.push(records, slots, self.grid.newest_ms(slots))
@@ -184,8 +186,6 @@ class Stages:
         return self._made(released.records, released.slots)[0]
 
     def _made(self, records: RecordBatch, slots: Slots) -> tuple[RowBatch, Strays]:
-        if self.grid.grid_ms is None:  # what a record says of itself: not how long after another one
-            records = replace(records, contents=contents_of(records.values, records.ids))
         rows, strays = self.grid.push(self.encoder.encode(records, slots) if self.encoder else records, slots)
         return (self.rates.of(rows) if self.rates else rows), strays
 

@@ -33,14 +33,15 @@ from tests.core_batches import (
 )
 
 LATENESS_MS = 300
+EXACT = np.array([True, False])
 sizes = pytest.mark.parametrize("most_rows", [1, 3, 16])
-merging = pytest.mark.parametrize("merges", [False, True], ids=["refuses equal times", "merges equal times"])
+equal_times = pytest.mark.parametrize("keeps", [False, True, None], ids=["one row a time", "keeps", "merges"])
 Found = tuple[dict[int, list[Any]], list[tuple[int, Reason]]]
 
 
-def make(most_rows: int = 16, *, merges: bool = False) -> Lateness:
+def make(most_rows: int = 16, *, keeps: bool | None = False) -> Lateness:
     """A stage ready for new keys."""
-    found: Lateness = cleared(Lateness(KEYS, FEATURES, lateness_ms=LATENESS_MS, most_rows=most_rows, merges=merges))
+    found: Lateness = cleared(Lateness(KEYS, EXACT, lateness_ms=LATENESS_MS, most_rows=most_rows, keeps_equal=keeps))
     return found
 
 
@@ -60,7 +61,7 @@ def push_cut(stage: Lateness, stream: Sequence[Arrival], cuts: Sequence[int], *,
     for start, stop in pieces(len(stream), cuts):
         if restarts:
             packed = stage.columns.export(every_slot())
-            stage = make(stage.most_rows, merges=stage.merges)
+            stage = make(stage.most_rows, keeps=stage.keeps_equal)
             stage.columns.restore(every_slot(), packed)
         records, slots = record_batch(stream, start, stop)
         released, refused = stage.push(records, slots, np.full(len(slots), NEVER))
@@ -71,9 +72,19 @@ def push_cut(stage: Lateness, stream: Sequence[Arrival], cuts: Sequence[int], *,
     return merged(found), sorted(strays)
 
 
-def one_by_one(stream: Sequence[Arrival], most_rows: int, *, merges: bool) -> Found:
+def held_as(values: Sequence[float]) -> bytes:
+    """Return values as rows hold them: the first in 64 bits, the second in 32."""
+    return np.array([values[0], np.float32(values[1])]).tobytes()
+
+
+def content(values: Sequence[float]) -> str:
+    """Return what a record says: -0 is 0."""
+    return repr([value + 0.0 for value in values])
+
+
+def one_by_one(stream: Sequence[Arrival], most_rows: int, *, keeps: bool | None) -> Found:
     """Oracle: a sorted list a key, one record after the other."""
-    waiting: dict[int, list[tuple[int, int, bytes]]] = defaultdict(list)
+    waiting: dict[int, list[tuple[int, int, bytes, str]]] = defaultdict(list)
     newest: dict[int, int] = {}
     gone: dict[int, int] = {}
     rows, strays = defaultdict(list), []
@@ -82,13 +93,14 @@ def one_by_one(stream: Sequence[Arrival], most_rows: int, *, merges: bool) -> Fo
         if time_ms < gone.get(slot, NEVER):
             strays.append((offset, Reason.LATE))
             continue
-        if not merges and any(row[0] == time_ms for row in held):
-            strays.append((offset, Reason.DUPLICATE))
+        ties = [row[3] for row in held if row[0] == time_ms]
+        if keeps is not None and ties and (not keeps or content(values) in ties):
+            strays.append((offset, Reason.DUPLICATE if content(values) in ties else Reason.EQUAL_TIME))
             continue
         newest[slot] = max(newest.get(slot, NEVER), time_ms)
         limit_ms = newest[slot] - LATENESS_MS
         limit_ms = max(limit_ms, time_ms) if time_ms == gone.get(slot) else limit_ms
-        held.append((time_ms, offset, np.array(values).tobytes()))
+        held.append((time_ms, offset, held_as(values), content(values)))
         held.sort(key=lambda row: row[:2])
         while held and (held[0][0] <= limit_ms or len(held) > most_rows):
             gone[slot] = held[0][0]
@@ -96,16 +108,16 @@ def one_by_one(stream: Sequence[Arrival], most_rows: int, *, merges: bool) -> Fo
     return dict(rows), strays
 
 
-@merging
+@equal_times
 @sizes
 @given(stream=streams(), cuts=CUTS, restarts=st.booleans())
 @quick
 def test_any_cut_and_any_restart_give_the_rows_of_one_record_after_the_other(
-    most_rows: int, merges: bool, stream: list[Arrival], cuts: list[int], restarts: bool
+    most_rows: int, keeps: bool | None, stream: list[Arrival], cuts: list[int], restarts: bool
 ) -> None:
     """What a replay after a crash relies on: rows, their causes, what is refused, and the state left behind."""
-    whole, cut = make(most_rows, merges=merges), make(most_rows, merges=merges)
-    expected = one_by_one(stream, most_rows, merges=merges)
+    whole, cut = make(most_rows, keeps=keeps), make(most_rows, keeps=keeps)
+    expected = one_by_one(stream, most_rows, keeps=keeps)
     assert push_cut(whole, stream, []) == expected
     assert push_cut(cut, stream, cuts, restarts=restarts) == expected
     if not restarts:
@@ -117,7 +129,7 @@ def test_any_cut_and_any_restart_give_the_rows_of_one_record_after_the_other(
 @quick
 def test_rows_leave_in_the_order_of_time_and_none_is_lost(most_rows: int, stream: list[Arrival]) -> None:
     """Every record leaves as a row once, or is refused; the stages behind never see a key's time fall."""
-    stage = make(most_rows, merges=True)
+    stage = make(most_rows, keeps=None)
     rows, strays = push_cut(stage, stream, [])
     rest = left(stage.flush(every_slot(), every_slot().astype(np.int64) + 1_000))
     for slot in range(KEYS):
@@ -131,21 +143,21 @@ def test_rows_leave_in_the_order_of_time_and_none_is_lost(most_rows: int, stream
 @quick
 def test_a_stream_in_order_loses_nothing_but_time(stream: list[Arrival]) -> None:
     """What is in order already comes out as it came in: only the offsets say that it had waited."""
-    stage = make(merges=True)
+    stage = make(keeps=None)
     rows, strays = push_cut(stage, stream, [])
     rest = left(stage.flush(every_slot(), every_slot().astype(np.int64)))
     assert not strays
     found = {slot: [row[1:] for row in of] for slot, of in merged([rows, rest]).items()}
     expected = defaultdict(list)
     for one in stream:
-        expected[one.slot].append((one.time_ms, np.array(one.values).tobytes()))
+        expected[one.slot].append((one.time_ms, held_as(one.values)))
     assert found == dict(expected)
 
 
-def story(*times_ms: int, most_rows: int = 16, merges: bool = False) -> tuple[list[tuple[int, int]], list[Reason]]:
+def story(*times_ms: int, most_rows: int = 16, keeps: bool | None = True) -> tuple[list[tuple[int, int]], list[Reason]]:
     """Return cause and time of each row that left of one key, and why records were refused; times from `START_MS` on."""
     stream = [Arrival(0, START_MS + time_ms, (float(at), 0.0)) for at, time_ms in enumerate(times_ms)]
-    rows, strays = push_cut(make(most_rows, merges=merges), stream, [])
+    rows, strays = push_cut(make(most_rows, keeps=keeps), stream, [])
     return [(offset, time_ms - START_MS) for offset, time_ms, _ in rows.get(0, [])], [reason for _, reason in strays]
 
 
@@ -165,11 +177,45 @@ def test_a_full_buffer_lets_its_oldest_row_go() -> None:
     assert story(50, 60, 70, 55, 45, most_rows=2) == ([(2, 50), (3, 55)], [Reason.LATE])
 
 
-def test_records_of_one_time_are_refused_or_stay_in_the_order_they_came() -> None:
-    """Without a grid a second record of a time is a duplicate, also while the first one waits."""
-    assert story(10, 10) == ([], [Reason.DUPLICATE])
-    assert story(10, 20, 10, 400, merges=True) == ([(3, 10), (3, 10), (3, 20)], [])
-    assert story(0, 300, 0, merges=True) == ([(1, 0), (2, 0)], [])
+def test_records_of_one_time_stay_in_the_order_they_came() -> None:
+    """Several payments of one second: each is a row, in the order of offsets, also while the first ones wait."""
+    for keeps in (True, None):
+        assert story(10, 20, 10, 400, keeps=keeps) == ([(3, 10), (3, 10), (3, 20)], [])
+        assert story(0, 300, 0, keeps=keeps) == ([(1, 0), (2, 0)], [])
+    assert story(10, 20, 10, keeps=False) == ([], [Reason.EQUAL_TIME])
+
+
+def test_what_is_said_again_while_it_waits_is_refused_at_once() -> None:
+    """A record that was sent twice counts once; its bytes are at hand only as long as it is not a row."""
+    rows = [
+        Arrival(0, START_MS + at, (value, 0.0)) for at, value in ((10, 1.0), (10, 2.0), (10, 1.0), (20, 1.0), (10, 2.0))
+    ]
+    for keeps, refused in (
+        (True, [(2, Reason.DUPLICATE), (4, Reason.DUPLICATE)]),
+        (False, [(1, Reason.EQUAL_TIME), (2, Reason.DUPLICATE), (4, Reason.EQUAL_TIME)]),
+        (None, []),
+    ):
+        assert push_cut(make(keeps=keeps), rows, [])[1] == refused
+
+
+@given(stream=streams(steps_ms=(-100, 0, 0, 100, 300)), cuts=CUTS)
+@quick
+def test_the_grid_finds_nothing_to_refuse_in_rows_that_have_waited(stream: list[Arrival], cuts: list[int]) -> None:
+    """What the grid refuses is the record that it gets at that record's own offset: nothing else could be handed back."""
+    for keeps in (True, False):
+        stage, grid = make(4, keeps=keeps), RowGrid(KEYS, FEATURES, max_gap_ms=1_000, keeps_equal=keeps)
+        cleared(grid)
+        for start, stop in pieces(len(stream), cuts):
+            records, slots = record_batch(stream, start, stop)
+            released, _ = stage.push(records, slots, grid.newest_ms(slots))
+            strays = grid.push(released.records, released.slots)[1]
+            assert released.causes is not None
+            for at, reason in zip(strays.indices.tolist(), strays.reasons, strict=True):
+                assert reason is not Reason.LATE
+                assert released.records.event_times_ms[at] == records.event_times_ms[released.causes[at]]
+                assert released.records.contents is not None
+                assert records.contents is not None
+                assert released.records.contents[at] == records.contents[released.causes[at]]
 
 
 def test_a_silent_key_gives_its_rest_away() -> None:
@@ -190,7 +236,7 @@ def test_time_may_begin_anew() -> None:
     stage = make()
     push_cut(stage, [Arrival(0, START_MS + at, (0, 0)) for at in (0, 900)], [])
     stage.flush(slots_of(0), np.array([5]))
-    stage.restart(slots_of(0))
+    stage.columns.reset(slots_of(0))
     records, slots = record_batch([Arrival(0, START_MS - 10_000, (0, 0))])
     assert not stage.push(records, slots, np.full(1, NEVER))[1].reasons
 
@@ -201,8 +247,8 @@ def test_switched_on_later_it_goes_on_where_the_rows_behind_it_stand(grid_ms: in
     grid: RowGrid = cleared(RowGrid(KEYS, FEATURES, grid_ms=grid_ms, max_gap_ms=1_000))
     assert grid.newest_ms(slots_of(0)).tolist() == [NEVER]
     grid.push(*record_batch([Arrival(0, START_MS + 250, (1, 1))]))
-    stage = make(merges=grid_ms is not None)
-    later = [Arrival(0, START_MS + at, (2, 2)) for at in (199, 200, 250, 251)]
+    stage = make(keeps=None if grid_ms else True)
+    later = [Arrival(0, START_MS + at, (1, 1)) for at in (199, 200, 250, 251)]
     for one, is_late in zip(later, [True, grid_ms is None, False, False], strict=True):
         records, slots = record_batch([one])
         released, strays = stage.push(records, slots, grid.newest_ms(slots))
@@ -212,17 +258,26 @@ def test_switched_on_later_it_goes_on_where_the_rows_behind_it_stand(grid_ms: in
             assert grid.push(released.records, released.slots)[1].reasons == [Reason.DUPLICATE]
 
 
-@merging
+@equal_times
 @given(stream=streams(), cuts=CUTS)
 @quick
-def test_nothing_is_written_into_what_came_in(merges: bool, stream: list[Arrival], cuts: list[int]) -> None:
+def test_nothing_is_written_into_what_came_in(keeps: bool | None, stream: list[Arrival], cuts: list[int]) -> None:
     """Batches are read-only by convention: who kept one keeps what it was."""
-    stage = make(3, merges=merges)
+    stage = make(3, keeps=keeps)
     for piece in pieces(len(stream), cuts):
         records, slots = record_batch(stream, *piece)
         before = frozen_bytes(records.values, records.event_times_ms, records.offsets, slots)
         stage.push(records, slots, np.full(len(slots), NEVER))
         assert before == frozen_bytes(records.values, records.event_times_ms, records.offsets, slots)
+
+
+def test_values_cost_what_they_need() -> None:
+    """Half of the bytes of a row are enough for values of which 32 bits are read."""
+    sizes_of = [
+        Lateness(1, np.array(exact), lateness_ms=1, most_rows=10, keeps_equal=None).columns.size_bytes
+        for exact in ([False] * 8, [True] * 8, [True, False] * 4)
+    ]
+    assert sizes_of == [10 * (8 + 32) + 20, 10 * (8 + 64) + 20, 10 * (8 + 48) + 20]
 
 
 def test_rows_that_left_leave_no_place_taken() -> None:

@@ -218,6 +218,39 @@ def test_late_records_are_dead_letters_at_their_own_offset() -> None:
     assert {one.value for one in process.dead_letters()} == {IN_ORDER[0][1], IN_ORDER[30][1]}
 
 
+def test_payments_of_one_second_all_count_though_they_come_late() -> None:
+    """Six of one second, alike but for their ids, wait together; what was sent twice is refused, with its own bytes."""
+    named = [
+        (key, json.dumps(json.loads(value) | {"id": str(at)}).encode()) for at, (key, value) in enumerate(IN_ORDER)
+    ]
+    key, value = named[30]
+    six = [(key, json.dumps(json.loads(value) | {"id": f"payment {at}"}).encode()) for at in range(6)]
+    records = [*named[:60], *six, six[2], *named[60:]]
+    process = rig(records, {"duplicate": "dead_letter"}, sections={"input": {"id_field": "id"}})
+    process.run_dry()
+    assert [one.value for one in process.dead_letters()] == [six[2][1]]
+    slot = process.engine.states.table.keys.index(key)
+    written = process.engine.stages.windows.columns["written"][:3].tolist()
+    assert written[slot] == max(written) == min(written) + 6
+
+
+def test_switched_on_later_nothing_is_learnt_anew() -> None:
+    """Stored state of before is taken over: keys go on where they stood, and what was late before still is."""
+    half = 450
+    broker = broker_with(IN_ORDER[:half])
+    plain = Rig(broker, settings=settings(window={"max_gap_ms": 60_000}))
+    plain.run_dry()
+    plain.broker.expel(plain.engine.source)  # type: ignore[arg-type]
+    for key, value in [IN_ORDER[0], *disordered(IN_ORDER[half:])]:
+        broker.produce(TOPIC, key, value, timestamp=START_MS, partition=sum(key) % 2)
+    later = Rig(broker, plain.store, settings=settings(window=ALLOWED))
+    later.run_dry()
+    whole = rig(IN_ORDER)
+    whole.run_dry()
+    assert told(later) == told(whole)
+    assert [(one.value, header(one, "streamae-reason")) for one in later.dead_letters()] == [(IN_ORDER[0][1], "late")]
+
+
 def test_a_source_that_ends_releases_what_waits() -> None:
     """Files and histories: the last rows are scored with the last record of their partition, and state holds none."""
     ends: dict[bool, set[tuple[int, int]]] = {}

@@ -27,6 +27,7 @@ GOOD = bench.Findings(
     pipeline_shares={"decode": 0.1, "model": 0.9},
     host_shares={"decode": 0.6, "model": 0.4},
     key_bytes=5_000.0,
+    waiting_bytes=5_500.0,
     many_keys=10_000,
 )
 
