@@ -15,6 +15,7 @@ import numpy as np
 from streamae.batches import Ints
 from streamae.connectors.cell_values import NumberRules
 from streamae.connectors.event_times import plausible_range
+from streamae.core.contents import contents_of
 from streamae.discovery import doubts as ask
 from streamae.discovery.columns import Kind
 from streamae.discovery.disorder import disorder_of, most_waiting
@@ -294,10 +295,8 @@ def _decide_rows(draft: _Draft, scene: Scene) -> None:
         why = "a row takes all metrics of its time" if scene.metrics is not None else "several records make one row"
         draft.decide("window.grid_ms", step, f"{why}; their usual step is {span(step)}")
         draft.ask(_kind_doubts(scene))
-    elif scene.key.unique < UNIQUE and scene.key.field is not None:
-        share = 1 - scene.key.unique
-        text = f"{share:.1%} of the rows have the key and time of another one"
-        draft.ask([Doubt(scene.key.field, text, "window.duplicate")])
+    elif scene.key.unique < UNIQUE and (scene.key.field is not None or scene.key.unique >= MERGED):
+        draft.ask([_equal_times(scene, times)])
     usable = scene.is_usable
     if not (rhythm.is_newest_first or rhythm.falls_back_hour):
         _decide_lateness(draft, times[usable], scene.key.codes[usable], step if is_merged else 1)
@@ -316,6 +315,23 @@ def _decide_lateness(draft: _Draft, times_ms: Ints, keys: Ints, grid_ms: int) ->
     rows = most_waiting(times_ms, keys, wait)
     if rows > WindowSettings().lateness_rows:
         draft.decide("window.lateness_rows", min(rows, MOST_WAITING), f"rows of a key that come within {span(wait)}")
+
+
+def _equal_times(scene: Scene, times_ms: Ints) -> Doubt:
+    """Return what becomes of rows that have the key and time of another one: it depends on what they say."""
+    columns, usable = scene.columns, scene.is_usable
+    numbers = [columns[feature.name].numbers for feature in scene.features if feature.name in columns]
+    numbers += [columns[scene.roles.record_id].codes.astype(np.float64)] if scene.roles.record_id is not None else []
+    said = contents_of(np.column_stack(numbers)[usable]) if numbers else np.zeros(usable.sum(), np.uint64)
+    keys, times = scene.key.codes[usable], times_ms[usable]
+    share = 1 - unique_share(times, keys)
+    repeated = 1 - unique_share(times, keys, said.view(np.int64))
+    fate = "each is a row of its own"
+    if repeated:
+        fate = f"{repeated:.1%} say the same again and are dropped"
+        fate += ", the others are rows of their own" if repeated < share else ""
+    text = f"{share:.1%} of the rows have the key and time of another one: {fate}"
+    return Doubt(scene.key.field or "", text, "window.equal_time" if repeated < share else "window.duplicate")
 
 
 def _decide_bounds(draft: _Draft, scene: Scene) -> None:

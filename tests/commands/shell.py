@@ -101,6 +101,11 @@ class FirstContact:
         return list({event["episode_id"]: event for event in self.events}.values())
 
     @property
+    def scores(self) -> list[dict[str, Any]]:
+        """The score of each window, where `--output.scores_topic scores` asked for them."""
+        return [one["value"] for one in self._published("scores.jsonl")]
+
+    @property
     def dead_letters(self) -> list[dict[str, str]]:
         """The headers of each dead letter."""
         return [dict(one["headers"]) for one in self._published("anomalies-dead-letters.jsonl")]

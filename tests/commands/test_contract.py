@@ -51,6 +51,7 @@ def test_train_writes_what_was_in_effect(bundle: Path) -> None:
     assert found["meaning"]["window.missing"] == "previous"
     assert found["mechanics"]["input.time_field"] == "when"
     assert found["defaults"]["input.bad_value"] == "missing"
+    assert found["defaults"]["window.equal_time"] == "keep"
 
 
 def test_config_shows_the_bundle_as_the_source(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -388,3 +388,33 @@ def test_a_text_that_is_seldom_there_is_not_said_to_be_in_every_row() -> None:
     """An event now and then is another thing than a name of the device."""
     cells = table(time=times(ROWS), a=noise(ROWS), event=["brake" if row % 100 == 5 else "" for row in range(ROWS)])
     assert left_out(proposed(cells)) == {"event": "the same text in the 4 rows that have one: 'brake'"}
+
+
+@pytest.mark.parametrize(
+    ("amounts", "payments", "fate", "setting"),
+    [
+        (
+            [20.0, 30.0, 40.0],
+            None,
+            "2.0% of the rows have the key and time of another one: each is a row",
+            "equal_time",
+        ),
+        ([20.0, 20.0, 20.0], None, "2.0% say the same again and are dropped", "duplicate"),
+        ([20.0, 20.0, 40.0], None, "1.0% say the same again and are dropped, the others are rows of", "equal_time"),
+        ([20.0, 20.0, 20.0], ["p-a", "p-b", "p-c"], "another one: each is a row of its own", "equal_time"),
+    ],
+    ids=["others", "repeated", "both", "ids"],
+)
+def test_rows_of_one_time_are_told_from_repeated_ones(
+    amounts: list[float], payments: list[str] | None, fate: str, setting: str
+) -> None:
+    """Whoever reads it knows what becomes of several payments of one second, before any is dropped."""
+    rows = 100
+    stamps, cells, ids = times(rows), noise(rows), [f"p-{row}" for row in range(rows)]
+    stamps[50:52], cells[49:52] = [stamps[49]] * 2, amounts
+    ids[49:52] = payments or ids[49:52]
+    more = {"payment_id": ids} if payments else {}
+    proposal = proposed(table(time=stamps, card=["c0"] * rows, amount=cells, **more), key_field="card")
+    (said,) = [doubt for doubt in proposal.doubts if "time of another one" in doubt.text]
+    assert fate in said.text
+    assert said.setting == f"window.{setting}"

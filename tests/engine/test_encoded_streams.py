@@ -36,16 +36,17 @@ KEYS, ROWS = 3, 90
 
 
 def cards(missing: float = 0.05) -> list[Series]:
-    """Return transactions of `KEYS` cards at irregular times, some without shop or amount, some of the same instant."""
+    """Return transactions of `KEYS` cards at irregular times: some without shop or amount, of one instant, or twice."""
     found = []
     for key in range(KEYS):
         random = np.random.default_rng(key)
         times = START_MS + np.cumsum(random.exponential(3_600_000, ROWS)).astype(np.int64)
-        times[40] = times[39]  # a duplicate, which is dropped
+        times[40] = times[39]  # another transaction of the same moment
         values = np.stack([random.lognormal(3, 1, ROWS), random.integers(18, 80, ROWS)], axis=1).round(2)
         values[random.random(ROWS) < missing, 0] = np.nan
         words = random.choice(np.array(["bakery", "fuel", "casino", "7", None], dtype=object), (ROWS, 1))
-        found.append(Series(f"card-{key}", ("amount", "age"), times, values.astype(np.float32), None, ("shop",), words))
+        one = Series(f"card-{key}", ("amount", "age"), times, values.astype(np.float32), None, ("shop",), words)
+        found.append(one.take(np.array([*range(61), *range(60, ROWS)])))  # the same one again, which is dropped
     return found
 
 

@@ -19,7 +19,7 @@ from streamae.observe.telemetry import Telemetry
 from streamae.replay.play import KEY_FIELD, TIME_FIELD, VALUES_FIELD, arrival, consume_all, play, produce, read_episodes
 from streamae.replay.recording import Recording
 from streamae.settings.connections import StateSettings
-from streamae.settings.data import InputSettings
+from streamae.settings.data import InputSettings, WindowSettings
 from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.serving import LimitSettings
 from streamae.settings.tree import Settings
@@ -46,6 +46,21 @@ def series(key: str, spike: float = 0.0) -> Series:
     values[SPIKE_ROW : SPIKE_ROW + 10, 1] += np.float32(spike)
     times = START_MS + STEP_MS * np.arange(ROWS, dtype=np.int64)
     return Series(key, ("flow", "heat"), times, values)
+
+
+def test_own_ids_go_along() -> None:
+    """What tells two payments of one second apart in a file tells them apart in a replay, and events name them."""
+    one = series("card", spike=30.0)
+    twice = np.array([*range(ROWS - 5), *range(ROWS - 6, ROWS)])  # one row comes twice
+    ids = np.array([f'p"{row}' for row in range(len(twice))], dtype=object)
+    ids[3] = None
+    bundle, counted = tiny_bundle(WINDOW, ("flow", "heat")), []
+    for of in (one.take(twice), dataclasses.replace(one.take(twice), ids=ids)):
+        played = play([of], bundle, Settings(window=WindowSettings(max_gap_ms=STEP_MS)))
+        counted.append(played.recording.count)
+    assert counted == [ROWS + 1 - WINDOW, ROWS + 2 - WINDOW]
+    told = [batch.ids for batch in played.recording.windows if batch.ids is not None]
+    assert np.concatenate(told).tolist() == ids[WINDOW - 1 :].tolist()
 
 
 def engine_on(broker: MemoryBroker, recording: Recording | None = None) -> Engine:
