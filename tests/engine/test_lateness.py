@@ -218,6 +218,36 @@ def test_late_records_are_dead_letters_at_their_own_offset() -> None:
     assert {one.value for one in process.dead_letters()} == {IN_ORDER[0][1], IN_ORDER[30][1]}
 
 
+def test_a_repetition_of_what_has_left_is_refused_at_its_own_offset() -> None:
+    """The newest row behind the buffer and a record that says it again meet in the grid: the record is named, no other."""
+    newest = START_MS + 19 * STEP_MS  # what has left when 80 rows have come
+    gone = [one for one in IN_ORDER if time_of(one) == newest]
+    records = [*IN_ORDER[:240], gone[1], *IN_ORDER[240:]]
+    process = rig(records, {"duplicate": "dead_letter"})
+    process.run_dry()
+    twice = [one for one in process.broker.records(TOPIC) if (one.key, one.value) == gone[1]]
+    assert letters(process) == [(twice[1].partition, twice[1].offset, "duplicate")]
+    assert [one.value for one in process.dead_letters()] == [gone[1][1]]
+
+
+def test_a_clock_that_is_set_back_releases_what_waits() -> None:
+    """The key begins anew behind its own rows: they leave with the record that says so, in any polls and after any kill."""
+    records = disordered(IN_ORDER)
+    changed = [
+        (key, json.dumps(json.loads(value) | {"ts": json.loads(value)["ts"] - 3_600_000 * (at > 500)}).encode())
+        for at, (key, value) in enumerate(records)
+    ]
+    kind = {"window": {"max_jump_ms": 120_000}}
+    processes = [lived(*how, kind, changed) for how in ((100_000, []), (1, []), (7, [30, 41, 5, 60]))]
+    told_all = [sorted((one.partition, one.key, one.value) for one in process.events()) for process in processes]
+    assert len(told_all[0]) >= 4
+    assert told_all[0] == told_all[1] == told_all[2]
+    assert processes[0].state() == processes[1].state() == processes[2].state()
+    assert letters(processes[0]) == letters(processes[1]) == letters(processes[2])
+    reasons = [reason for *_, reason in letters(processes[0])]
+    assert 7 * 3 <= reasons.count("late") < 40
+
+
 def test_payments_of_one_second_all_count_though_they_come_late() -> None:
     """Six of one second, alike but for their ids, wait together; what was sent twice is refused, with its own bytes."""
     named = [

@@ -111,6 +111,19 @@ def test_equal_offsets_of_several_partitions_are_told_apart_by_the_key() -> None
     assert again.ids.tolist() == ["b5", "a5", None]
 
 
+def test_a_window_that_no_record_of_its_key_completed_has_no_id() -> None:
+    """Rows that wait can be released by a record of another key: its id says nothing of them."""
+    offsets = np.array([5, 7])
+    batch = RecordBatch([], [], [], offsets, offsets, np.zeros((2, 1), np.float32), ids=["a5", "b7"])
+    windows = _windows(np.array([9, 9, 3, 9, 12], np.int32), np.array([5, 7, 7, 6, 9]))
+    found = with_ids(windows, batch, np.array([9, 3], np.int32))
+    assert found.ids is not None
+    assert found.ids.tolist() == ["a5", None, "b7", None, None]
+    none = with_ids(windows, batch.take(np.zeros(0, np.int64)), np.zeros(0, np.int32))
+    assert none.ids is not None
+    assert none.ids.tolist() == [None] * 5
+
+
 def _windows(slots: Any, offsets: Any) -> WindowBatch:
     """Return windows of these slots and offsets, empty otherwise."""
     zeros = np.zeros(len(slots))

@@ -43,6 +43,14 @@ def test_each_row_has_its_own_score() -> None:
     assert np.isinf(rows.thresholds[WINDOW - 1])
 
 
+def test_lateness_changes_no_score_of_rows_in_order() -> None:
+    """A daemon that waits for late records is judged by the same scores, each at the row that it belongs to."""
+    waits = SETTINGS.model_copy(update={"window": WindowSettings(lateness_ms=20_000)})
+    (plain,), (waiting,) = scored(series()), scored(series(), settings=waits)
+    for name in RowScores.__slots__:
+        assert np.array_equal(getattr(plain, name), getattr(waiting, name), equal_nan=name != "alarms")
+
+
 def test_a_score_depends_on_rows_up_to_its_own_only() -> None:
     """Cutting the series off behind a row changes nothing before it, bit by bit: no figure comes from the future."""
     whole = series()
