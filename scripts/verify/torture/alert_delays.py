@@ -41,7 +41,7 @@ MOST_ILL_S = 240  # at a stretch
 MOST_WELL_S = 30  # between two illnesses
 MOST_WITHOUT_REDIS_S = 60
 LONGEST_S = 300.0
-DRAWS = 2_000  # of the bootstrap
+DRAWS = 1_000  # of the bootstrap
 TOLERANCE_MS = 100.0  # a difference of percentiles that is shown to be larger is one
 
 Pair = tuple[Sequence[float], Sequence[float]]

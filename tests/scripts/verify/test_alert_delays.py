@@ -27,11 +27,11 @@ def rounds(*later_ms: float) -> list[tuple[list[float], list[float]]]:
 
 def test_a_percentile_that_is_higher_is_found_above() -> None:
     """Delays that are longer in every round differ by that much; the same delays do not differ."""
-    above, low, high = difference(rounds(*[500] * 10), 0.99, 0)
+    above, low, high = difference(rounds(*[500] * 5), 0.99, 0)
     assert (above, low, high) == pytest.approx((500, 500, 500))
     above, low, high = difference(rounds(450, 550, 500, 480, 520), 0.99, 0)
     assert 400 < low <= above <= high < 600
-    assert difference(rounds(*[0] * 10), 0.99, 0)[1] <= 0
+    assert difference(rounds(*[0] * 5), 0.99, 0)[1] <= 0
 
 
 def test_a_machine_that_was_busy_for_one_round_is_no_difference() -> None:
