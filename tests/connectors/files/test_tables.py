@@ -354,6 +354,16 @@ def test_rows_can_be_sorted_by_key(tmp_path: Path) -> None:
     assert read_series([path], InputSettings(key_field="key"))[0].values[:, 0].tolist() == [3, 2, 1]
 
 
+def test_own_ids_stay_with_their_rows(tmp_path: Path) -> None:
+    """They tell rows of one time apart, so a series keeps them: over several files, sorted, and where one is missing."""
+    first = write_csv(tmp_path / "a.csv", "time,key,n,x\n3,a,p3,3\n9,b,,9\n2,a,p2,2\n")
+    second = write_csv(tmp_path / "b.csv", "time,key,n,x\n4,a,p4,4\n4,a,p5,4\n")
+    settings = InputSettings(key_field="key", value_fields=("x",), id_field="n")
+    found = read_series([first, second], settings, sorts=True)
+    assert [None if of.ids is None else of.ids.tolist() for of in found] == [["p2", "p3", "p4", "p5"], [None]]
+    assert read_series([first], InputSettings(key_field="key", value_fields=("x",)))[0].ids is None
+
+
 JSON = '{"t": {"at": 1}, "tags": {"host": "h"}, "x": 1}\n\n{"t": {"at": 2}, "tags": {"host": "h"}, "x": true}\n'
 
 
