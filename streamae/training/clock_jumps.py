@@ -17,12 +17,13 @@ from streamae.core.grid import NEVER
 CHUNK_ROWS = 100_000
 
 
-def without_jumps(series: Sequence[Series], max_jump_ms: int | None) -> Sequence[Series]:
+def without_jumps(series: Sequence[Series], max_jump_ms: int | None, chunk_rows: int = CHUNK_ROWS) -> Sequence[Series]:
     """Return the series without the rows that the live stream refuses as `clock_jump`, all keys in one partition.
 
     Args:
         series: rows of a key in the order in which they are learnt from; keys advance together in time.
         max_jump_ms: how far ahead a time may be unconfirmed; None = any.
+        chunk_rows: rows at a time; changes nothing but memory.
     """
     if max_jump_ms is None or not series:
         return series
@@ -32,8 +33,8 @@ def without_jumps(series: Sequence[Series], max_jump_ms: int | None) -> Sequence
     guard, keys = ClockGuard(len(series), max_jump_ms), [one.key.encode("utf-8", "replace") for one in series]
     guard.columns.reset(np.arange(len(series), dtype=np.int32))
     clock, candidate_ms, is_kept = UNKNOWN, NEVER, np.ones(len(times), dtype=np.bool_)
-    for start in range(0, len(order), CHUNK_ROWS):
-        chunk = order[start : start + CHUNK_ROWS]
+    for start in range(0, len(order), chunk_rows):
+        chunk = order[start : start + chunk_rows]
         slots = owners[chunk]
         names = [keys[slot] for slot in slots.tolist()]
         judged = guard.judge(slots, names, times[chunk], clock, candidate_ms)

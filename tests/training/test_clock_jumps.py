@@ -10,7 +10,6 @@ import pytest
 from streamae.batches import Series
 from streamae.settings.data import WindowSettings
 from streamae.settings.training import TrainSettings
-from streamae.training import clock_jumps
 from streamae.training.clock_jumps import without_jumps
 from streamae.training.options import TrainOptions
 from streamae.training.windows import training_windows
@@ -35,9 +34,8 @@ def pumps() -> list[Series]:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100_000])
-def test_what_the_live_stream_refuses_is_left_out(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_live_stream_refuses_is_left_out(chunk: int) -> None:
     """Row by row the same as `run`, which is given the same rows; rows, values and labels stay together."""
-    monkeypatch.setattr(clock_jumps, "CHUNK_ROWS", chunk)
     series = pumps()
     rows = sorted(
         (
@@ -58,7 +56,7 @@ def test_what_the_live_stream_refuses_is_left_out(chunk: int, monkeypatch: pytes
         for record in process.dead_letters()
         if header(record, "streamae-reason") == "clock_jump"
     }
-    kept = without_jumps(series, HOUR_MS)
+    kept = without_jumps(series, HOUR_MS, chunk)
     given = [(number, row) for _, number, row in rows]
     ahead = {given[number] for number, record in enumerate(records) if record in refused}
     assert ahead == {(0, ROWS - 1), (0, PAUSE)}, "the wild time, and the first record after the pause"
