@@ -31,13 +31,13 @@ class Disorder:
     lateness_ms: int
 
 
-def disorder_of(times_ms: Ints, keys: Ints, grid_ms: int = 1) -> Disorder | None:
+def disorder_of(times_ms: Ints, keys: Ints, bucket_ms: int = 1) -> Disorder | None:
     """Return what must be waited for; None = nothing, or waiting would not help.
 
     Args:
         times_ms: (N,) int64 in the order of the source, N at least 1.
         keys: (N,) int64 key of each.
-        grid_ms: rows of one time bucket are never late to each other.
+        bucket_ms: rows of one time bucket are never late to each other.
 
     Example:
         >>> times = np.arange(400) * 1_000
@@ -47,7 +47,7 @@ def disorder_of(times_ms: Ints, keys: Ints, grid_ms: int = 1) -> Disorder | None
     """
     segments, times = _by_key(times_ms, keys)
     newest = segments.previous(segments.running_max(times), np.full(len(segments.starts), NEVER))
-    is_late = (newest != NEVER) & (times // grid_ms < newest // grid_ms)
+    is_late = (newest != NEVER) & (times // bucket_ms < newest // bucket_ms)
     lateness = int(np.quantile(np.where(is_late, newest - times, 0), NEARLY_ALL, method="higher"))
     span = int(times.max() - times.min())
     if not lateness or is_late.mean() >= MOST_LATE or lateness > MOST_OF_SPAN * span:

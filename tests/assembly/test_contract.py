@@ -57,7 +57,9 @@ def test_keys_that_learnt_before_are_still_known() -> None:
     former = state_fingerprint(Settings(), old, former_layout_of(engine.stages.state)[1])
     before = read_learnt_keys(BEFORE / "learnt-keys", engine.recovery.fingerprint, former)
     assert before is not None
-    assert (before.layout, dict(before)) == ("", dict(now))
+    assert before.layout == ""
+    without_contents = {key: packed[:8] + packed[72:] for key, packed in now.items()}  # which came later
+    assert without_contents == dict(before)
     with pytest.raises(ConfigError, match="learnt with another bundle"):
         read_learnt_keys(BEFORE / "learnt-keys", engine.recovery.fingerprint, engine.recovery.fingerprint)
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 TRAINED, LIVE, STEP_S, LATE_S = 900, 1_200, 10, 25
 ALLOWED = ("--window.lateness_ms", "60000")
+FAR = ("--window.max_jump_ms", "604800000")  # a week: records of a time long past are late, not a clock set back
 Rows = dict[str, list[Any]]
 
 
@@ -103,7 +104,7 @@ def test_a_daemon_that_waits_takes_what_a_bootstrap_has_learnt(shell: Shell, tmp
     learnt = tmp_path / "learnt"
     taught = shell.say("bootstrap", train, "--out", learnt, "--config", found.folder / "streamae.toml", *ALLOWED)
     assert "1 keys (dev-1) from 900 rows until 2025-03-03T02:29:50Z (1 ready)" in taught.out, taught.err
-    again = ran(shell, tmp_path / "again", train, live, *ALLOWED, "--state.bootstrap_file", str(learnt))
+    again = ran(shell, tmp_path / "again", train, live, *ALLOWED, "--state.bootstrap_file", str(learnt), *FAR)
     assert again.ran is not None
     assert len(again.dead_letters) > 800  # what lies before the history's end is late: the key is known
 

@@ -144,7 +144,7 @@ def test_state_without_the_interval_is_not_taken_for_state_with_it() -> None:
     of = encoding(cards())
     with_interval = rig(broker_with([]), bundle_of(of)).engine
     without = rig(broker_with([]), bundle_of(replace(of, timed=("hour", "weekday")))).engine
-    assert with_interval.states.layout.startswith("encoder(newest:<i8[])|grid(newest:<i8[])|")
+    assert with_interval.states.layout.startswith("encoder(newest:<i8[])|grid(newest:<i8[];contents:<u8[8])|")
     assert with_interval.states.layout != without.states.layout
     assert len(with_interval.states.parts) == len(without.states.parts) + 1
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamae.batches import Cause, Partition
-from streamae.connectors.protocols import Manifest, Span, Stamp
+from streamae.connectors.protocols import Form, Manifest, Span, Stamp
 from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
 from streamae.reasons import LOUD_STARTS, STARTS
 
@@ -232,7 +232,7 @@ def test_a_first_start_commits_its_offset_even_without_records() -> None:
 def test_a_take_over_remembers_what_goes_with_the_state() -> None:
     """Each take-over is one epoch further; what is stored and was not loaded yet is counted."""
     progress = taken(Plan(60, 60, 60, False, "clean"), 60, stored(60, epoch=4))[P0]
-    assert progress.stamp("mine") == Stamp("mine", 5, "cluster/topic")
+    assert progress.stamp("mine") == Stamp("mine", 5, "cluster/topic", relied_on=Form("mine", ()))
     assert progress.unread == 2
     progress = taken(Plan(30, 60, None, True, "incomplete"), 60, stored(60, epoch=4, is_whole=False))[P0]
     assert (progress.epoch, progress.unread) == (5, 0)

@@ -13,6 +13,7 @@ from streamae.batches import Partition
 from streamae.episode_changes import ChangeKind
 from streamae.observe.telemetry import (
     CHECKPOINT_OUTCOMES,
+    CLOCK_STEPS,
     DROP_REASONS,
     KEY_STATES,
     PARTITION_STATES,
@@ -123,7 +124,7 @@ def test_labels_come_from_closed_sets() -> None:
     """No label can grow with the data: a key never becomes a series."""
     allowed = {
         "reason": {*Reason, *Fruitless, *RECYCLE_REASONS, *STARTS},
-        "kind": {*ChangeKind, *REBALANCES},
+        "kind": {*ChangeKind, *REBALANCES, *CLOCK_STEPS},
         "outcome": {*TRANSACTION_OUTCOMES, *CHECKPOINT_OUTCOMES, *RELOAD_OUTCOMES},
         "state": {*KEY_STATES, *PARTITION_STATES},
         "problem": set(Problem),
