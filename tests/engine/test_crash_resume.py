@@ -76,11 +76,15 @@ def golden() -> Rig:
 
 @pytest.fixture(scope="module")
 def total() -> int:
-    """How many watched lines that run executes."""
-    process = new_rig()
-    with Fuse(None) as fuse:
-        process.run_dry()
-    return fuse.lines
+    """How many watched lines that run executes, at least: a clock decides about one or two of them."""
+
+    def counted() -> int:
+        process = new_rig()
+        with Fuse(None) as fuse:
+            process.run_dry()
+        return fuse.lines
+
+    return min(counted() for _ in range(3))
 
 
 def run_with_crashes(at: list[int]) -> tuple[Rig, int]:
@@ -107,6 +111,8 @@ def test_a_crash_after_any_line_leaves_no_trace(part: int, sweep: Sweep, total: 
     """No event lost, none twice, none invented, and the same stored state: wherever the process died."""
     for at in sweep.lines(total, part, PARTS):
         last, died = run_with_crashes([at])
+        if not died:  # this run was shorter than those that were counted: once more, it must die
+            last, died = run_with_crashes([at])
         place = f"line {at} of {total} ({sweep})"
         assert died == 1, place
         assert ids(last.events()) == ids(golden.events()), place
