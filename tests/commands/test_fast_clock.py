@@ -74,28 +74,48 @@ def test_without_the_setting_the_fault_is_missed(shell: Shell, tmp_path: Path) -
     assert found.events == []
 
 
-def test_data_with_a_wild_time_is_learnt_from_and_played_as_it_is_run(shell: Shell, tmp_path: Path) -> None:
-    """`inspect` says it, `train` leaves it out, `backtest` finds the fault, and a bootstrap does not carry it into `run`."""
-    data, bundle, config = pumps(tmp_path, "live.csv", wild=True), tmp_path / "bundle", tmp_path / "streamae.toml"
-    found = shell.first_contact(tmp_path, data)
+@pytest.fixture(scope="module")
+def learnt(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> FirstContact:
+    """What comes of data with a wild time in them, where they are looked at, learnt from and run on."""
+    folder = tmp_path_factory.mktemp("learnt")
+    found = shell.first_contact(folder, pumps(folder, "live.csv", wild=True))
     assert found.codes == (ExitCode.OK,) * 3, (found.inspected.err, found.trained, found.ran)
-    assert "1 time lies far ahead of the rows around it" in found.inspected.out
-    assert found.bundle["training"]["metrics"]["records_left_out"] == 1
-    assert reasons(found) == ["clock_jump"]
-    played = shell.say("backtest", data, "--bundle", bundle, "--config", config, "--out", tmp_path / "played")
+    return found
+
+
+def test_data_with_a_wild_time_are_learnt_from(learnt: FirstContact) -> None:
+    """`inspect` says it, `train` leaves the row out, `run` refuses it."""
+    assert "1 time lies far ahead of the rows around it" in learnt.inspected.out
+    assert learnt.bundle["training"]["metrics"]["records_left_out"] == 1
+    assert reasons(learnt) == ["clock_jump"]
+
+
+def of(learnt: FirstContact) -> list[str | Path]:
+    """Return the flags of what was learnt."""
+    return ["--config", learnt.folder / "streamae.toml"]
+
+
+def test_a_history_with_a_wild_time_is_played_as_it_is_run(learnt: FirstContact, shell: Shell, tmp_path: Path) -> None:
+    """`backtest` finds the fault that comes hours behind the wild time."""
+    data, bundle = learnt.folder / "live.csv", learnt.folder / "bundle"
+    played = shell.say("backtest", data, "--bundle", bundle, *of(learnt), "--out", tmp_path)
     assert played.code == ExitCode.OK, played.err
-    alerts = (tmp_path / "played" / "alerts.csv").read_text(encoding="utf-8")
+    alerts = (tmp_path / "alerts.csv").read_text(encoding="utf-8")
     assert "pump-1" in alerts
     assert "2025-03-03T08:2" in alerts
-    learnt = tmp_path / "learnt"
-    answer = shell.say("bootstrap", data, "--out", learnt, "--config", config, "--model.bundle", bundle)
+
+
+def test_a_bootstrap_does_not_carry_the_wild_time_on(learnt: FirstContact, shell: Shell, tmp_path: Path) -> None:
+    """Keys that begin with what they learnt from such a history take the records that come behind it."""
+    bundle = ["--model.bundle", learnt.folder / "bundle"]
+    answer = shell.say("bootstrap", learnt.folder / "live.csv", "--out", tmp_path / "keys", *of(learnt), *bundle)
     assert answer.code == ExitCode.OK, answer.err
     after = pumps(tmp_path, "after.csv", wild=False, start=START + timedelta(minutes=ROWS))
-    run = ["run", "--config", config, "--input.source", "files", "--input.files", after, "--state.store", "memory"]
-    out = ["--output.sink", "files", "--output.directory", tmp_path / "after" / "streamae-events"]
-    ran = shell.say(*run, *out, "--state.bootstrap_file", learnt, "--model.bundle", bundle, *SERVED)
+    run = ["run", *of(learnt), "--input.source", "files", "--input.files", after, "--state.store", "memory"]
+    out = ["--output.sink", "files", "--output.directory", tmp_path / "streamae-events"]
+    ran = shell.say(*run, *out, "--state.bootstrap_file", tmp_path / "keys", *bundle, *SERVED)
     assert ran.code == ExitCode.OK, ran.err
-    assert reasons(FirstContact(tmp_path / "after", found.inspected)) == [], "the wild time is no time of the pump"
+    assert reasons(FirstContact(tmp_path, learnt.inspected)) == [], "the wild time is no time of the pump"
     (seen,) = ran.logged("stream_seen")
     assert seen["usable"] == 2 * ROWS
 
