@@ -55,9 +55,17 @@ def test_room_is_proposed_for_as_many_rows_as_wait() -> None:
         [*range(0, 6_000, 10), *range(0, 6_000, 10)],
         [72_000 if at == 3_000 else at for at in range(0, 12_000, 10)],
         list(range(12_000, 0, -10)),
+        [at - 300 * (at % 50 > 20) for at in range(0, 12_000, 10)],
         [5 if at == 10 else at for at in range(0, 12_000, 10)],
     ],
-    ids=["in order", "one device after the other", "one stamp 20 h ahead", "newest first", "one row in 1,200"],
+    ids=[
+        "in order",
+        "one device after the other",
+        "one stamp 20 h ahead",
+        "newest first",
+        "a device that lags",
+        "one row in 1,200",
+    ],
 )
 def test_nothing_is_proposed_where_waiting_does_not_help(seconds: list[float]) -> None:
     """Several devices, a wrong clock or a file from its end are other troubles; a single row is none."""
@@ -74,7 +82,9 @@ def test_what_was_said_stays() -> None:
 def test_records_of_one_row_are_not_late_to_each_other() -> None:
     """One metric a record: within a time bucket no order is needed."""
     values = noise(300)
-    jitter = [(START + timedelta(seconds=10 * row + (3, 1, 2)[at])) for row in range(300) for at in range(3)]
+    jitter = [
+        START + timedelta(seconds=10 * row + (3, 1, 2)[at] * (row % 10 == 0)) for row in range(300) for at in range(3)
+    ]
     stamps = [one.strftime("%Y-%m-%dT%H:%M:%SZ") for one in jitter]
     names, cells = ["a", "b", "c"] * 300, [value for value in values for _ in range(3)]
     found = proposed(table(time=stamps, name=names, value=cells), layout="long")

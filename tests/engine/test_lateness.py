@@ -223,7 +223,7 @@ def test_a_repetition_of_what_has_left_is_refused_at_its_own_offset() -> None:
     newest = START_MS + 19 * STEP_MS  # what has left when 80 rows have come
     gone = [one for one in IN_ORDER if time_of(one) == newest]
     records = [*IN_ORDER[:240], gone[1], *IN_ORDER[240:]]
-    process = rig(records, {"duplicate": "dead_letter"})
+    process = rig(records, {"duplicate": "dead_letter"}, max_poll_records=100_000)
     process.run_dry()
     twice = [one for one in process.broker.records(TOPIC) if (one.key, one.value) == gone[1]]
     assert letters(process) == [(twice[1].partition, twice[1].offset, "duplicate")]
