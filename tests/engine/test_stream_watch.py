@@ -287,8 +287,19 @@ def test_a_live_step_far_from_the_trained_one_is_told(step: float) -> None:
         [record(key, row * (9 if key == 0 else 1)) for row in range(100) for key in range(3)],
         [record(key, row + 20 * (row // 4)) for row in range(100) for key in range(3)],
         [record(key, row * 9) for row in range(5) for key in range(3)],
+        [record(key, row // 3, temp=row % 3) for row in range(100) for key in range(3)],
+        [record(key, 0, temp=row) for row in range(100) for key in range(3)],
     ],
-    ids=["slower", "faster", "irregular", "one_key_of_three", "bursts", "too_few_rows"],
+    ids=[
+        "slower",
+        "faster",
+        "irregular",
+        "one_key_of_three",
+        "bursts",
+        "too_few_rows",
+        "several_of_one_time",
+        "one_time",
+    ],
 )
 def test_a_step_within_a_factor_of_two_for_most_keys_is_not_told(records: Records) -> None:
     """Clocks jitter and devices pause: only most keys far off tell of another sampling."""
