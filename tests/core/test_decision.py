@@ -121,7 +121,7 @@ def judged_streams(draw: st.DrawFn) -> list[Judged]:
         st.lists(
             st.tuples(
                 st.integers(0, KEYS - 1),
-                st.sampled_from([MINUTE_MS, MINUTE_MS, 1, 30 * HOUR_MS]),
+                st.sampled_from([MINUTE_MS, MINUTE_MS, 0, 1, 30 * HOUR_MS]),
                 st.sampled_from([0.0, 0.7, 0.9, 1.0, 1.1, 1.3, 2.5, 40.0, 1e6]),
                 st.sampled_from([False, False, False, True]),
             ),

@@ -105,7 +105,7 @@ def play(*scores: float, **changes: Any) -> list[EpisodeChange]:
 def judged_streams(draw: st.DrawFn) -> list[Step]:
     """Interleaved keys that are often loud, sometimes in between, and now and then come back after a gap."""
     levels = st.sampled_from([QUIET, QUIET, BETWEEN, EXIT, 2.0, 2.1, LOUD, LOUD, LOUD, WORST])
-    steps_ms = st.sampled_from([STEP_MS, STEP_MS, 6 * STEP_MS])
+    steps_ms = st.sampled_from([STEP_MS, STEP_MS, 0, 6 * STEP_MS])
     firsts = st.sampled_from([False] * 7 + [True])
     drawn = draw(st.lists(st.tuples(st.integers(0, KEYS - 1), steps_ms, levels, firsts), max_size=60))
     clocks, found = [START_MS] * KEYS, []

@@ -203,6 +203,7 @@ def eventful(seed: int) -> Stream:
         totals[start : start + 6, key] *= 60.0
     totals[600:640, 2] = 0.0
     ends = START_MS + STEP_MS * np.arange(WINDOWS)[:, None] + random.integers(0, STEP_MS // 2, (WINDOWS, keys))
+    ends[300:306] = ends[300]  # six windows of one time
     ends[GAP_AT:] += GAP_WINDOWS * STEP_MS
     is_there, is_fresh = np.ones((WINDOWS, keys), dtype=np.bool_), np.zeros((WINDOWS, keys), dtype=np.bool_)
     is_there[:LATE_START, LATE] = False
