@@ -294,6 +294,10 @@ class ScoreBatch:
     expected: Floats | Doubles
     forecasts: Floats
 
+    def take(self, indices: Ints | slice) -> ScoreBatch:
+        """Return the scores at `indices`, in that order."""
+        return ScoreBatch(self.totals[indices], self.channels[indices], self.expected[indices], self.forecasts[indices])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerdictBatch:

@@ -36,6 +36,19 @@ class FeatureExplanation:
     expected: float
 
 
+@dataclass(frozen=True, slots=True)
+class SilenceCounts:
+    """How many keys of a partition are silent, so that one dead gateway can be told from one dead device.
+
+    Attributes:
+        silent_keys: keys whose silence is open now.
+        partition_keys: keys of the partition that are not forgotten, the silent ones included.
+    """
+
+    silent_keys: int
+    partition_keys: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EpisodeChange:
     """An episode opened, went on, or ended. Rare, so one object each.
@@ -60,6 +73,7 @@ class EpisodeChange:
         close_reason: why it ended, None while open.
         features: most guilty first, taken at the peak.
         record_id: own id of the input record that caused this change; None = it has none, or nobody asked.
+        silence: of the partition, where the episode is the silence of its key; None = anomalous values.
     """
 
     kind: ChangeKind
@@ -89,3 +103,4 @@ class EpisodeChange:
     close_reason: CloseReason | None
     features: tuple[FeatureExplanation, ...]
     record_id: str | None = None
+    silence: SilenceCounts | None = None

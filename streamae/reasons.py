@@ -96,6 +96,10 @@ class CloseReason(Explained):
     GAP = "gap", "the key fell silent"
     MAINTENANCE = "maintenance", "its alerts are suspended for a time"
     MUTED = "muted", "for good"
+    SILENT = "silent", "the key has said nothing for too long, by the time of its stream"
+    RETURNED = "returned", "a silent key is heard again"
+    ENDED = "ended", "nobody waits for a silent key any longer"
+    STATE_LOST = "state_lost", "what was stored of the key cannot be read"
 
 
 STARTS = {  # of a start: what it means, where somebody should know

@@ -44,7 +44,7 @@ FORWARDED: dict[str, tuple[str, ...]] = {
     "settings/sources.py:load_settings": (),
     "settings/sources.py:refuse": (),
     "settings/sources.py:validate": (),  # pydantic
-    "settings/tree.py:_fields_fit_together": (),
+    "settings/tree.py:_fields_fit_together": ("settings/silence.py:conflicts",),
     "training/windows.py:_cut": ("training/windows.py:_too_few",),
     "training/windows.py:training_windows": (),
 }

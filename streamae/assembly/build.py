@@ -15,7 +15,7 @@ import numpy as np
 
 from streamae.assembly import connectors
 from streamae.assembly.devices import build_runner
-from streamae.assembly.tuning import build_decision, build_tuning, window_ms
+from streamae.assembly.tuning import build_decision, build_patience, build_tuning, window_ms
 from streamae.connectors.events import EventWriter
 from streamae.connectors.protocols import Sink, Source, StateStore
 from streamae.connectors.window_scores import ScoreWriter
@@ -26,9 +26,11 @@ from streamae.core.encoding import Encoder
 from streamae.core.episodes import Episodes
 from streamae.core.grid import RowGrid, longest_gap_ms
 from streamae.core.key_table import KeyTable
+from streamae.core.last_windows import LastWindows
 from streamae.core.lateness import Lateness
 from streamae.core.layouts import former_layout_of
 from streamae.core.rates import Rates
+from streamae.core.roster import Patience
 from streamae.core.windowing import KeyWindows
 from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.engine import Engine, Persistence
@@ -37,6 +39,7 @@ from streamae.engine.partition_clocks import PartitionClocks
 from streamae.engine.partitions import Partitions, RecoveryPolicy
 from streamae.engine.publisher import Publisher, RunInBackground
 from streamae.engine.recovery import Recovery
+from streamae.engine.silence_watch import SilenceWatch
 from streamae.engine.stages import EngineOptions, Observer, Stages, WindowModel
 from streamae.engine.store_watch import StoreWatch
 from streamae.engine.stream_watch import StreamWatch, Trained
@@ -82,8 +85,10 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     state = state_fingerprint(settings, bundle)
     former = state_fingerprint(settings, bundle, former_layout_of(stages.state)[1])
     store = parts.store or connectors.build_store(settings.state, settings.kafka.group_id)
-    clocks = stages.clocks is not None
-    table, partitions = _key_table(settings, stages), Partitions(keeps_state=clocks)
+    patience = build_patience(settings, bundle)
+    has_clocks = stages.clocks is not None or patience.is_on
+    table, partitions = _key_table(settings, stages), Partitions(keeps_state=has_clocks)
+    watched = _silence_watch(patience, table, stages) if patience.is_on else None
     watch = StreamWatch(table, partitions, stages.windows, Trained(bundle.inputs, bundle.step_ms))
     learnt = connectors.read_learnt_keys(settings.state.bootstrap_file, state, former)
     states = KeyStates(table, stages.state, store, learnt, watch.columns, learnt.layout if learnt else "")
@@ -108,7 +113,8 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
             partitions,
             recovery,
             checkpointer,
-            PartitionClocks(partitions, stages.clocks, max_step_ms=0) if clocks else None,
+            PartitionClocks(partitions, stages.clocks, patience.step_ms if watched else 0) if has_clocks else None,
+            watched,
         ),
         Publisher(sink, source, partitions, recovery, settings.output.dead_letter_topic, parts.run_in_background),
         engine_options(settings),
@@ -116,11 +122,15 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
         observer=parts.observer,
         on_report=store_watch,
     )
-    engine.attach(listener)
-    listener.bundle(bundle.version, getattr(stages.runner, "device_name", "none"))
-    listener.alert_budget(settings.threshold.alert_budget_per_week)
+    _tell(listener, engine, bundle, settings)
     get_logger().info("engine_built", bundle=bundle.version, features=len(bundle.features), state=state)
     return engine
+
+
+def _tell(listener: Listener, engine: Engine, bundle: Bundle, settings: Settings) -> None:
+    engine.attach(listener)
+    listener.bundle(bundle.version, getattr(engine.stages.runner, "device_name", "none"))
+    listener.alert_budget(settings.threshold.alert_budget_per_week)
 
 
 def _runner(settings: Settings, bundle: Bundle, listener: Listener) -> WindowModel:
@@ -128,8 +138,17 @@ def _runner(settings: Settings, bundle: Bundle, listener: Listener) -> WindowMod
 
 
 def _key_table(settings: Settings, stages: Stages) -> KeyTable:
-    limits, is_held = settings.limits, stages.episodes.is_open
-    return KeyTable(limits.max_keys, limits.key_idle_ms, is_held, stages.decision.key_rules.admit)
+    limits, is_held, is_on = settings.limits, stages.episodes.is_open, settings.silence.is_on
+    admit = stages.decision.key_rules.admit
+    return KeyTable(limits.max_keys, limits.key_idle_ms, is_held, admit, keeps_evicted=is_on)
+
+
+def _silence_watch(patience: Patience, table: KeyTable, stages: Stages) -> SilenceWatch:
+    lateness = stages.lateness
+    has_rest = (lambda _: False) if lateness is None else lateness.holds
+    watch = SilenceWatch(patience, table, stages.episodes, stages.decision.key_rules, has_rest)
+    table.on_moved_in, table.on_left = watch.moved_in, watch.moved_out
+    return watch
 
 
 def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Stages:
@@ -184,6 +203,7 @@ def build_stages(settings: Settings, bundle: Bundle, runner: WindowModel) -> Sta
             explain=bundle.encoding.explain if bundle.encoding else None,
         ),
         rate=AlertRate(window_ms(settings, bundle)),
+        last=LastWindows(capacity) if tuning.patience.is_on else None,
         scores=ScoreWriter(settings.output.scores_topic) if settings.output.scores_topic else None,
     )
 

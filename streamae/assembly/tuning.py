@@ -5,6 +5,7 @@ from __future__ import annotations
 from streamae.assembly.alert_rules import build_alert_rules
 from streamae.core.decision import Decision
 from streamae.core.episodes import EpisodeRules
+from streamae.core.roster import Patience, Wait
 from streamae.core.thresholds import budget
 from streamae.core.thresholds.learning import Learning
 from streamae.core.thresholds.registry import rule_named
@@ -66,8 +67,32 @@ def build_tuning(settings: Settings, bundle: Bundle) -> Tuning:
         ),
         alerts=build_alert_rules(settings.alerts, bundle.features),
         settings_version=fingerprint(settings),
+        patience=build_patience(settings, bundle),
         alert_budget_per_week=settings.threshold.alert_budget_per_week,
     )
+
+
+def build_patience(settings: Settings, bundle: Bundle) -> Patience:
+    """Build what says when silence means something.
+
+    Raises:
+        ConfigError: a pause of a whole partition would count as the silence of its keys.
+    """
+    silence, close_ms, step_ms = settings.silence, settings.episode.close_after_ms, most_step_ms(settings, bundle)
+    if close_ms is None:
+        close_ms = settings.window.max_gap_ms
+    waits = [Wait(each.keys, each.after_ms, each.after_gaps) for each in silence.overrides] if silence.is_on else []
+    if silence.after_ms is not None or silence.after_gaps is not None:
+        waits.append(Wait("*", silence.after_ms, silence.after_gaps))
+    if any(each.after_ms is not None and each.after_ms <= step_ms for each in waits):
+        problem = f"silence.after_ms: must be above {step_ms} ms, what one step of the stream may count"
+        raise ConfigError([f"{problem} (silence.max_step_ms; unset, the usual step of the training data)"])
+    return Patience(tuple(waits), close_ms or None, silence.forget_ms, step_ms, raster_ms=silence.raster_ms)
+
+
+def most_step_ms(settings: Settings, bundle: Bundle) -> int:
+    """Return how much one step of a partition's time may count."""
+    return settings.silence.max_step_ms or max(1, round(bundle.step_ms or FALLBACK_STEP_MS))
 
 
 def with_budget_solved(settings: Settings, bundle: Bundle) -> Settings:

@@ -177,6 +177,28 @@ class AnomalyEvent(msgspec.Struct, frozen=True, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
+    cause: (
+        Annotated[
+            Literal["silence"],
+            Meta(
+                description="silence = the key says nothing: start is its last record, there is no threshold and no"
+                " feature to blame, and window and statistics are those of its last window. Absent = its values are"
+                " anomalous."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    silent_keys: (
+        Annotated[int, Meta(description="Only of a silence: keys of the partition that are silent now.", ge=0)]
+        | UnsetType
+    ) = UNSET
+    partition_keys: (
+        Annotated[
+            int,
+            Meta(description="Only of a silence: keys of the partition that are not forgotten, silent or not.", ge=0),
+        ]
+        | UnsetType
+    ) = UNSET
     model_version: Annotated[str, Meta(description="Version of the model bundle.")]
     settings_version: Annotated[str, Meta(description="Fingerprint of the settings.")]
     source: Origin
@@ -229,14 +251,17 @@ class EventWriter:
         Numbers are always finite: infinite ones become the largest finite one, NaN becomes 0 (neither is expected),
         and a feature without a finite actual and expected value is left out of the explanation.
         """
-        episode = episode_id(self._detector, partition, key, change.opened_offset, change.start_time_ms)
+        is_silence = change.silence is not None
+        episode = episode_id(
+            self._detector, partition, key, change.opened_offset, change.start_time_ms, is_silence=is_silence
+        )
         text = key.decode(errors="backslashreplace")
         attributes = {
             "ce_specversion": "1.0",
             "ce_id": event_id(episode, change.kind.value, change.sequence),
             "ce_source": self._source_uri,
             "ce_type": EVENT_TYPE.format(kind=change.kind),
-            "ce_time": _rfc3339(change.window_end_ms),
+            "ce_time": _rfc3339(change.end_time_ms if is_silence else change.window_end_ms),
             "ce_subject": _NOT_IN_ATTRIBUTES.sub(lambda found: ascii(found[0])[1:-1], text),
             "ce_dataschema": SCHEMA_ID,
             "content-type": "application/json",
@@ -246,7 +271,7 @@ class EventWriter:
         return Message(self._topic, key, self._encode(event), headers, Cause(partition, change.offset))
 
     def _event(self, change: EpisodeChange, key: bytes, text: str, episode: str, partition: Partition) -> AnomalyEvent:
-        parts = self._parts(change)
+        parts, silence = self._parts(change), change.silence
         return AnomalyEvent(
             episode_id=episode,
             kind=change.kind.value,
@@ -280,7 +305,12 @@ class EventWriter:
             imputed_share=_share(change.imputed_share),
             close_reason=change.close_reason,
             features=parts,
-            other_features_share=round(_share(1.0 - math.fsum(part.share for part in parts)), SHARE_DIGITS),
+            other_features_share=round(_share(1.0 - math.fsum(part.share for part in parts)), SHARE_DIGITS)
+            if silence is None
+            else UNSET,
+            cause=UNSET if silence is None else "silence",
+            silent_keys=UNSET if silence is None else silence.silent_keys,
+            partition_keys=UNSET if silence is None else silence.partition_keys,
             model_version=self._bundle_version,
             settings_version=self.settings_version,
             source=Origin(
@@ -308,12 +338,17 @@ class EventWriter:
         ]
 
 
-def episode_id(detector: str, partition: Partition, key: bytes, opened_offset: int, start_time_ms: int) -> uuid.UUID:
+def episode_id(
+    detector: str, partition: Partition, key: bytes, opened_offset: int, start_time_ms: int, *, is_silence: bool = False
+) -> uuid.UUID:
     """Return the identifier of the episode that the record at `opened_offset` opened; the same after a replay.
 
-    The start belongs to it because with a grid one record can complete several rows.
+    The start belongs to it because with a grid one record can complete several rows; a silence may open at the record
+    that opened an episode of its values before.
     """
     name = f"{detector}|{partition.topic}|{partition.index}|{key.hex()}|{opened_offset}|{start_time_ms}"
+    if is_silence:
+        name += "|silence"
     return uuid.uuid5(_NAMESPACE, name)
 
 

@@ -1,17 +1,62 @@
 """Micro-batch policy: windows wait until a batch is full or the oldest has waited long enough.
 
-Order is kept, so windows of one key are always scored in event-time order. Time is an argument.
+Order is kept, so windows of one key are always scored in event-time order. Marks stand between windows: what the time
+of a partition brings to a key comes behind the key's windows before it. Only the windows of that very key are parted by
+it, for keys do not influence each other: the device sees the batch whole. Time is an argument.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from streamae.batches import Slots, WindowBatch
+from streamae.batches import Ints, Partition, Slots, WindowBatch
+from streamae.core.marks import KeyMark, TimeMark
 from streamae.core.windowing import join, select
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What is scored at once.
+
+    Attributes:
+        windows: B; None = there are none, only marks.
+        marks: each with the number of these windows that stand before it, in order.
+    """
+
+    windows: WindowBatch | None
+    marks: tuple[tuple[int, TimeMark], ...] = ()
+
+    def phases(self) -> Iterator[tuple[Ints | slice, list[tuple[TimeMark, KeyMark]]]]:
+        """Yield windows that can be judged together, as indices (n,), and the marks that come behind them.
+
+        A key's windows behind a mark of it come in a later phase; all others in the first.
+        """
+        if not self.marks:
+            yield slice(None), []
+            return
+        slots = np.zeros(0, dtype=np.int32) if self.windows is None else self.windows.slots
+        numbers, found = np.zeros(len(slots), dtype=np.int64), list[tuple[int, TimeMark, KeyMark]]()
+        borders: dict[int, list[int]] = {}  # by slot: how many of its windows stand before each distinct border
+        own: dict[int, Ints] = {}
+        for place, mark in self.marks:
+            for key in mark.keys:
+                if key.slot not in own:
+                    own[key.slot] = np.flatnonzero(slots == key.slot)
+                    borders[key.slot] = []
+                before, ours = int(np.searchsorted(own[key.slot], place)), borders[key.slot]
+                if not ours or ours[-1] != before:
+                    ours.append(before)
+                    numbers[own[key.slot][before:]] += 1
+                found.append((len(ours) - 1, mark, key))
+        for number in range(max((one[0] for one in found), default=-1) + 2):
+            told = [(mark, key) for at, mark, key in found if at == number]
+            chosen = np.flatnonzero(numbers == number)
+            if len(chosen) or told:
+                yield chosen, told
 
 
 class MicroBatcher:
@@ -25,7 +70,7 @@ class MicroBatcher:
             max_wait_ms: processing time after which a batch goes out although it is not full.
         """
         self.max_size, self.max_wait_ms = max_size, max_wait_ms
-        self._waiting: deque[tuple[int, WindowBatch]] = deque()  # with the time each came in, oldest first
+        self._waiting: deque[tuple[int, WindowBatch | TimeMark]] = deque()  # with the time each came in, oldest first
         self._count = 0
 
     def __len__(self) -> int:
@@ -38,38 +83,74 @@ class MicroBatcher:
             self._waiting.append((now_ms, windows))
             self._count += len(windows)
 
-    def ready(self, now_ms: int) -> Iterator[WindowBatch]:
-        """Yield full batches, then the rest if it has waited `max_wait_ms`."""
-        yield from self._take(self._count - self._count % self.max_size)
+    def add_with_marks(self, windows: WindowBatch, owners: Ints, marks: Sequence[TimeMark], now_ms: int) -> None:
+        """Take windows in with marks between them.
+
+        Args:
+            windows: B; those of one partition in the order in which they are to be scored.
+            owners: (B,) place of each window's partition among those of the marks, in the order in which these first
+                occur; others have -1.
+            marks: of any partitions; those of one in order.
+            now_ms: when they came in.
+        """
+        places: dict[Partition, list[TimeMark]] = {}
+        for mark in marks:
+            places.setdefault(mark.partition, []).append(mark)
+        ranks = np.zeros(len(windows), dtype=np.int64)  # marks of its partition before each window
+        for number, of_one in enumerate(places.values()):
+            ours = owners == number
+            ends = np.array([mark.offset + (not mark.is_before) for mark in of_one], dtype=np.int64)
+            ranks[ours] = np.searchsorted(ends, windows.offsets[ours], side="right")
+        for rank in range(max(map(len, places.values()), default=0) + 1):
+            self.add(select(windows, ranks == rank), now_ms)
+            for of_one in places.values():
+                if rank < len(of_one):
+                    self._waiting.append((now_ms, of_one[rank]))
+
+    def ready(self, now_ms: int) -> Iterator[Batch]:
+        """Yield full batches, then the rest if it has waited `max_wait_ms`; marks go with the windows before them."""
+        while self._count >= self.max_size or (self._waiting and isinstance(self._waiting[0][1], TimeMark)):
+            yield self._next(only_marks=self._count < self.max_size)
         if self._waiting and now_ms - self._waiting[0][0] >= self.max_wait_ms:
-            yield from self._take(self._count)
+            yield from self.flush()
 
-    def flush(self) -> Iterator[WindowBatch]:
+    def flush(self) -> Iterator[Batch]:
         """Yield everything that waits."""
-        yield from self._take(self._count)
+        while self._waiting:
+            yield self._next()
 
-    def drop(self, slots: Slots) -> None:
-        """Forget the windows of these slots: their partition is no longer ours."""
-        kept = [(came_ms, select(windows, ~np.isin(windows.slots, slots))) for came_ms, windows in self._waiting]
-        self._waiting = deque((came_ms, windows) for came_ms, windows in kept if len(windows))
-        self._count = sum(len(windows) for _, windows in self._waiting)
+    def drop(self, slots: Slots, partition: Partition | None = None) -> None:
+        """Forget the windows of these slots and the marks of their partition: it is no longer ours."""
+        kept: deque[tuple[int, WindowBatch | TimeMark]] = deque()
+        for came_ms, item in self._waiting:
+            if isinstance(item, TimeMark):
+                if item.partition != partition:
+                    kept.append((came_ms, item))
+            elif len(left := select(item, ~np.isin(item.slots, slots))):
+                kept.append((came_ms, left))
+        self._waiting = kept
+        self._count = sum(len(item) for _, item in kept if not isinstance(item, TimeMark))
 
-    def _take(self, count: int) -> Iterator[WindowBatch]:
-        """Yield the `count` oldest windows in batches of `max_size`."""
-        while count:
-            size = min(count, self.max_size)
-            count -= size
-            yield self._cut(size)
+    def _next(self, *, only_marks: bool = False) -> Batch:
+        """Remove up to `max_size` windows, or none, with the marks between and behind them.
 
-    def _cut(self, size: int) -> WindowBatch:
-        """Remove the `size` oldest windows as one batch; copies only where it joins several arrivals."""
-        pieces, missing = [], size
-        while missing:
-            came_ms, windows = self._waiting.popleft()
-            if len(windows) > missing:
-                self._waiting.appendleft((came_ms, select(windows, slice(missing, None))))
-                windows = select(windows, slice(missing))
-            pieces.append(windows)
-            missing -= len(windows)
+        Copies only where a batch joins several arrivals.
+        """
+        pieces, marks, size = list[WindowBatch](), list[tuple[int, TimeMark]](), 0
+        most = 0 if only_marks else self.max_size
+        while self._waiting:
+            came_ms, item = self._waiting[0]
+            if isinstance(item, TimeMark):
+                marks.append((size, item))
+            elif size == most:
+                break
+            else:
+                room = most - size
+                pieces.append(item if len(item) <= room else select(item, slice(room)))
+                size += len(pieces[-1])
+                if len(item) > room:
+                    self._waiting[0] = came_ms, select(item, slice(room, None))
+                    break
+            self._waiting.popleft()
         self._count -= size
-        return join(pieces)
+        return Batch(join(pieces) if pieces else None, tuple(marks))

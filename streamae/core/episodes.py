@@ -19,7 +19,6 @@ from streamae.batches import (
     Flags,
     Floats,
     Ints,
-    KeyState,
     ScoreBatch,
     Slots,
     Status,
@@ -28,6 +27,7 @@ from streamae.batches import (
     WindowBatch,
 )
 from streamae.core.columns import Columns, Field
+from streamae.core.last_windows import WindowFacts
 from streamae.core.origins import Origins, newest, readable
 from streamae.core.segments import waves
 from streamae.core.state_reasons import of_one
@@ -58,6 +58,23 @@ class EpisodeRules:
     top_features: int
     min_windows: int
     out_of: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """On what a change was decided.
+
+    Attributes:
+        offset: of the record that caused it.
+        record_id: its own id; None = it has none, or nobody asked.
+        rows: of a window.
+        facts: of the key's newest window.
+    """
+
+    offset: int
+    record_id: str | None
+    rows: int
+    facts: WindowFacts
 
 
 def severity(rarities: Doubles) -> Doubles:
@@ -150,6 +167,15 @@ class Episodes:
         for wave in waves(windows.slots[chosen]):
             changes += self._advance_wave(chosen[wave], verdicts, scores, windows)
         return changes
+
+    def close(self, slot: int, reason: CloseReason, cause: Decided) -> list[EpisodeChange]:
+        """Close the episode of a key without a window of its own; returns nothing where none is open."""
+        if not self.columns["open"][slot]:
+            return []
+        self.columns["sequence"][slot] += 1
+        change = self._described(slot, ChangeKind.CLOSED, reason, cause)
+        self.columns.reset(np.array([slot], dtype=np.int32))
+        return [change]
 
     def _advance_wave(
         self, wave: Ints, verdicts: VerdictBatch, scores: ScoreBatch, windows: WindowBatch
@@ -273,35 +299,45 @@ class Episodes:
         verdicts: VerdictBatch,
         windows: WindowBatch,
     ) -> EpisodeChange:
-        columns, slot = self.columns, int(windows.slots[index])
-        count, imputed = int(verdicts.counts[index]), float(windows.imputed_shares[index])
-        state = KeyState(int(verdicts.states[index]))
+        """Describe a change that a window decided."""
+        cause = Decided(
+            int(windows.offsets[index]),
+            None if windows.ids is None else windows.ids[index],
+            windows.values.shape[1],
+            WindowFacts.of(verdicts, windows, index),
+        )
+        return self._described(int(windows.slots[index]), kind, close_reason, cause)
+
+    def _described(
+        self, slot: int, kind: ChangeKind, close_reason: CloseReason | None, cause: Decided
+    ) -> EpisodeChange:
+        columns, facts, needed = self.columns, cause.facts, self.rules.min_windows
         return EpisodeChange(
             kind=kind,
             slot=slot,
-            offset=int(windows.offsets[index]),
-            record_id=None if windows.ids is None else windows.ids[index],
+            offset=cause.offset,
+            record_id=cause.record_id,
             opened_offset=int(columns["opened_offset"][slot]),
             sequence=int(columns["sequence"][slot]),
             start_time_ms=int(columns["start_ms"][slot]),
             peak_time_ms=int(columns["peak_ms"][slot]),
             end_time_ms=int(columns["end_ms"][slot]),
-            window_start_ms=int(windows.start_times_ms[index]),
-            window_end_ms=int(windows.end_times_ms[index]),
-            window_rows=windows.values.shape[1],
+            window_start_ms=facts.start_ms,
+            window_end_ms=facts.end_ms,
+            window_rows=cause.rows,
             windows=int(columns["windows"][slot]),
-            score=float(verdicts.scores[index]),
-            threshold=float(verdicts.thresholds[index]),
-            mean=float(verdicts.means[index]),
-            sd=float(verdicts.sds[index]),
-            count=count,
-            needed=self.rules.min_windows,
-            state=state,
-            state_reason=of_one(state, count, self.rules.min_windows),
+            score=facts.score,
+            threshold=facts.threshold,
+            mean=facts.mean,
+            sd=facts.sd,
+            count=facts.count,
+            needed=needed,
+            state=facts.state,
+            state_reason=of_one(facts.state, facts.count, needed),
             peak_score=float(columns["peak_score"][slot]),
             severity=float(columns["peak_severity"][slot]),
-            confidence=count / (count + self.rules.min_windows) * (1.0 - imputed),
-            imputed_share=imputed,
+            confidence=facts.count / (facts.count + needed) * (1.0 - facts.imputed_share),
+            imputed_share=facts.imputed_share,
             close_reason=close_reason,
             features=tuple(
                 FeatureExplanation(int(feature), float(share), float(actual), float(expected))

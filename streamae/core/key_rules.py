@@ -168,6 +168,18 @@ class KeyRules:
         deviations = None if self._deviations is None else self._deviations.take(profiles)
         return Advice(self._factors[profiles], suspensions, is_learnt, deviations, scores, windows)
 
+    def suspension_of(self, key: bytes, time_ms: int) -> Suspension:
+        """Return whether a key, in memory or not, may not alert at an event time, and why."""
+        text = key.decode(errors="backslashreplace")
+        number = next((number for number, found in enumerate(self._overrides) if found(text)), -1)
+        if number >= 0 and self.rules.overrides[number].is_muted:
+            return Suspension.MUTED
+        at = np.array([time_ms], dtype=np.int64)
+        for each, concerns in zip(self.rules.maintenance, self._maintenance, strict=True):
+            if each.is_silent and concerns(text) and each.stretch.holds(at)[0]:
+                return Suspension.MAINTENANCE
+        return Suspension.NONE
+
     def _number(self, override: int, concerns: tuple[bool, ...]) -> int:
         """Return the number of a profile; a new one gets a row in the tables."""
         count = len(self._numbers)

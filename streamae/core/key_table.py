@@ -7,6 +7,7 @@ held (an open episode must not vanish with its key); otherwise a new key is refu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -31,6 +32,8 @@ class KeyTable:
         idle_ms: int,
         is_held: Callable[[Slots], Flags] | None = None,
         on_admitted: Callable[[int, bytes], object] | None = None,
+        *,
+        keeps_evicted: bool = False,
     ) -> None:
         """Prepare for `capacity` keys.
 
@@ -39,7 +42,12 @@ class KeyTable:
             idle_ms: event time without a record after which a key may be evicted.
             is_held: tells which of some slots must stay all the same; None = none.
             on_admitted: told the slot of each key that moves in; None = nobody is told.
+            keeps_evicted: what is stored of evicted keys stays: somebody else knows when it has to go.
         """
+        self.keeps_evicted = keeps_evicted
+        self.on_moved_in: Callable[[int, bytes], object] | None = None  # told after `on_admitted`
+        self.on_left: Callable[[Slots], object] | None = None  # told the slots given up, before their keys go
+        self.evicted: Counter[Partition] = Counter()  # whose stored state stays, until somebody takes note
         self.capacity, self.idle_ms, self._is_held, self._on_admitted = capacity, idle_ms, is_held, on_admitted
         self.keys: list[bytes] = [b""] * capacity
         self.owners: list[Partition | None] = [None] * capacity
@@ -52,6 +60,7 @@ class KeyTable:
         self._numbers: dict[Partition, int] = {}
         self._newest_ms = np.zeros(0, dtype=np.int64)  # newest event time of each partition, by number
         self._deleted: dict[Partition, dict[bytes, None]] = {}  # ordered sets
+        self._leaving: dict[Partition, set[int]] = {}
 
     def __len__(self) -> int:
         """Keys resident."""
@@ -96,8 +105,9 @@ class KeyTable:
                 self.keys[slot], self.owners[slot] = key, partition
                 self._owner_numbers[slot] = number
                 self._seen_ms[slot], self._used[slot], self._dirty[slot] = now_event_ms, True, False
-                if self._on_admitted is not None:
-                    self._on_admitted(slot, key)
+                for told in (self._on_admitted, self.on_moved_in):
+                    if told is not None:
+                        told(slot, key)
             slots.append(slot)
         return np.array(slots, dtype=np.int32), evicted
 
@@ -131,6 +141,34 @@ class KeyTable:
         """Return the evicted keys whose stored state must go with the next checkpoint."""
         return list(self._deleted.get(partition, ()))
 
+    def delete(self, partition: Partition, key: bytes) -> None:
+        """Have the stored state of a key that is not in memory go with the next checkpoint."""
+        self._deleted.setdefault(partition, {})[key] = None
+
+    def leave(self, slot: int) -> None:
+        """Give up a key, in memory and store; its slot still tells its key and owner until it is freed.
+
+        A record of this key makes it a new one.
+        """
+        partition, key = self.owners[slot], self.keys[slot]
+        assert partition is not None  # used slots have an owner
+        del self._tables[partition][key]
+        self.delete(partition, key)
+        self._leaving.setdefault(partition, set()).add(slot)
+        self._owner_numbers[slot] = -1
+        self._used[slot] = self._dirty[slot] = False
+
+    def free(self, slot: int) -> None:
+        """Let others move in where a key has left."""
+        partition = self.owners[slot]
+        if partition is not None and slot in self._leaving.get(partition, ()):
+            self._leaving[partition].remove(slot)
+            self._forget(np.array([slot], dtype=np.int32))
+
+    def rest(self, slots: Slots, since_ms: Ints) -> None:
+        """Note since when the keys of slots (n,) are idle that no record has brought here."""
+        self._seen_ms[slots] = since_ms
+
     def clean(self, partition: Partition, slots: Slots, deleted: Sequence[bytes]) -> None:
         """Note that these changes and deletions are stored."""
         self._dirty[slots] = False
@@ -139,7 +177,10 @@ class KeyTable:
 
     def release(self, partition: Partition) -> Slots:
         """Forget a partition; return the slots it had."""
-        slots = np.array(list(self._tables.pop(partition, {}).values()), dtype=np.int32)
+        slots = np.array(
+            [*self._tables.pop(partition, {}).values(), *sorted(self._leaving.pop(partition, ()))], dtype=np.int32
+        )
+        self.evicted.pop(partition, None)
         self._deleted.pop(partition, None)
         if partition in self._numbers:
             self._newest_ms[self._numbers[partition]] = _LONG_AGO  # it may come back at an older place
@@ -180,11 +221,16 @@ class KeyTable:
             partition = self.owners[slot]
             assert partition is not None  # used slots have an owner
             del self._tables[partition][self.keys[slot]]
-            self._deleted.setdefault(partition, {})[self.keys[slot]] = None
+            if self.keeps_evicted:
+                self.evicted[partition] += 1
+            else:
+                self.delete(partition, self.keys[slot])
         self._forget(slots)
         return slots
 
     def _forget(self, slots: Slots) -> None:
+        if self.on_left is not None:
+            self.on_left(slots)
         for slot in slots:
             self.keys[slot], self.owners[slot] = b"", None
         self._owner_numbers[slots] = -1

@@ -17,6 +17,10 @@ from streamae.discovery.proposal import Decision, Proposal, added
 
 SECTIONS = ("input", "window", "features")
 ADDED_TO = frozenset({"input.missing_values", "window.missing_overrides"})  # an answer does not replace others
+SILENCE = (  # nothing in the data says whether somebody waits for its keys
+    "# With this line a key that says nothing for so many of its own usual gaps is an event of its own.",
+    "# after_gaps = 10.0",
+)
 LONGEST = 110  # characters of a line with a value and its reason
 
 
@@ -44,6 +48,8 @@ def settings_text(proposal: Proposal, others: Mapping[str, Any], source: str) ->
         ]
         if of_section or waiting:
             lines += ["", f"[{section}]", *of_section, *waiting]
+    if proposal.scene.key.count > 1 and not any(name.startswith("silence.") for name in decisions):
+        lines += ["", "[silence]", *SILENCE]
     return "\n".join(lines) + "\n"
 
 

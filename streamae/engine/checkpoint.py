@@ -12,6 +12,7 @@ from streamae.batches import Partition, Slots
 from streamae.connectors.protocols import Outcome
 from streamae.engine.key_states import KeyStates
 from streamae.engine.partitions import Partitions, Progress
+from streamae.engine.silence_watch import NO_CHANGES, SilenceWatch
 from streamae.errors import RetryableError
 from streamae.fail_points import fail_point
 from streamae.observe.listener import Announcer
@@ -43,6 +44,7 @@ class Checkpointer(Announcer):
         """
         self.states, self.partitions, self.fingerprint = states, partitions, fingerprint
         self.interval_ms, self.max_dirty_keys, self.clock = interval_ms, max_dirty_keys, clock
+        self.silence: SilenceWatch | None = None  # None: nothing follows from silence, and no roster is saved
         self.failing_since_ms: int | None = None
         self._last_ms: int | None = None
         self._log = get_logger()
@@ -117,6 +119,7 @@ class Checkpointer(Announcer):
         table = self.states.table
         stamp = progress.stamp(self.fingerprint, self.states.layouts(progress, whole=whole))
         deleted, started = table.deleted(partition), self.clock()
+        roster = NO_CHANGES if self.silence is None else self.silence.changes(partition, whole=whole)
         try:
             outcome = self.states.store.checkpoint(
                 partition,
@@ -125,6 +128,8 @@ class Checkpointer(Announcer):
                 stamp,
                 self.states.pack(slots),
                 () if whole else deleted,
+                roster=roster.entries,
+                off_roster=() if whole else roster.gone,
                 whole=whole,
             )
         except RetryableError as error:
@@ -137,6 +142,8 @@ class Checkpointer(Announcer):
         self.listener.checkpoint(outcome, self.clock() - started)
         if outcome is Outcome.OK:
             table.clean(partition, slots, deleted)
+            if self.silence is not None:
+                self.silence.saved(partition, roster)
             progress.base, progress.form = progress.position, stamp.form
             fail_point("after_checkpoint")
         return outcome

@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamae.batches import Partition, RawRecord, RecordBatch, Rejected, WindowBatch
+from streamae.batches import Floats, Partition, RawRecord, RecordBatch, Rejected, ScoreBatch, WindowBatch
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.protocols import Finite, Poll, Source
+from streamae.core.batching import Batch
 from streamae.core.episodes import opening_times
 from streamae.core.grid import Strays
 from streamae.core.key_levels import in_own_units, standardised
 from streamae.core.scoring import score
+from streamae.core.windowing import select
 from streamae.engine import standing
 from streamae.engine.checkpoint import Checkpointer
 from streamae.engine.intake import Intake
@@ -30,12 +32,15 @@ from streamae.engine.partitions import Partitions
 from streamae.engine.publisher import Publisher
 from streamae.engine.record_ids import with_ids
 from streamae.engine.recovery import Recovery
+from streamae.engine.silence_watch import SilenceWatch
 from streamae.engine.stages import EngineOptions, Observer, Stages, Tuning
 from streamae.engine.starved_keys import tell_starved
 from streamae.engine.status import EngineStatus
 from streamae.engine.store_waits import StoreWaits
 from streamae.engine.stream_watch import StreamWatch
+from streamae.engine.time_marks import changes_of, queue, rests_of
 from streamae.engine.unscored import why_unscored
+from streamae.episode_changes import EpisodeChange
 from streamae.errors import RetryableError
 from streamae.fail_points import fail_point
 from streamae.observe.listener import Announcer, Listener
@@ -52,6 +57,7 @@ class Persistence:
     recovery: Recovery
     checkpointer: Checkpointer
     clocks: PartitionClocks | None = None  # None: nothing asks for the time of a partition
+    silence: SilenceWatch | None = None  # None: nothing follows from silence
 
 
 class Engine(Announcer):
@@ -87,7 +93,9 @@ class Engine(Announcer):
         self.states, self.partitions = persistence.states, persistence.partitions
         self.recovery, self.checkpointer = persistence.recovery, persistence.checkpointer
         self.outbox, self.store_waits = publisher.outbox, StoreWaits(source)
-        self.intake = Intake(self.states, self.partitions, self.store_waits, persistence.clocks)
+        self.silence = self.recovery.silence = self.checkpointer.silence = persistence.silence
+        waits, clocks = self.store_waits, persistence.clocks
+        self.intake = Intake(self.states, self.partitions, waits, clocks, self.silence, stages.batcher)
         self.observer, self.clock, self._on_report = observer, clock, on_report
         self.watch, self._scored = watch, 0  # windows so far
         self._commit_started_ms: int | None = None
@@ -124,9 +132,11 @@ class Engine(Announcer):
             self._recover_lost(taken.lost, now_ms)
         records, slots, refused = taken.records, taken.slots, taken.refused
         # From here on key state changes, in memory only.
-        windows, rows, strays = self.stages.windows_of(records, slots, taken.restarts)
+        windows, rows, strays = self.stages.windows_of(
+            records, slots, taken.restarts, rests_of(taken.marks, records, slots)
+        )
         windows, rows = with_last_rows(windows, rows, self.stages, self.states.table, self.source, polled)
-        self.stages.batcher.add(with_ids(windows, records, slots), now_ms)
+        queue(self.stages.batcher, with_ids(windows, records, slots), taken.marks, self.states.table, now_ms)
         self.watch.saw(records, slots, rows, strays, rejected + refused)
         self._send_away(rejected + refused + self._explained(strays, records), polled)
         self._advance(polled)
@@ -215,6 +225,7 @@ class Engine(Announcer):
             self.watch.describe()
         self.watch.report()
         self.listener.episode_rate(self.stages.rate.per_week())
+        self.listener.silences(*(self.silence.count() if self.silence else (0, 0)))
         halted, is_blocked = len(self.recovery.halted), self.publisher.is_blocked
         loading = len(self.recovery.waiting) - halted
         self.listener.partitions(
@@ -234,30 +245,49 @@ class Engine(Announcer):
             return False
         return True
 
-    def _score(self, batch: WindowBatch) -> None:
-        """Errors, score, verdict, episodes: the only place where a window is judged."""
-        stages, started = self.stages, self.clock()
-        errors = stages.runner.run(standardised(batch))  # the only line that touches a device
-        self.listener.scored(len(batch), self.clock() - started)
-        self._scored += len(batch)
-        scores = score(in_own_units(errors, batch), stages.calibration)
+    def _score(self, batch: Batch) -> None:
+        """Errors and scores of all windows; then what is decided on them, and what time brings to keys between them."""
+        windows = batch.windows
+        if windows is not None:
+            started = self.clock()
+            errors = self.stages.runner.run(standardised(windows))  # the only line that touches a device
+            self.listener.scored(len(windows), self.clock() - started)
+            self._scored += len(windows)
+            scores = score(in_own_units(errors, windows), self.stages.calibration)
+        for chosen, marks in batch.phases():
+            if windows is not None:
+                latent = None if errors.latent is None else errors.latent[chosen]
+                self._judge(select(windows, chosen), scores.take(chosen), latent)
+            for mark, key in marks:
+                for change in changes_of(mark, key, self.stages):
+                    self._tell(change, key.key, mark.partition)
+                if key.is_forgotten and key.slot >= 0:
+                    self.states.table.free(key.slot)
+
+    def _judge(self, batch: WindowBatch, scores: ScoreBatch, latent: Floats | None) -> None:
+        """Verdicts and episodes: the only place where a window is judged."""
+        stages = self.stages
         verdicts = stages.decision.judge(scores, batch)
         changes = stages.episodes.advance(verdicts, scores, batch)
         stages.rate.add(batch.end_times_ms, opening_times(changes))
+        if stages.last is not None:
+            stages.last.note(verdicts, batch)
         if self.observer is not None:
             self.observer(batch, scores, verdicts)
         table = self.states.table
         if stages.scores is not None:
             keys, owners = zip(*((table.keys[slot], table.owners[slot]) for slot in batch.slots), strict=True)
-            self.outbox.add(stages.scores.messages(verdicts, batch, keys, owners, errors.latent))
+            self.outbox.add(stages.scores.messages(verdicts, batch, keys, owners, latent))
         for change in changes:
             owner = table.owners[change.slot]
             assert owner is not None  # windows of released slots were dropped from the batcher
-            if self.outbox.add([stages.events.message(change, table.keys[change.slot], owner)]):
-                self.listener.episode(change.kind)
-                self._log.info(
-                    f"episode_{change.kind}", key=shown(table.keys[change.slot]), severity=round(change.severity)
-                )
+            self._tell(change, table.keys[change.slot], owner)
+
+    def _tell(self, change: EpisodeChange, key: bytes, owner: Partition) -> None:
+        if self.outbox.add([self.stages.events.message(change, key, owner)]):
+            self.listener.episode(change.kind)
+            what = "episode" if change.silence is None else "silence"
+            self._log.info(f"{what}_{change.kind}", key=shown(key), severity=round(change.severity))
 
     def _regulate(self, now_ms: int) -> None:
         """Hold back partitions: all while a commit is outstanding or windows pile up, else those that wait for the store.
@@ -314,7 +344,9 @@ class Engine(Announcer):
         """Drop everything about a partition that is not committed: its next owner, maybe us, does it again."""
         self.store_waits.abandon(partition)
         slots = self.states.release(partition)
-        self.stages.batcher.drop(slots)
+        self.stages.batcher.drop(slots, partition)
+        if self.silence is not None:
+            self.silence.drop(partition)
         self.outbox.drop(partition)
         self.partitions.drop(partition)
 
@@ -326,8 +358,9 @@ class Engine(Announcer):
         """Count unusable records; those not dropped by policy go to the dead-letter topic."""
         dropped, sent = Counter[Reason](), Counter[Reason]()
         for each in rejected:
-            if each.cause.partition not in polled or self.partitions.is_suppressed(each.cause):
-                continue
+            ours = polled.get(each.cause.partition)
+            if not ours or each.cause.offset > ours[-1].offset or self.partitions.is_suppressed(each.cause):
+                continue  # read again
             if each.reason in self.options.dropped:
                 dropped[each.reason] += 1
             else:
@@ -358,6 +391,8 @@ class Engine(Announcer):
     def adopt(self, tuning: Tuning) -> None:
         """Judge by `tuning` from now on; what keys have learnt stays. Only between two steps, after `drain`."""
         self.stages.adopt(tuning, self.states.table.entries())
+        if self.silence is not None:
+            self.silence.adopt(tuning.patience)
         self.listener.alert_budget(tuning.alert_budget_per_week)
 
 

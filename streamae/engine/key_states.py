@@ -122,7 +122,7 @@ class KeyStates(Announcer):
             at_hand = slots[known], times_ms[known]  # these are in use: who is idle is judged with them
             for partition, firsts in unknown.items():
                 now_ms = int(times_ms[list(firsts.values())].max())
-                if not self._bring_in(partition, list(firsts), partitions[partition], now_ms, at_hand):
+                if not self.bring_in(partition, list(firsts), partitions, now_ms, at_hand):
                     lost.add(partition)
             slots = self.table.lookup(records.partitions, records.keys)
         if lost:
@@ -152,15 +152,25 @@ class KeyStates(Announcer):
             self._damaged.pop(slot, None)
         return slots
 
-    def _bring_in(
+    def bring_in(
         self,
         partition: Partition,
         keys: list[bytes],
-        progress: Progress,
+        partitions: Partitions,
         now_event_ms: int,
         at_hand: tuple[Slots, Ints],
     ) -> bool:
-        """Admit new keys of one partition; False when the store no longer holds what we rely on."""
+        """Admit keys of one partition that are not in memory; False when the store no longer holds what we rely on.
+
+        Args:
+            partition, keys: whose; distinct.
+            partitions: progress of all owned partitions.
+            now_event_ms, at_hand: see `KeyTable.admit`.
+
+        Raises:
+            RetryableError: the store cannot be reached.
+        """
+        progress = partitions[partition]
         for start in range(0, len(keys), LOAD_CHUNK_KEYS):
             chunk = keys[start : start + LOAD_CHUNK_KEYS]
             found = self._load(partition, chunk, progress)
@@ -172,6 +182,9 @@ class KeyStates(Announcer):
             slots, evicted = self.table.admit(partition, chunk, now_event_ms, at_hand)
             if len(evicted):
                 self.listener.evicted(len(evicted))
+                for owner, count in self.table.evicted.items():
+                    partitions[owner].unread += count  # stored, and not in memory any more
+                self.table.evicted.clear()
             self._fill(partition, chunk, slots, found, progress)
             progress.unread -= sum(
                 state is not None and slot != NO_SLOT for state, slot in zip(found, slots, strict=True)

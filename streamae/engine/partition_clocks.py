@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamae.batches import Ints, Partition, RecordBatch, Slots
+from streamae.batches import Bytes, Ints, Partition, RecordBatch, Slots
 from streamae.core.active_clock import advance
 from streamae.core.clock_guard import ClockGuard, ClockJudgement
 from streamae.core.grid import NEVER
@@ -81,6 +81,18 @@ class PartitionClocks(Announcer):
             states[partition] = replace(state, clock=clock, candidate_ms=candidate_ms)
         kept = np.flatnonzero(~is_ahead)
         return Timed(states, np.flatnonzero(is_ahead), kept, np.searchsorted(kept, restarts), active_ms[kept])
+
+    def saved(self, slots: Slots) -> tuple[Slots, Bytes] | None:
+        """Return what the guard knows of the keys in these slots; None = there is no guard."""
+        if self.guard is None:
+            return None
+        uniques = np.unique(slots)
+        return uniques, self.guard.columns.export(uniques)
+
+    def restore(self, saved: tuple[Slots, Bytes]) -> None:
+        """Let the guard know what it knew then."""
+        if self.guard is not None:
+            self.guard.columns.restore(*saved)
 
     def _state(self, partition: Partition) -> PartitionState:
         return self._partitions[partition].state or PartitionState()

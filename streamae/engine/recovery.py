@@ -6,13 +6,14 @@ whose state is lost may be halted by policy: it is looked at again now and then,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from streamae.batches import Partition
 from streamae.connectors.protocols import Manifest, Source, Span, StateStore
 from streamae.engine.partition_state import PartitionState
 from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
+from streamae.engine.silence_watch import SilenceWatch
 from streamae.errors import RetryableError
 from streamae.observe.listener import Announcer
 from streamae.observe.logs import get_logger
@@ -41,6 +42,7 @@ class Recovery(Announcer):
         """
         self.source, self.store, self.fingerprint, self._former = source, store, fingerprint, former
         self.policy = policy
+        self.silence: SilenceWatch | None = None  # None: nothing follows from silence, and no roster is read
         self.waiting: dict[Partition, None] = {}  # an ordered set
         self.halted: dict[Partition, int] = {}  # those of them that policy holds back: when to look again, in ms
         self._relied: dict[
@@ -109,9 +111,13 @@ class Recovery(Announcer):
             return False
         if chosen.drop_stored and manifest is not None:
             self._drop(partition, manifest)
+        entries = self._roster(partition, chosen, manifest)
         self.source.start_at(partition, chosen.start)
         self.source.resume([partition])  # it may have been halted
         into.take(partition, chosen, span, manifest)
+        if self.silence is not None:
+            state = into[partition].state
+            self.silence.take(partition, entries, 0 if state is None else state.clock.active_ms)
         if into.keeps_state and manifest is not None and chosen.base is not None:
             self._tell_unreadable(partition, manifest.partition_state)
         self.listener.partition_started(chosen.reason)
@@ -123,6 +129,19 @@ class Recovery(Announcer):
         if manifest is not None and not manifest.layouts and manifest.fingerprint == self._former != "":
             return replace(manifest, fingerprint=self.fingerprint)
         return manifest
+
+    def _roster(self, partition: Partition, chosen: Plan, manifest: Manifest | None) -> Sequence[tuple[bytes, bytes]]:
+        """Return what is stored of who is there.
+
+        Raises:
+            RetryableError: it is not what the manifest says any more, or the store is away: look again.
+        """
+        if self.silence is None or chosen.base is None or manifest is None or not any(manifest.roster_counts):
+            return ()
+        entries = self.store.roster(partition, chosen.base)
+        if entries is None:
+            raise RetryableError(f"the roster of {partition.topic}-{partition.index} has changed hands: looking again")
+        return entries
 
     def _count_loss(self, partition: Partition, manifest: Manifest | None) -> None:
         """Count a store that went back under this process; one that went on has another owner."""

@@ -5,9 +5,9 @@ Only shapes: what is done with them is in the engine, how they are made from set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,8 +35,10 @@ from streamae.core.encoding import Encoder
 from streamae.core.episodes import EpisodeRules, Episodes
 from streamae.core.grid import RowGrid, Strays, join_rows
 from streamae.core.key_rules import AlertRules
+from streamae.core.last_windows import LastWindows
 from streamae.core.lateness import Lateness
 from streamae.core.rates import Rates
+from streamae.core.roster import Patience
 from streamae.core.scoring import Calibration
 from streamae.core.segments import Segments
 from streamae.core.thresholds.rule import ThresholdRule
@@ -68,6 +70,7 @@ class Tuning:
         episodes: when episodes begin and end.
         alerts: what the operator knows better.
         settings_version: carried in every event.
+        patience: when silence means something.
         alert_budget_per_week: false episodes a key and week that the rule was set to; None = no budget is set.
     """
 
@@ -78,7 +81,22 @@ class Tuning:
     episodes: EpisodeRules
     alerts: AlertRules
     settings_version: str
+    patience: Patience
     alert_budget_per_week: float | None = None
+
+
+class Rest(NamedTuple):
+    """A key that says nothing more for now: rows of it that wait for older ones come out.
+
+    Attributes:
+        slot: of the key.
+        offset: of the record by which this is known.
+        back_at: index of the key's next record, where there is one at hand; -1 = there is none.
+    """
+
+    slot: int
+    offset: int
+    back_at: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,16 +118,17 @@ class Stages:
     rates: Rates | None = None  # None: no feature is a rate
     lateness: Lateness | None = None  # None: records are taken as they come
     clocks: ClockGuard | None = None  # None: any time counts
+    last: LastWindows | None = None  # None: nothing follows from silence
 
     @property
     def state(self) -> tuple[Columns, ...]:
         """What each stage knows of a key, in the order of the stages, which is that of packed state."""
         stages = (self.clocks, self.lateness, self.encoder, self.grid, self.rates, self.windows, self.decision)
-        parts = (*stages, self.episodes)
+        parts = (*stages, self.episodes, self.last)
         return tuple(part.columns for part in parts if part is not None and part.columns.fields)
 
     def windows_of(
-        self, records: RecordBatch, slots: Slots, restarts: Ints = _NOTHING
+        self, records: RecordBatch, slots: Slots, restarts: Ints = _NOTHING, rests: Sequence[Rest] = ()
     ) -> tuple[WindowBatch, RowBatch, Strays]:
         """Records to windows.
 
@@ -117,28 +136,44 @@ class Stages:
             records: N records, per key in arrival order.
             slots: (N,) theirs.
             restarts: (M,) those with which their key begins anew: its clock was set back.
+            rests: keys of which nothing more is to be waited for, in order of offset.
 
         Returns:
             The windows that are due, the rows that were completed, and the records that cannot become part of one.
         """
-        if not len(restarts):
+        rests = () if self.lateness is None else rests
+        if not len(restarts) and not rests:
             rows, strays = self.rows(records, slots)
             return self.windows.push(rows), rows, strays
-        turns = _restarts_so_far(slots, restarts)
+        breaks = np.unique([*restarts.tolist(), *(one.back_at for one in rests if one.back_at >= 0)]).astype(np.int64)
+        turns = _breaks_so_far(slots, breaks)
         completed, windows, odd, reasons = list[RowBatch](), list[WindowBatch](), list[Ints](), list[Reason]()
-        for turn in range(int(turns.max()) + 1):
+        for turn in range(int(turns.max(initial=0)) + 1):
             if turn:
-                begin = restarts[turns[restarts] == turn]
-                completed.append(self._leave(records, slots, begin))
+                begin = breaks[turns[breaks] == turn]
+                completed.append(self._rest_of(rests, begin))
                 windows.append(self.windows.push(completed[-1]))
-                self._begin_again(records, slots, begin)
+                again = begin[np.isin(begin, restarts)]
+                completed.append(self._leave(records, slots, again))
+                windows.append(self.windows.push(completed[-1]))
+                self._begin_again(records, slots, again)
             chosen = np.flatnonzero(turns == turn)
             rows, strays = self.rows(records.take(chosen), slots[chosen])
             completed.append(rows)
             windows.append(self.windows.push(rows))
             odd.append(chosen[strays.indices])
             reasons += strays.reasons
+        completed.append(self._rest_of(rests, np.array([-1], dtype=np.int64)))
+        windows.append(self.windows.push(completed[-1]))
         return join(windows), join_rows(completed), Strays(np.concatenate(odd), reasons)
+
+    def _rest_of(self, rests: Sequence[Rest], indices: Ints) -> RowBatch:
+        """Return the rows of all that waits of keys before these records of theirs, or behind their last one: -1."""
+        chosen: dict[int, int] = {}
+        for one in rests:
+            if one.back_at in indices:
+                chosen.setdefault(one.slot, one.offset)
+        return self.rest(np.array(list(chosen), dtype=np.int32), np.array(list(chosen.values()), dtype=np.int64))
 
     def _leave(self, records: RecordBatch, slots: Slots, restarts: Ints) -> RowBatch:
         """Return what is open of keys that begin anew, as rows that these records complete."""
@@ -201,10 +236,10 @@ class Stages:
         self.events.adopt(tuning.settings_version)
 
 
-def _restarts_so_far(slots: Slots, restarts: Ints) -> Ints:
-    """Return for each of N records how many of `restarts` are of its key (`slots`), and not behind it."""
+def _breaks_so_far(slots: Slots, breaks: Ints) -> Ints:
+    """Return for each of N records how many of `breaks` are of its key (`slots`), and not behind it."""
     segments, flags = Segments.of(slots), np.zeros(len(slots), dtype=np.int64)
-    flags[restarts] = 1
+    flags[breaks] = 1
     flags = flags[segments.order]
     counted, found = np.cumsum(flags), np.empty(len(slots), dtype=np.int64)
     found[segments.order] = counted - (counted - flags)[segments.starts][segments.ids]

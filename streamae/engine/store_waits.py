@@ -38,14 +38,18 @@ class StoreWaits:
     def add(self, firsts: Mapping[Partition, int], error: RetryableError, now_ms: int) -> None:
         """Read these partitions again from these offsets, after a pause."""
         for partition, offset in firsts.items():
-            with suppress(MembershipError):  # taken away meanwhile; the next poll will say so
-                self._source.start_at(partition, offset)
+            self.read_again(partition, offset)
             if partition not in self._since_ms:
                 self._since_ms[partition] = now_ms
                 self._log.warning(
                     "partition_waits_for_store", topic=partition.topic, partition=partition.index, error=str(error)
                 )
             self._until_ms[partition] = now_ms + RETRY_MS
+
+    def read_again(self, partition: Partition, offset: int) -> None:
+        """Read a partition again from an offset, at once."""
+        with suppress(MembershipError):  # taken away meanwhile; the next poll will say so
+            self._source.start_at(partition, offset)
 
     def waiting(self, now_ms: int) -> set[Partition]:
         """Return those whose pause is not over: they are to be held back."""

@@ -71,6 +71,9 @@ class Listener:
     def keys(self, by_state: Mapping[str, int]) -> None:
         """Keys in memory by state: `KeyState` in lower case."""
 
+    def silences(self, open_now: int, blind_partitions: int) -> None:
+        """Silences that are open; and partitions in which silence cannot be told, since they have no second key."""
+
     def evicted(self, keys: int) -> None:
         """So many idle keys were given up at the cap."""
 

@@ -115,6 +115,8 @@ class Telemetry(Listener):
             "checkpoint_age_seconds", "Time since the stored state was last known to be up to date."
         ).set_function(lambda: max(0.0, self._clock() - self._saved_at))
         self._keys = self._gauge("keys", "Keys with state in memory.", ["state"])
+        self._silences = self._gauge("silent_keys", "Keys whose silence is open.")
+        self._blind = self._gauge("blind_partitions", "Partitions without a second key, where silence cannot be told.")
         self._evictions = self._counter("evicted_keys_total", "Idle keys given up at the cap.")
         self._corrupt = self._counter("corrupt_states_total", "Keys that began anew: stored state could not be read.")
         self._bootstrapped = self._counter("bootstrapped_keys_total", "New keys that began with state.bootstrap_file.")
@@ -245,6 +247,11 @@ class Telemetry(Listener):
     def keys(self, by_state: Mapping[str, int]) -> None:
         """Set the keys in memory; the states are those of `KEY_STATES`."""
         _set_all(self._keys, by_state, KEY_STATES)
+
+    def silences(self, open_now: int, blind_partitions: int) -> None:
+        """Set how many keys are silent, and in how many partitions nobody could tell."""
+        self._silences.set(open_now)
+        self._blind.set(blind_partitions)
 
     def evicted(self, keys: int) -> None:
         """Count idle keys given up at the cap."""

@@ -82,3 +82,8 @@ class EpisodeSettings(Section):
         64, description="Quiet windows after which an episode closes; a relapse before that is the same episode."
     )
     update_interval_ms: Millis = Field(300_000, description="Event time between two updates of an open episode.")
+    close_after_ms: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Time of its partition's stream after which an episode of a key that says nothing more is closed; 0 ="
+        " never, unset = `window.max_gap_ms`.",
+    )

@@ -23,6 +23,7 @@ from streamae.settings.decisions import EpisodeSettings, ThresholdSettings
 from streamae.settings.delivery import DeliverySettings
 from streamae.settings.section import Section
 from streamae.settings.serving import LimitSettings, ModelSettings, ServiceSettings
+from streamae.settings.silence import SilenceSettings
 from streamae.settings.training import TrainSettings
 
 # Of the input section, what can change a decision: how fields are read, not where records come from.
@@ -72,6 +73,7 @@ class Settings(Section):
     threshold: ThresholdSettings = ThresholdSettings()
     episode: EpisodeSettings = EpisodeSettings()
     alerts: AlertSettings = AlertSettings()
+    silence: SilenceSettings = SilenceSettings()
     state: StateSettings = StateSettings()
     limits: LimitSettings = LimitSettings()
     service: ServiceSettings = ServiceSettings()
@@ -126,6 +128,7 @@ class Settings(Section):
             *self.kafka.conflicts(),
             *self.alerts.delivery_conflicts(),
             *self.threshold.conflicts(),
+            *self.silence.conflicts(),
             *self.train.conflicts(),
         ]
 
@@ -176,15 +179,17 @@ def with_sources(lines: Iterable[str], sources: Mapping[str, str]) -> list[str]:
 def fingerprint(settings: Settings) -> str:
     """Return 12 hex digits that change whenever a setting that can change a decision does.
 
-    Those are the window, threshold, episode and alerts sections and how input fields are read; not where records come
-    from, how fast they are processed or where results go.
+    Those are the window, threshold, episode, alerts and silence sections and how input fields are read; not where
+    records come from, how fast they are processed or where results go.
     """
-    sections = dict.fromkeys(("window", "threshold", "episode", "alerts"), True)
+    sections = dict.fromkeys(("window", "threshold", "episode", "alerts", "silence"), True)
     parts = settings.model_dump(mode="json", include={**sections, "input": set(DECISION_INPUT_FIELDS)})
     implied = Settings().model_dump(mode="json", include={section: set(names) for section, names in NEWER.items()})
     for section, values in implied.items():
         for name in (name for name, value in values.items() if parts[section][name] == value):
             del parts[section][name]
+    if settings.silence == SilenceSettings():
+        del parts["silence"]
     for name in DeliverySettings.model_fields:
         del parts["alerts"][name]
     for stretch in parts["alerts"]["maintenance"]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamae.batches import WindowBatch
-from streamae.core.batching import MicroBatcher
-from tests.core_batches import START_MS, per_key, quick, slots_of, window_batch
+from streamae.batches import Partition, WindowBatch
+from streamae.core.batching import Batch, MicroBatcher
+from streamae.core.marks import KeyMark, TimeMark
+from tests.core_batches import PARTITION, START_MS, per_key, quick, slots_of, window_batch
 
 MAX_SIZE, MAX_WAIT_MS = 4, 100
 
@@ -21,9 +23,27 @@ def windows(count: int, start: int = 0) -> WindowBatch:
     return window_batch(slots, [START_MS + (start + i) * 100 for i in range(count)], first_offset=start)
 
 
-def offsets(batches: Iterable[WindowBatch]) -> list[list[int]]:
-    """Numbers of the windows of each batch."""
-    return [batch.offsets.tolist() for batch in batches]
+def offsets(batches: Iterable[Batch]) -> list[list[int]]:
+    """Numbers of the windows of each batch, with the marks between them as -1 - their offset."""
+    found = []
+    for batch in batches:
+        numbers = [] if batch.windows is None else batch.windows.offsets.tolist()
+        for place, one in reversed(batch.marks):
+            numbers.insert(place, -1 - one.offset)
+        found.append(numbers)
+    return found
+
+
+def mark(offset: int, partition: Partition = PARTITION, *, is_before: bool = False) -> TimeMark:
+    """A point of time behind, or before, the windows of a record."""
+    return TimeMark(partition, offset, START_MS, is_before, ())
+
+
+def marked(count: int, *marks: TimeMark, owners: Sequence[int] | None = None) -> MicroBatcher:
+    """A batcher with windows, all of one partition unless told otherwise, and marks between them."""
+    subject = batcher()
+    subject.add_with_marks(windows(count), np.array(owners or [0] * count, dtype=np.int64), marks, 0)
+    return subject
 
 
 def batcher() -> MicroBatcher:
@@ -129,6 +149,133 @@ def test_no_windows_start_no_wait() -> None:
     assert offsets(subject.ready(150)) == []
 
 
+def test_a_mark_stands_behind_the_windows_of_its_record() -> None:
+    """What time brings to a key sees all windows up to its record, and none of those that follow."""
+    assert offsets(marked(6, mark(2)).flush()) == [[0, 1, 2, -3, 3], [4, 5]]
+
+
+def test_a_mark_can_stand_before_the_windows_of_its_record() -> None:
+    """A key that is heard again is no longer silent when its own window is judged."""
+    assert offsets(marked(3, mark(2, is_before=True), mark(2)).flush()) == [[0, 1, -3, 2, -3]]
+
+
+def test_marks_of_several_partitions_stand_behind_their_own_windows() -> None:
+    """Where the windows of others stand does not matter: keys do not influence each other."""
+    other = Partition("sensors", 9)
+    subject = marked(8, mark(1), mark(4, other), mark(5), owners=[0, 0, 0, 0, 1, 0, 1, -1])
+    assert offsets(subject.flush()) == [[0, 1, 4, 7, -2, -5], [2, 3, 5, 6, -6]]
+
+
+def test_a_mark_with_nothing_before_it_goes_at_once() -> None:
+    """An event about a silent key does not wait for windows that follow."""
+    subject = marked(0, mark(7))
+    assert len(subject) == 0
+    assert offsets(subject.ready(0)) == [[-8]]
+    subject = marked(2, mark(0, is_before=True))
+    assert offsets(subject.ready(0)) == [[-1]]
+    assert offsets(subject.flush()) == [[0, 1]]
+
+
+def test_marks_do_not_cut_batches() -> None:
+    """The device is called as seldom as without them."""
+    assert offsets(marked(7, mark(0), mark(3)).ready(0)) == [[0, -1, 1, 2, 3, -4]]
+
+
+def test_a_mark_behind_a_partial_batch_waits_as_long_as_that() -> None:
+    """A partial batch does not go early for a mark."""
+    subject = marked(2, mark(1))
+    assert offsets(subject.ready(MAX_WAIT_MS - 1)) == []
+    assert offsets(subject.ready(MAX_WAIT_MS)) == [[0, 1, -2]]
+
+
+def test_drop_forgets_the_marks_of_the_partition() -> None:
+    """What time brought to keys that are no longer ours is told by their next owner."""
+    other = Partition("sensors", 9)
+    subject = marked(2, mark(1), mark(1, other))
+    subject.drop(slots_of(0, 1), PARTITION)
+    assert offsets(subject.flush()) == [[-2]]
+
+
+def of_keys(offset: int, *slots: int) -> TimeMark:
+    """A mark of the keys in these slots."""
+    return TimeMark(PARTITION, offset, START_MS, False, tuple(KeyMark(b"%d" % slot, slot) for slot in slots))
+
+
+def phases(batch: Batch) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """Numbers of the windows of each phase, and offset and slot of the marks behind it."""
+    assert batch.windows is not None
+    offsets = batch.windows.offsets
+    return [
+        (offsets[chosen].tolist(), [(one.offset, key.slot) for one, key in told]) for chosen, told in batch.phases()
+    ]
+
+
+def test_a_mark_parts_the_windows_of_its_own_key_only() -> None:
+    """All other keys are judged as if there were none."""
+    subject = MicroBatcher(12, MAX_WAIT_MS)
+    subject.add_with_marks(windows(12), np.zeros(12, dtype=np.int64), [of_keys(4, 1), of_keys(5, 1), of_keys(8, 2)], 0)
+    (batch,) = subject.flush()
+    assert phases(batch) == [
+        ([0, 1, 2, 3, 4, 5, 6, 8, 9], [(4, 1), (5, 1), (8, 2)]),
+        ([7, 10, 11], []),
+    ]
+
+
+def test_a_key_may_be_silent_more_than_once_in_a_batch() -> None:
+    """Each of its marks stands between the right two of its windows."""
+    subject = MicroBatcher(12, MAX_WAIT_MS)
+    marks = [of_keys(1, 1), of_keys(4, 0, 1), of_keys(11, 1, -1)]
+    subject.add_with_marks(windows(12), np.zeros(12, dtype=np.int64), marks, 0)
+    (batch,) = subject.flush()
+    assert phases(batch) == [
+        ([0, 1, 2, 3, 5, 8, 11], [(1, 1), (4, 0), (11, -1)]),
+        ([4, 6, 9], [(4, 1)]),
+        ([7, 10], [(11, 1)]),
+    ]
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2)), max_size=9), st.lists(st.integers(0, 7), max_size=8))
+def test_each_key_meets_its_windows_and_marks_in_one_order(found: list[tuple[int, int]], sizes: list[int]) -> None:
+    """However windows arrive and whenever batches go, a key sees its marks behind the same windows."""
+    marks = [of_keys(offset, slot) for offset, slot in sorted(found)]
+
+    def order(cuts: Sequence[int]) -> dict[int, list[int]]:
+        subject, start = batcher(), 0
+        seen: dict[int, list[int]] = {slot: [] for slot in range(3)}
+
+        def judge(batches: Iterable[Batch]) -> None:
+            for batch in batches:
+                for chosen, told in batch.phases():
+                    if batch.windows is not None:
+                        for slot, offset in zip(
+                            batch.windows.slots[chosen], batch.windows.offsets[chosen], strict=True
+                        ):
+                            seen[int(slot)].append(int(offset))
+                    for one, key in told:
+                        seen[key.slot].append(-1 - one.offset)
+
+        for size in cuts:
+            some = [one for one in marks if start <= one.offset < start + size]
+            subject.add_with_marks(windows(size, start), np.zeros(size, dtype=np.int64), some, start)
+            judge(subject.ready(start))
+            start += size
+        judge(subject.flush())
+        return seen
+
+    expected = {
+        slot: [
+            at if kind == 0 else -1 - at
+            for at, kind in sorted(
+                [(n, 0) for n in range(max(31, sum(sizes))) if n % 3 == slot]
+                + [(one.offset, 1) for one in marks if one.keys[0].slot == slot]
+            )
+        ]
+        for slot in range(3)
+    }
+    assert order([*sizes, max(0, 31 - sum(sizes))]) == expected
+
+
 EVENTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 70)), max_size=20)
 
 
@@ -147,13 +294,15 @@ def test_every_window_goes_once_in_order_and_in_time(
         subject.add(windows(count, start=len(arrived)), now_ms)
         arrived += [now_ms] * count
         for batch in subject.ready(now_ms):
-            assert 0 < len(batch) <= max_size
-            if len(batch) < max_size:
+            found = batch.windows
+            assert found is not None
+            assert 0 < len(found) <= max_size
+            if len(found) < max_size:
                 assert now_ms - arrived[len(gone)] >= max_wait_ms
-            gone += batch.offsets.tolist()
+            gone += found.offsets.tolist()
         assert len(subject) == len(arrived) - len(gone) < max_size
         assert all(now_ms - waiting < max_wait_ms for waiting in arrived[len(gone) :])
-    gone += [offset for batch in subject.flush() for offset in batch.offsets.tolist()]
+    gone += [offset for batch in offsets(subject.flush()) for offset in batch]
     assert gone == list(range(len(arrived)))
 
 
@@ -164,4 +313,5 @@ def test_batches_carry_windows_whole() -> None:
     subject.add(windows(2), 0)
     subject.add(windows(2, start=2), 0)
     (found,) = subject.ready(0)
-    assert per_key(found) == per_key(everything)
+    assert found.windows is not None
+    assert per_key(found.windows) == per_key(everything)

@@ -106,6 +106,16 @@ def test_a_settings_file_says_exactly_what_was_decided(tmp_path: Path) -> None:
     assert written == {*settings_of(proposal), "kafka.instance_id"}
 
 
+def test_silence_is_proposed_where_keys_could_miss_each_other() -> None:
+    """One line switches it on; with one key there is no time to tell its silence by, and what was said stays."""
+    text = settings_text(_example(), {}, "data.csv")
+    assert "# after_gaps = 10.0" in text
+    assert "after_gaps" not in settings_text(
+        proposed(table(t=range(1_700_000_000, 1_700_000_040), v=range(40))), {}, "-"
+    )
+    assert "# after_gaps" not in settings_text(_example(), {"silence.after_ms": 5_000}, "data.csv")
+
+
 def test_open_doubts_wait_as_comments() -> None:
     """A person switches them on; a machine must not."""
     text = settings_text(_example(), {}, "data.csv")

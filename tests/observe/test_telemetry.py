@@ -35,6 +35,7 @@ UNITS = (
     "info",
     "keys",
     "offset",
+    "partitions",
     "problems",
     "ratio",
     "state",
@@ -88,6 +89,7 @@ def exercised() -> Telemetry:
     telemetry.nothing_to_save()
     telemetry.keys({"ready": 2})
     telemetry.evicted(1)
+    telemetry.silences(2, 1)
     telemetry.split_key()
     telemetry.store_error()
     telemetry.rolled_back()

@@ -21,9 +21,14 @@ MOST_FEATURES = 10
 MOST_TEXT = 1_024
 TIMES = ("start", "peak", "end")
 NUMBERS = ("severity", "confidence", "score", "threshold", "peak_score", "anomalous_windows", "imputed_share")
+SILENCE = ("silent_keys", "partition_keys")
 WORDS = ("state", "state_reason", "model_version", "settings_version")
 ENDINGS = {  # words for people, by close reason; others are shown as they are
     "quiet": "over",
+    "silent": "over: its key says nothing any more",
+    "returned": "over: heard again",
+    "ended": "given up: nobody waits for it any longer",
+    "state_lost": "given up: what was known of its key cannot be read",
     "stale": "given up: its detector is silent, nobody knows whether it goes on",
     "superseded": "replaced by a newer one of the same key",
     "operator": "ended by an operator",
@@ -72,6 +77,13 @@ def times_of(event: Mapping[str, Any], zone: str | None) -> dict[str, str]:
 def numbers_of(event: Mapping[str, Any]) -> dict[str, str]:
     """Return severity, confidence and the like as text; those that the event has."""
     return {name: shown_number(event[name]) for name in NUMBERS if _is_number(event.get(name))}
+
+
+def silence_of(event: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many keys of the partition are silent, of how many; 0 where the event is no silence."""
+    counts = {name: event.get(name) for name in SILENCE}
+    is_known = all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**63 for one in counts.values())
+    return {name: one if is_known and isinstance(one, int) else 0 for name, one in counts.items()}
 
 
 def words_of(event: Mapping[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from streamae.alerting.receivers.facts import (
     numbers_of,
     shown_number,
     shown_time,
+    silence_of,
     times_of,
     words_of,
 )
@@ -41,6 +42,9 @@ BODY = """\
 {% for feature in alert.features[:3] %}
     {{ feature }}
 {% endfor %}
+{% if alert.silent_keys > 1 %}
+    {{ alert.silent_keys }} of the {{ alert.partition_keys }} keys of its partition are silent
+{% endif %}
     since {{ alert.start }}{% if alert.is_over %}, until {{ alert.end or alert.ended }}{% endif %}
 
 {% if alert.state and alert.state != "ready" %}
@@ -130,6 +134,7 @@ class MessageMaker:
             "state": "",
             "state_reason": "",
             **words_of(event),
+            **silence_of(event),
             "started": shown_time(alert.started_ms, zone),
             "start": times.get("start", shown_time(alert.started_ms, zone)),
             "peak": times.get("peak", ""),
