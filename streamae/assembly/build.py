@@ -144,9 +144,7 @@ def _key_table(settings: Settings, stages: Stages) -> KeyTable:
 
 
 def _silence_watch(patience: Patience, table: KeyTable, stages: Stages) -> SilenceWatch:
-    lateness = stages.lateness
-    has_rest = (lambda _: False) if lateness is None else lateness.holds
-    watch = SilenceWatch(patience, table, stages.episodes, stages.decision.key_rules, has_rest)
+    watch = SilenceWatch(patience, table, stages.episodes, stages.decision.key_rules)
     table.on_moved_in, table.on_left = watch.moved_in, watch.moved_out
     return watch
 

@@ -154,10 +154,6 @@ class Lateness:
         keys, rows = self._pop(slots, due)
         return Released(slots[keys], rows.records(offsets[keys]))
 
-    def holds(self, slot: int) -> bool:
-        """Tell whether rows of a key wait."""
-        return bool((self.columns["times"][slot] != FREE).any())
-
     def _sort_out(self, slots: Slots, rows: _Rows) -> NDArray[np.int8]:
         """Return why one row of each of these keys (n,) is none, as numbers of `STRAYS` from 1 on; 0 = it is one."""
         reasons = (rows.times_ms < self.columns["released"][slots]).astype(np.int8)

@@ -6,7 +6,7 @@ published.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,6 @@ class SilenceWatch:
         table: KeyTable,
         episodes: Episodes,
         key_rules: KeyRules,
-        has_rest: Callable[[int], bool] = lambda _: False,
     ) -> None:
         """Watch the keys of a table, which must tell who moves in and out.
 
@@ -61,9 +60,7 @@ class SilenceWatch:
             table: where keys live.
             episodes: what is open of them.
             key_rules: say who may not alert.
-            has_rest: whether rows of the key in a slot wait for older ones: they come out when it falls silent.
         """
-        self._has_rest = has_rest
         self.patience, self._table, self._episodes, self._key_rules = patience, table, episodes, key_rules
         self.rosters: dict[Partition, Roster] = {}
         self._rows = np.full(table.capacity, _NO_ROW, dtype=np.int64)  # by slot
@@ -149,7 +146,7 @@ class SilenceWatch:
         def matters(row: int) -> bool:
             slot = int(roster["slot"][row])
             is_open = slot >= 0 and bool(self._episodes.columns["open"][slot])
-            return is_open or (slot >= 0 and (is_scoring or row in heard or self._has_rest(slot)))
+            return is_open or (slot >= 0 and (is_scoring or row in heard))
 
         marks = followed.marks(partition, matters)
         told = [key for mark in marks for key in mark.keys]

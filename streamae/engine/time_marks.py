@@ -14,11 +14,10 @@ from streamae.core.batching import MicroBatcher
 from streamae.core.episodes import Decided
 from streamae.core.key_table import KeyTable
 from streamae.core.last_windows import WindowFacts
-from streamae.core.marks import KeyMark, TimeMark
+from streamae.core.marks import KeyMark, SilenceStep, TimeMark
 from streamae.core.silence_changes import lost_change, silence_change
 from streamae.engine.stages import Rest, Stages
 from streamae.episode_changes import EpisodeChange
-from streamae.reasons import CloseReason
 
 
 def queue(batcher: MicroBatcher, windows: WindowBatch, marks: Sequence[TimeMark], table: KeyTable, now_ms: int) -> None:
@@ -33,7 +32,7 @@ def queue(batcher: MicroBatcher, windows: WindowBatch, marks: Sequence[TimeMark]
 
 
 def rests_of(marks: Sequence[TimeMark], records: RecordBatch, slots: Slots) -> list[Rest]:
-    """Return which keys are waited for no longer.
+    """Return which keys are waited for no longer: those whose silence opens, which are always in memory.
 
     Args:
         marks: of these records.
@@ -42,7 +41,7 @@ def rests_of(marks: Sequence[TimeMark], records: RecordBatch, slots: Slots) -> l
     found = []
     for mark in marks:
         for key in mark.keys:
-            if key.slot < 0 or key.closes is not CloseReason.SILENT:
+            if key.slot < 0 or key.silence is not SilenceStep.OPENS:
                 continue
             back = np.flatnonzero((slots == key.slot) & (records.offsets == key.back_offset))
             found.append(Rest(key.slot, mark.offset, int(back[0]) if len(back) else -1))

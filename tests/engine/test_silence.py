@@ -296,3 +296,56 @@ def undisturbed(*, is_silence: bool) -> tuple[list[dict[str, Any]], dict[tuple[P
 
 
 _UNDISTURBED: dict[bool, tuple[list[dict[str, Any]], dict[tuple[Partition, bytes], bytes]]] = {}
+
+
+def test_rows_that_wait_for_older_ones_come_out_when_the_key_falls_silent() -> None:
+    """A spike in the last record before the silence is an episode, opened and closed at the record that tells it."""
+    records = everyone(100, (b"host", [*range(40), *range(70, 100)], (39,)))
+    found = []
+    for size in (1, 7, 1_024):
+        late = {"window": {"max_gap_ms": 60_000, "lateness_ms": 3_000}, "threshold": {"smoothing": 1.0}}
+        process = rig(broker_with(records, 1), max_poll_records=size, sections=late)
+        process.run_dry()
+        found.append((told(process), process.state()))
+    assert found[0] == found[1] == found[2]
+    events = [event for event in found[0][0] if event["key"] == "host"]
+    assert story(events, b"host") == [
+        ("anomaly", "opened", None),
+        ("anomaly", "closed", "silent"),
+        ("silence", "opened", None),
+        ("silence", "closed", "returned"),
+    ]
+    assert {second_of(event, records) for event in events[:3]} == {45}
+    assert events[0]["peak_time_ms"] == START_MS + 39 * STEP_MS
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_an_episode_whose_state_cannot_be_read_is_closed(*, comes_back: bool) -> None:
+    """Its key begins anew, and says so: with its next record, or when it stays away for too long."""
+    seconds = [*range(40), *(range(50, 90) if comes_back else ())]
+    records = everyone(90, (b"host", seconds, (22,)))
+    store, broker = MemoryStore(), broker_with(records[:120], 1)
+    process = rig(
+        broker, store, sections={"silence": {}, "episode": {"close_after_ms": 20_000, "merge_gap_windows": 99}}
+    )
+    process.run_dry()
+    leave(broker, process)
+    damage(store, b"host")
+    for key, value in records[120:]:
+        broker.produce(TOPIC, key, value, timestamp=START_MS, partition=0)
+    after = rig(broker, store, sections={"silence": {}, "episode": {"close_after_ms": 20_000, "merge_gap_windows": 99}})
+    after.run_dry()
+    opened, closed = (event for event in told(after) if event["key"] == "host")
+    assert (opened["kind"], closed["kind"], closed["close_reason"]) == ("opened", "closed", "state_lost")
+    assert closed["episode_id"] == opened["episode_id"]
+    assert second_of(closed, records) == (50 if comes_back else 39 + 21)
+
+
+def damage(store: MemoryStore, key: bytes) -> None:
+    """Change a byte in the midst of what is stored of a key."""
+    snapshot = store.snapshot()
+    for bucket in snapshot[PARTITION].buckets:
+        if key in bucket:
+            value = bucket[key]
+            bucket[key] = value[:20] + bytes([value[20] ^ 1]) + value[21:]
+    store.restore(snapshot)
