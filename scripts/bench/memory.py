@@ -92,6 +92,9 @@ class ForgetfulStore:
     def load(self, partition: Partition, keys: Sequence[bytes], base: int | None) -> list[bytes | None] | None:  # noqa: ARG002 - knows none
         return [None] * len(keys)
 
+    def roster(self, partition: Partition, base: int | None) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 - forgotten
+        return []
+
     def checkpoint(
         self,
         partition: Partition,  # noqa: ARG002 - there is one
@@ -101,6 +104,8 @@ class ForgetfulStore:
         records: Sequence[tuple[bytes, bytes]],  # noqa: ARG002 - forgotten
         deleted: Sequence[bytes] = (),  # noqa: ARG002 - forgotten
         *,
+        roster: Sequence[tuple[bytes, bytes]] = (),  # noqa: ARG002 - forgotten
+        off_roster: Sequence[bytes] = (),  # noqa: ARG002 - forgotten
         whole: bool = False,  # noqa: ARG002 - forgotten
     ) -> Outcome:
         self._offset, self._fingerprint = new, stamp.fingerprint
