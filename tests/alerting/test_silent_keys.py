@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from streamae.alerting.alert import Action, Alert, Notice, SeverityClass
 from streamae.alerting.change import read_change
-from streamae.alerting.identity import alert_of, identity_of
 from streamae.alerting.receivers.messages import MessageMaker
 from streamae.batches import Record
 from streamae.episode_changes import ChangeKind, EpisodeChange, SilenceCounts
 from streamae.reasons import CloseReason
+from tests.alerting.changes import rules
 from tests.alerting.stored_events import CHANGE, message
 
 SILENT = replace(CHANGE, features=(), silence=SilenceCounts(4, 6))
@@ -20,7 +20,9 @@ def told(change: EpisodeChange) -> Alert:
     """Return the alert that an event of the present release becomes."""
     event = message(change, b"room-3")
     read = read_change(Record("anomalies", 0, 7, 1_735_757_820_000, event.key, event.value, list(event.headers)))
-    return alert_of(read, identity_of(read, {}, {}), (SeverityClass.CRITICAL,), 0, close_reason=read.close_reason)
+    of = rules()
+    alert = of.alert_of(read, of.identity_of(read), (SeverityClass.CRITICAL,), 0)
+    return replace(alert, close_reason=read.close_reason)
 
 
 def test_silence_and_anomaly_of_one_key_are_two_alerts() -> None:
