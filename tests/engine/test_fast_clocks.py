@@ -103,7 +103,7 @@ def test_without_the_setting_a_wild_stamp_silences_its_key() -> None:
 
 def test_off_it_leaves_no_trace_in_what_is_stored() -> None:
     """Without the setting neither keys nor partitions have any state of it."""
-    process = rig(one_wild_stamp()[0], window={"max_jump_ms": None})
+    process = rig(one_wild_stamp()[0], window={"max_jump_ms": None}, episode={"close_after_ms": 0})
     process.run_dry()
     assert process.engine.stages.clocks is None
     assert whole_state(process)[1] == [b"", b""]
@@ -269,7 +269,7 @@ def test_what_waits_to_be_confirmed_is_stored() -> None:
 
 def test_the_time_of_a_partition_is_stored_with_its_keys() -> None:
     """What two keys have reached comes back with the next owner, before the first record is judged."""
-    process = rig(stream(3, 50, spikes=()), partitions=1)
+    process = rig(stream(3, 50, spikes=()), partitions=1, episode={"close_after_ms": 0})
     process.run_dry()
     manifest = process.store.manifest(Partition("sensors", 0))
     assert manifest is not None
