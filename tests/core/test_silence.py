@@ -239,6 +239,19 @@ def test_any_cut_and_any_restart_bring_what_one_record_after_the_other_brings(
     assert (roster.silent_keys, roster.heard_keys) == naive.counts()
 
 
+def test_a_gap_that_was_a_silence_is_not_learnt() -> None:
+    """Whoever was away for long is missed as early as before."""
+    stream = [Sign(key, at) for at in range(0, 100, 10) for key in (b"a", b"b")]
+    stream += [Sign(b"b", at) for at in range(100, 600, 10)]
+    stream += [Sign(key, at) for at in range(600, 640, 10) for key in (b"a", b"b")]
+    stream += [Sign(b"b", at) for at in range(640, 700, 10)]
+    found = [one for one in play(Roster(BY_GAPS), stream) if one.key == b"a"]
+    assert [(one.silence, one.gap_ms, one.usual_ms) for one in found if one.silence is SilenceStep.OPENS] == [
+        (SilenceStep.OPENS, 40, 10.0),
+        (SilenceStep.OPENS, 40, 10.0),
+    ]
+
+
 def test_an_entry_is_small_and_says_everything() -> None:
     """What is stored of a key beside its name fits 48 bytes, and a process that reads it goes on the same."""
     roster = Roster(FIXED)

@@ -183,7 +183,7 @@ def test_a_daemon_stopped_in_the_midst_of_an_episode_closes_it_after_the_restart
 
 def test_a_key_that_left_memory_is_told_of_all_the_same() -> None:
     """No decision depends on which keys have slots: an idle key makes room, and falls silent from the store."""
-    crowd: list[Life] = [(b"crowd-%02d" % number, range(20 + 2 * number, 90), ()) for number in range(20)]
+    crowd: list[Life] = [(b"crowd-%02d" % number, range(16 + number, 90), ()) for number in range(20)]
     records = everyone(90, (b"host", range(15), ()), *crowd)
     wide = rig(broker_with(records, 1), sections={"silence": {"after_ms": 40_000}})
     wide.run_dry()
@@ -207,10 +207,12 @@ def test_a_store_that_is_away_makes_a_partition_wait_for_a_silent_key() -> None:
     leave(broker, process)
     for key, value in records[3 * 40 :]:
         broker.produce(TOPIC, key, value, timestamp=START_MS, partition=0)
-    after = rig(broker, store)
+    after = rig(broker, store, max_poll_records=6)
     after.step(3)  # the steady keys are loaded
     store.fail_at("load", RetryableError("away"))
     after.step(3)
+    assert "streamae_store_errors_total 1.0" in after.telemetry.render()[0].decode()
+    assert "silence" not in {event.get("cause") for event in told(after)}
     after.now_ms += 5_000
     after.run_dry()
     whole = rig(broker_with(records, 1))
