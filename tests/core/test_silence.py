@@ -252,6 +252,22 @@ def test_a_gap_that_was_a_silence_is_not_learnt() -> None:
     ]
 
 
+def test_the_usual_gap_follows_a_key_that_changes_its_pace() -> None:
+    """It is that of the newest gaps, the same in any cut however many there are."""
+    times = np.cumsum([0, *[10] * 300, *[15] * 300])
+    stream = [Sign(key, int(at)) for at in times for key in (b"a", b"b")]
+    naive = Naive(BY_GAPS)
+    for offset, sign in enumerate(stream):
+        naive.take(offset, sign)
+    for size in (1, 7, len(stream)):
+        roster = Roster(BY_GAPS)
+        for start in range(0, len(stream), size):
+            play(roster, stream, start, min(start + size, len(stream)))
+        row, known = roster.rows[b"a"], naive.keys[b"a"]
+        assert (roster["gaps"][row], roster["total"][row]) == (known.gaps, known.total)
+        assert 14.0 < roster["total"][row] / roster["gaps"][row] < 15.1
+
+
 def test_an_entry_is_small_and_says_everything() -> None:
     """What is stored of a key beside its name fits 48 bytes, and a process that reads it goes on the same."""
     roster = Roster(FIXED)

@@ -208,7 +208,7 @@ def test_a_store_that_is_away_makes_a_partition_wait_for_a_silent_key() -> None:
     for key, value in records[3 * 40 :]:
         broker.produce(TOPIC, key, value, timestamp=START_MS, partition=0)
     after = rig(broker, store, max_poll_records=6)
-    after.step(3)  # the steady keys are loaded
+    after.step(2)  # the steady keys are loaded
     store.fail_at("load", RetryableError("away"))
     after.step(3)
     assert "streamae_store_errors_total 1.0" in after.telemetry.render()[0].decode()
