@@ -294,8 +294,8 @@ class ScoreBatch:
     expected: Floats | Doubles
     forecasts: Floats
 
-    def take(self, indices: Ints | slice) -> ScoreBatch:
-        """Return the scores at `indices`, in that order."""
+    def take(self, indices: slice) -> ScoreBatch:
+        """Return the scores at `indices`."""
         return ScoreBatch(self.totals[indices], self.channels[indices], self.expected[indices], self.forecasts[indices])
 
 

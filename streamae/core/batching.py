@@ -30,33 +30,37 @@ class Batch:
     windows: WindowBatch | None
     marks: tuple[tuple[int, TimeMark], ...] = ()
 
-    def phases(self) -> Iterator[tuple[Ints | slice, list[tuple[TimeMark, KeyMark]]]]:
-        """Yield windows that can be judged together, as indices (n,), and the marks that come behind them.
+    def phases(self) -> Iterator[tuple[slice, list[tuple[TimeMark, KeyMark]]]]:
+        """Yield windows that can be judged together, and the marks that come behind them.
 
-        A key's windows behind a mark of it come in a later phase; all others in the first.
+        A mark only has to stand between the right two windows of its key: few cuts serve many marks.
         """
-        if not self.marks:
-            yield slice(None), []
-            return
         slots = np.zeros(0, dtype=np.int32) if self.windows is None else self.windows.slots
-        numbers, found = np.zeros(len(slots), dtype=np.int64), list[tuple[int, TimeMark, KeyMark]]()
-        borders: dict[int, list[int]] = {}  # by slot: how many of its windows stand before each distinct border
-        own: dict[int, Ints] = {}
-        for place, mark in self.marks:
-            for key in mark.keys:
-                if key.slot not in own:
-                    own[key.slot] = np.flatnonzero(slots == key.slot)
-                    borders[key.slot] = []
-                before, ours = int(np.searchsorted(own[key.slot], place)), borders[key.slot]
-                if not ours or ours[-1] != before:
-                    ours.append(before)
-                    numbers[own[key.slot][before:]] += 1
-                found.append((len(ours) - 1, mark, key))
-        for number in range(max((one[0] for one in found), default=-1) + 2):
-            told = [(mark, key) for at, mark, key in found if at == number]
-            chosen = np.flatnonzero(numbers == number)
-            if len(chosen) or told:
-                yield chosen, told
+        told = [(mark, key, *_room(slots, key.slot, place)) for place, mark in self.marks for key in mark.keys]
+        cuts: list[int] = []
+        at: list[list[tuple[TimeMark, KeyMark]]] = []
+        by_last = sorted(range(len(told)), key=lambda number: (told[number][3], number))
+        for number in by_last:
+            _, _, first, last = told[number]
+            if not cuts or cuts[-1] < first:
+                cuts.append(last)
+                at.append([])
+        places = np.searchsorted(cuts, [first for _, _, first, _ in told]).tolist() if told else []
+        for (mark, key, _, _), place in zip(told, places, strict=True):
+            at[place].append((mark, key))
+        start = 0
+        for cut, marks in zip(cuts, at, strict=True):
+            yield slice(start, cut), marks
+            start = cut
+        if start < len(slots):
+            yield slice(start, None), []
+
+
+def _room(slots: Slots, slot: int, place: int) -> tuple[int, int]:
+    """Return between which windows, by their number, a mark at `place` may stand to part the same ones of its key."""
+    own = np.flatnonzero(slots == slot)
+    before = int(np.searchsorted(own, place))
+    return int(own[before - 1]) + 1 if before else 0, int(own[before]) if before < len(own) else len(slots)
 
 
 class MicroBatcher:
