@@ -22,7 +22,7 @@ from scripts.verify.torture import oracle
 from scripts.verify.torture.checkers import compare
 from scripts.verify.torture.report import Result
 from scripts.verify.torture.trial import Golden, Leftovers, Setup, Trial
-from scripts.verify.torture.workload import Workload
+from scripts.verify.torture.workload import Stream, Workload
 from streamae.observe.progress import Display
 
 Size = Literal["full", "quick", "smoke"]
@@ -130,7 +130,7 @@ class Context:
         return "-".join(part for part in (self.id.lower(), what, uuid.uuid4().hex[:8]) if part)
 
     def trial(
-        self, workload: Workload | None = None, *, compares: bool = True, golden: Golden | None = None, **changes: Any
+        self, workload: Stream | None = None, *, compares: bool = True, golden: Golden | None = None, **changes: Any
     ) -> Trial:
         """Return a trial on fresh topics of the shared services; `changes` are fields of `Setup`.
 
@@ -141,7 +141,9 @@ class Context:
             golden: another run to compare with.
         """
         workload = workload or self.workload
-        golden = golden or (self.shared.golden(workload)[0] if compares else None)
+        if compares and golden is None:
+            assert isinstance(workload, Workload), "only these have an undisturbed run of their own"
+            golden = self.shared.golden(workload)[0]
         name = self.fresh()
         given: dict[str, Any] = {
             "name": name,

@@ -65,7 +65,7 @@ class Episode:
     @property
     def cut(self) -> Moved:
         """Offset up to which everything was processed."""
-        return _ends(self.trial.workload, CUT_ROW)
+        return _ends(WORKLOAD, CUT_ROW)
 
     @property
     def admin(self) -> AdminClient:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from scripts.verify.torture.outputs import CLIENT, ends
-from scripts.verify.torture.workload import Workload
+from scripts.verify.torture.workload import Stream
 
 TICK_S = 0.05
 PACE_S = 4.0  # time in which about 63 % of what may be written is written
@@ -32,7 +32,7 @@ class PacedProducer:
         stuck_s: seconds without any confirmation after which the client is begun anew.
     """
 
-    def __init__(self, servers: str, topic: str, workload: Workload, stuck_s: float = STUCK_S) -> None:
+    def __init__(self, servers: str, topic: str, workload: Stream, stuck_s: float = STUCK_S) -> None:
         self.workload, self._servers, self._topic, self.stuck_s = workload, servers, topic, stuck_s
         self.written = 0
         self.renewals = 0

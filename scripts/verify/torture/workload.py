@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,38 @@ SPIKE = 40  # far above every threshold: its score is (40^2 + x^2) / 2 >= 800, t
 LARGEST_QUIET = 2
 SPIKE_SHARE = 0.3  # of the keys have one anomaly
 FIRST_SPIKE_ROW, LAST_SPIKE_ROW = 25, 40  # late enough to have learnt, early enough to close again
+
+
+class Stream(Protocol):
+    """What flows through a trial: records whose offsets are known beforehand."""
+
+    @property
+    def keys(self) -> int:
+        """Distinct keys."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of the input topic."""
+        ...
+
+    @property
+    def records(self) -> int:
+        """Records of the whole stream."""
+        ...
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Offset of each record in its partition, (N,), in order of production."""
+        ...
+
+    def ends(self, count: int | None = None) -> dict[int, int]:
+        """Return the end offset of each partition after the first `count` records; None = all."""
+        ...
+
+    def produced(self, start: int, end: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield (partition, key, value) of the records [start, end) in order of production."""
+        ...
 
 
 @dataclass(frozen=True)
