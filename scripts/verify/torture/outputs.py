@@ -9,7 +9,7 @@ import functools
 import json
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
@@ -173,6 +173,29 @@ class StoredState:
         for index, name in self._names.items():
             for bucket in self._redis.scan_iter(f"{_literal(name)}:b:*", count=10_000):
                 found |= {(index, key): packed[:-CHECKSUM_BYTES] for key, packed in self._redis.hgetall(bucket).items()}
+        return found
+
+    def rosters(self) -> dict[tuple[int, bytes], bytes]:
+        """Return the entries of the rosters by partition and key."""
+        return {place: entry for place, (_, entry) in self._stored("r").items()}
+
+    def mutate(self, change: Callable[[int, bytes, bytes], bytes | None]) -> None:
+        """Write other values over what is stored of keys.
+
+        Args:
+            change: of partition, key and value the value to write; None = it stays.
+        """
+        for (index, key), (bucket, value) in self._stored("b").items():
+            changed = change(index, key, value)
+            if changed is not None:
+                self._redis.hset(bucket, key, changed)
+
+    def _stored(self, kind: str) -> dict[tuple[int, bytes], tuple[bytes, bytes]]:
+        """Return bucket and value by partition and key, of one kind of buckets."""
+        found = {}
+        for index, name in self._names.items():
+            for bucket in self._redis.scan_iter(f"{_literal(name)}:{kind}:*", count=10_000):
+                found |= {(index, key): (bucket, value) for key, value in self._redis.hgetall(bucket).items()}
         return found
 
     def close(self) -> None:
