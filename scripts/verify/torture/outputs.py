@@ -23,12 +23,18 @@ from scripts.verify.torture.workers import wait_until
 
 READ_TIMEOUT_S = 60.0
 ADMIN_TIMEOUT_S = 10.0
+COORDINATOR_TIMEOUT_S = 60.0
 DECISION_TIMEOUT_S = 30.0  # an open transaction of a dead worker ends after its time limit
 ANSWER_TIMEOUT_S = 0.3  # of the group, when nothing holds it up
 CHECKSUM_BYTES = 4
 # A broker that is stopping may answer that there are none: the client then forgets them all, and by default begins
 # anew from its bootstrap servers only minutes later.
 CLIENT: dict[str, str | int] = {"log_level": 0, "metadata.recovery.rebootstrap.trigger.ms": 1_000}
+NO_COORDINATOR = {  # for the moment: a broker that is very busy may lose its office
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 # Hold names of topic and group, which differ between runs; or change with settings that change no decision.
 NOT_COMPARED = ("episode_id", "detector", "source", "settings_version")
 
@@ -238,8 +244,16 @@ class Watch:
         Raises:
             KafkaException: no answer.
         """
-        found = self._as_written.committed(self._places, timeout=ADMIN_TIMEOUT_S)
-        return {at.partition: max(0, at.offset) for at in found if at.error is None}
+        deadline_s = time.monotonic() + COORDINATOR_TIMEOUT_S
+        while True:
+            try:
+                found = self._as_written.committed(self._places, timeout=ADMIN_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in NO_COORDINATOR or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(self.INTERVAL_S)
+            else:
+                return {at.partition: max(0, at.offset) for at in found if at.error is None}
 
     def newest(self) -> dict[int, int]:
         """Return the newest committed offset seen of each partition."""
