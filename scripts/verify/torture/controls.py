@@ -15,8 +15,12 @@ from redis import Redis
 from scripts.verify.torture import oracle, outputs
 from scripts.verify.torture.checkers import compare, compare_state
 from scripts.verify.torture.context import WORKLOADS, Context
+from scripts.verify.torture.faults_time import RULES, undisturbed
+from scripts.verify.torture.faults_time import SIZES as TIME_SIZES
 from scripts.verify.torture.outputs import ADMIN_TIMEOUT_S, admin_of
 from scripts.verify.torture.report import Result
+from scripts.verify.torture.time_judge import Right
+from scripts.verify.torture.time_stream import TimeStream
 from scripts.verify.torture.trial import START_TIMEOUT_S, Leftovers, Trial
 from scripts.verify.torture.workers import Worker, wait_until
 from streamae.fail_points import VARIABLE
@@ -29,7 +33,7 @@ OFTEN = {"output": {"commit_interval_ms": 20}, "state": {"checkpoint_interval_ms
 SLOW_READS = {"input": {"max_poll_records": 100}}
 HELD_CALL = 8  # of the second round of checkpoints of six partitions
 LOST_BUCKETS = 12
-CHECKERS = ("audit", "events", "state", "committed offsets")  # how their complaints begin
+CHECKERS = ("audit", "events", "state", "committed offsets", "silences")  # how their complaints begin
 
 Scenario = Callable[[Context, Sequence[str]], Result]
 
@@ -119,6 +123,12 @@ def state_from_the_future(context: Context, arguments: Sequence[str]) -> Result:
     return result
 
 
+def silent_keys(context: Context, arguments: Sequence[str]) -> Result:
+    """Keys fall silent, at records in the midst of a poll."""
+    stream = TimeStream(TIME_SIZES["smoke"])
+    return undisturbed(context, stream, Right.of(stream, RULES), arguments)[0]
+
+
 def careless_reader(context: Context) -> Result:
     """Whoever reads uncommitted sees what dead workers have left: the difference is the proof that it is there."""
     with context.trial(SMALL, sections=OFTEN | SLOW_READS) as trial:
@@ -139,6 +149,7 @@ without_cas = partial(control, "cas", late_checkpoint)
 without_key_count = partial(control, "key_count", lost_buckets)
 without_generation = partial(control, "generation", zombie_commit)
 without_future = partial(control, "future", state_from_the_future)
+without_crossing_offset = partial(control, "crossing_offset", silent_keys)
 
 
 def _start_first(trial: Trial, records: int, env: dict[str, str] | None = None) -> Worker:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from streamae.batches import Partition
 from streamae.connectors import redis_store
 from streamae.connectors.kafka.source import KafkaMembership, KafkaSource
 from streamae.connectors.protocols import Manifest, Span
+from streamae.core.marks import TimeMark
+from streamae.core.silence import Followed
 from streamae.engine import recovery
 from streamae.engine.partitions import Plan, RecoveryPolicy, plan
 
@@ -90,9 +94,21 @@ def without_future() -> None:
     recovery.plan = trusting
 
 
+def without_crossing_offset() -> None:
+    """What silence brings carries the last record of its poll, not the one that brought it."""
+    careful = Followed.marks
+
+    def marks(self: Followed, partition: Partition, matters: Callable[[int], bool]) -> list[TimeMark]:
+        last = int(self.signs.offsets[-1])
+        return [replace(mark, offset=last) for mark in careful(self, partition, matters)]
+
+    Followed.marks = marks  # type: ignore[method-assign]  # that is the point
+
+
 REMOVALS: dict[str, Callable[[], None]] = {
     "cas": without_cas,
     "key_count": without_key_count,
     "generation": without_generation,
     "future": without_future,
+    "crossing_offset": without_crossing_offset,
 }

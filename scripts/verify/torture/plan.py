@@ -21,6 +21,7 @@ from scripts.verify.torture.faults_kills import kills, kills_of_the_real_model
 from scripts.verify.torture.faults_operator import operator
 from scripts.verify.torture.faults_redis import redis_faults, store_away
 from scripts.verify.torture.faults_restarts import reloads, restarts
+from scripts.verify.torture.faults_time import time_torture
 from scripts.verify.torture.faults_zombies import zombies
 from scripts.verify.torture.golden import golden
 from scripts.verify.torture.network import network
@@ -72,6 +73,7 @@ PLAN: tuple[Test, ...] = (
     Test("T16", "operators move offsets, delete groups, topics and records", operator, 5, 1),
     Test("T17", "random schedules of the checkpoint protocol", suites.model_check, 1_000_000, 50_000),
     Test("T19", "hazards of the Kafka client, H1 to H15", suites.hazards, 1, None),  # `make test` has run them already
+    Test("T20", "silence, clocks, late and equal times; states damaged", time_torture, 150, 20),
     Test("A1", "kill -9 of the alert process at its named points", alert_kills, 50, 9, 3),
     Test("A2", "a receiver that is ill beside one that is well; Redis killed, seconds", delays, 20, 3),
     Test("A3", "many keys at once: one mail, one group at Alertmanager", crowd, 500, 500),
@@ -80,4 +82,5 @@ PLAN: tuple[Test, ...] = (
     Test("N3", "no check of the generation", controls.without_generation, 1, 1, 1, is_control=True),
     Test("N4", "state from the future is trusted", controls.without_future, 1, 1, 1, is_control=True),
     Test("N5", "a reader of uncommitted messages", controls.careless_reader, 1, 1, 1, is_control=True),
+    Test("N6", "silences told at another record", controls.without_crossing_offset, 1, 1, is_control=True),
 )
