@@ -53,7 +53,7 @@ class Batch:
             yield slice(start, cut), marks
             start = cut
         if start < len(slots):
-            yield slice(start, None), []
+            yield slice(start, len(slots)), []
 
 
 def _room(slots: Slots, slot: int, place: int) -> tuple[int, int]:

@@ -255,7 +255,7 @@ class Engine(Announcer):
             self._scored += len(windows)
             scores = score(in_own_units(errors, windows), self.stages.calibration)
         for chosen, marks in batch.phases():
-            if windows is not None and chosen.start < (chosen.stop or len(windows)):
+            if windows is not None and chosen.start < chosen.stop:
                 latent = None if errors.latent is None else errors.latent[chosen]
                 self._judge(select(windows, chosen), scores.take(chosen), latent)
             for mark, key in marks:

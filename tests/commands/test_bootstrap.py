@@ -72,9 +72,12 @@ class Place:
 
 
 def known(process: Rig) -> dict[bytes, bytes]:
-    """The stored state of each key but for its episodes, which remember where their records lie."""
-    last = process.engine.stages.episodes.columns.size_bytes
-    return {key: packed[:-last] for (_, key), packed in process.state().items()}
+    """The stored state of each key but for its episodes, which remember where their records lie, and its checksums."""
+    stages = process.engine.stages
+    sizes = [columns.size_bytes for columns in stages.state]
+    at = next(number for number, columns in enumerate(stages.state) if columns is stages.episodes.columns)
+    before, behind = slice(sum(sizes[:at])), slice(sum(sizes[: at + 1]), sum(sizes))
+    return {key: packed[before] + packed[behind] for (_, key), packed in process.state().items()}
 
 
 @pytest.fixture

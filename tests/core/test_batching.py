@@ -225,11 +225,12 @@ def test_a_mark_parts_the_windows_of_its_key() -> None:
 def test_one_cut_serves_many_marks() -> None:
     """A key that is silent for longer than others send leaves room for what these need."""
     subject = MicroBatcher(12, MAX_WAIT_MS)
-    marks = [of_keys(1, 1), of_keys(4, 0, 1), of_keys(11, 1, -1)]
+    marks = [of_keys(-1, 0), of_keys(1, 1), of_keys(4, 0, 1), of_keys(11, 1, -1)]
     subject.add_with_marks(windows(12), np.zeros(12, dtype=np.int64), marks, 0)
     (batch,) = subject.flush()
     assert phases(batch) == [
-        ([0, 1, 2, 3], [(1, 1), (4, 0), (11, -1)]),
+        ([], [(-1, 0), (11, -1)]),
+        ([0, 1, 2, 3], [(1, 1), (4, 0)]),
         ([4, 5, 6], [(4, 1)]),
         ([7, 8, 9, 10, 11], [(11, 1)]),
     ]

@@ -82,5 +82,5 @@ PLAN: tuple[Test, ...] = (
     Test("N3", "no check of the generation", controls.without_generation, 1, 1, 1, is_control=True),
     Test("N4", "state from the future is trusted", controls.without_future, 1, 1, 1, is_control=True),
     Test("N5", "a reader of uncommitted messages", controls.careless_reader, 1, 1, 1, is_control=True),
-    Test("N6", "silences told at another record", controls.without_crossing_offset, 1, 1, is_control=True),
+    Test("N6", "silences told at another record", controls.without_crossing_offset, 1, 1, 1, is_control=True),
 )
