@@ -333,6 +333,10 @@ class VerdictBatch:
         counts = np.zeros(size, dtype=np.int64)
         return cls(statuses, scores, thresholds, means, sds, counts, rarities, states, suspensions)
 
+    def take(self, indices: slice) -> VerdictBatch:
+        """Return the verdicts at `indices`."""
+        return VerdictBatch(**{name: getattr(self, name)[indices] for name in self.__slots__})
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rejected:

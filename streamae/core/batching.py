@@ -2,7 +2,7 @@
 
 Order is kept, so windows of one key are always scored in event-time order. Marks stand between windows: what the time
 of a partition brings to a key comes behind the key's windows before it. Only the windows of that very key are parted by
-it, for keys do not influence each other: the device sees the batch whole. Time is an argument.
+it, for keys do not influence each other: the device and the thresholds see the batch whole. Time is an argument.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Batch:
     marks: tuple[tuple[int, TimeMark], ...] = ()
 
     def phases(self) -> Iterator[tuple[slice, list[tuple[TimeMark, KeyMark]]]]:
-        """Yield windows that can be judged together, and the marks that come behind them.
+        """Yield windows whose episodes can go on together, and the marks that come behind them.
 
         A mark only has to stand between the right two windows of its key: few cuts serve many marks.
         """

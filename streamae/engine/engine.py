@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamae.batches import Floats, Partition, RawRecord, RecordBatch, Rejected, ScoreBatch, WindowBatch
+from streamae.batches import Floats, Partition, RawRecord, Rejected, ScoreBatch, VerdictBatch, WindowBatch
 from streamae.connectors.dead_letters import dead_letter
 from streamae.connectors.protocols import Finite, Poll, Source
 from streamae.core.batching import Batch
 from streamae.core.episodes import opening_times
-from streamae.core.grid import Strays
 from streamae.core.key_levels import in_own_units, standardised
 from streamae.core.scoring import score
 from streamae.core.windowing import select
@@ -138,7 +137,8 @@ class Engine(Announcer):
         windows, rows = with_last_rows(windows, rows, self.stages, self.states.table, self.source, polled)
         queue(self.stages.batcher, with_ids(windows, records, slots), taken.marks, self.states.table, now_ms)
         self.watch.saw(records, slots, rows, strays, rejected + refused)
-        self._send_away(rejected + refused + self._explained(strays, records), polled)
+        strayed = [records.refused(*each) for each in zip(strays.indices, strays.reasons, strict=True)]
+        self._send_away(rejected + refused + strayed, polled)
         self._advance(polled)
         for batch in self.stages.batcher.ready(now_ms):
             self._score(batch)
@@ -246,7 +246,7 @@ class Engine(Announcer):
         return True
 
     def _score(self, batch: Batch) -> None:
-        """Errors and scores of all windows; then what is decided on them, and what time brings to keys between them."""
+        """Errors, scores and verdicts of all windows; then episodes, and what time brings to keys between windows."""
         windows = batch.windows
         if windows is not None:
             started = self.clock()
@@ -254,30 +254,33 @@ class Engine(Announcer):
             self.listener.scored(len(windows), self.clock() - started)
             self._scored += len(windows)
             scores = score(in_own_units(errors, windows), self.stages.calibration)
+            verdicts = self._judge(windows, scores, errors.latent)
         for chosen, marks in batch.phases():
             if windows is not None and chosen.start < chosen.stop:
-                latent = None if errors.latent is None else errors.latent[chosen]
-                self._judge(select(windows, chosen), scores.take(chosen), latent)
+                self._advance_episodes(verdicts.take(chosen), scores.take(chosen), select(windows, chosen))
             for mark, key in marks:
                 for change in changes_of(mark, key, self.stages):
                     self._tell(change, key.key, mark.partition)
                 if key.is_forgotten and key.slot >= 0:
                     self.states.table.free(key.slot)
 
-    def _judge(self, batch: WindowBatch, scores: ScoreBatch, latent: Floats | None) -> None:
-        """Verdicts and episodes: the only place where a window is judged."""
-        stages = self.stages
-        verdicts = stages.decision.judge(scores, batch)
+    def _judge(self, batch: WindowBatch, scores: ScoreBatch, latent: Floats | None) -> VerdictBatch:
+        """The only place where a window is judged; nothing that time brings to a key changes what it has learnt."""
+        verdicts = self.stages.decision.judge(scores, batch)
+        if self.observer is not None:
+            self.observer(batch, scores, verdicts)
+        if self.stages.scores is not None:
+            table = self.states.table
+            keys, owners = zip(*((table.keys[slot], table.owners[slot]) for slot in batch.slots), strict=True)
+            self.outbox.add(self.stages.scores.messages(verdicts, batch, keys, owners, latent))
+        return verdicts
+
+    def _advance_episodes(self, verdicts: VerdictBatch, scores: ScoreBatch, batch: WindowBatch) -> None:
+        stages, table = self.stages, self.states.table
         changes = stages.episodes.advance(verdicts, scores, batch)
         stages.rate.add(batch.end_times_ms, opening_times(changes))
         if stages.last is not None:
             stages.last.note(verdicts, batch)
-        if self.observer is not None:
-            self.observer(batch, scores, verdicts)
-        table = self.states.table
-        if stages.scores is not None:
-            keys, owners = zip(*((table.keys[slot], table.owners[slot]) for slot in batch.slots), strict=True)
-            self.outbox.add(stages.scores.messages(verdicts, batch, keys, owners, latent))
         for change in changes:
             owner = table.owners[change.slot]
             assert owner is not None  # windows of released slots were dropped from the batcher
@@ -349,10 +352,6 @@ class Engine(Announcer):
             self.silence.drop(partition)
         self.outbox.drop(partition)
         self.partitions.drop(partition)
-
-    def _explained(self, strays: Strays, records: RecordBatch) -> list[Rejected]:
-        """Turn late, repeated and equal-time records into dead letters."""
-        return [records.refused(index, reason) for index, reason in zip(strays.indices, strays.reasons, strict=True)]
 
     def _send_away(self, rejected: list[Rejected], polled: dict[Partition, Sequence[RawRecord]]) -> None:
         """Count unusable records; those not dropped by policy go to the dead-letter topic."""
