@@ -35,6 +35,7 @@ class ActiveClock(NamedTuple):
 
 
 UNKNOWN = ActiveClock()  # that of a partition without a record
+FEW = 16  # records that are looked at before those are sought that still matter
 
 
 class RunningClock:
@@ -88,29 +89,45 @@ def advance(clock: ActiveClock, keys: Sequence[bytes], times_ms: Ints, most_ms: 
     further = np.flatnonzero(times_ms > clock.reached_ms)
     if not len(further):
         return clock, np.full(len(times_ms), clock.active_ms, dtype=np.int64)
-    of, times = [keys[index] for index in further.tolist()], times_ms[further]
+    times = times_ms[further]
     steps, active_ms = np.zeros(len(times_ms), dtype=np.int64), clock.active_ms
-    if _overtakes(clock, of, times):
+    if _overtakes(clock, keys, further, times):
         reached = np.concatenate(([clock.reached_ms, clock.leader_ms], times[:-1]))
         known = reached[:-1] != NEVER
         steps[further[known]] = np.minimum(np.diff(reached)[known], most_ms)
-        clock = ActiveClock(int(reached[-1]), digest_of(of[-1]), int(times[-1]), active_ms + int(steps.sum()))
+        leader = digest_of(keys[further[-1]])
+        clock = ActiveClock(int(reached[-1]), leader, int(times[-1]), active_ms + int(steps.sum()))
     else:
-        running, after = RunningClock(clock, most_ms), []
-        for key, time_ms in zip(of, times.tolist(), strict=True):
-            running.record(key, time_ms)
-            after.append(running.active_ms)
-        clock, steps[further] = running.stopped(), np.diff(after, prepend=active_ms)
+        clock = _one_by_one(RunningClock(clock, most_ms), keys, times_ms, further, steps)
     return clock, active_ms + np.cumsum(steps)
 
 
-def _overtakes(clock: ActiveClock, keys: Sequence[bytes], times_ms: Ints) -> bool:
-    """Tell whether each of n records (n at least 1) is of another key than the furthest one, and goes beyond it.
+def _overtakes(clock: ActiveClock, keys: Sequence[bytes], further: Ints, times_ms: Ints) -> bool:
+    """Tell whether each of the records `further` (n,), at least one, is of another key than the furthest, and beyond it.
 
     So it mostly is where keys send one after the other: then nothing needs to be looked at one by one.
     """
-    is_rising = times_ms[0] > clock.leader_ms and bool((np.diff(times_ms) > 0).all())
-    return is_rising and digest_of(keys[0]) != clock.leader and not any(map(eq, keys, keys[1:]))
+    if times_ms[0] <= clock.leader_ms or not (np.diff(times_ms) > 0).all():
+        return False
+    of = [keys[index] for index in further.tolist()]
+    return digest_of(of[0]) != clock.leader and not any(map(eq, of, of[1:]))
+
+
+def _one_by_one(clock: RunningClock, keys: Sequence[bytes], times_ms: Ints, further: Ints, steps: Ints) -> ActiveClock:
+    """Take the records `further` (n,) and write their steps; return the clock behind them.
+
+    Where many keys send at the same time, the first two of them reach it: all others change nothing, and are left out.
+    """
+    left, most = further, FEW
+    while len(left):
+        for index, time_ms in zip(left[:most].tolist(), times_ms[left[:most]].tolist(), strict=True):
+            before = clock.active_ms
+            clock.record(keys[index], time_ms)
+            if clock.active_ms > before:
+                steps[index] = clock.active_ms - before
+        left = left[most:]
+        left, most = left[times_ms[left] > clock.reached_ms], 2 * most
+    return clock.stopped()
 
 
 def digest_of(key: bytes) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -105,8 +106,14 @@ class MicroBatcher:
             ours = owners == number
             ends = np.array([mark.offset + (not mark.is_before) for mark in of_one], dtype=np.int64)
             ranks[ours] = np.searchsorted(ends, windows.offsets[ours], side="right")
-        for rank in range(max(map(len, places.values()), default=0) + 1):
-            self.add(select(windows, ranks == rank), now_ms)
+        if (np.diff(ranks) < 0).any():
+            order = np.argsort(ranks, kind="stable")
+            windows, ranks = select(windows, order), ranks[order]
+        most = max(map(len, places.values()), default=0)
+        bounds = np.searchsorted(ranks, np.arange(most + 2)).tolist()
+        for rank, (start, stop) in enumerate(pairwise(bounds)):
+            if start < stop:
+                self.add(select(windows, slice(start, stop)), now_ms)
             for of_one in places.values():
                 if rank < len(of_one):
                     self._waiting.append((now_ms, of_one[rank]))

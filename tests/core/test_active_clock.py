@@ -81,3 +81,16 @@ def test_nobody_asks_for_active_time() -> None:
     clock, active_ms = through([(b"a", 0), (b"b", 0), (b"a", 20), (b"b", 20)], max_step_ms=0)
     assert clock.reached_ms == 20
     assert active_ms == [0, 0, 0, 0]
+
+
+def test_many_keys_at_one_time_move_it_as_one_after_the_other() -> None:
+    """Whole crowds at one time, with a stray ahead of them, give each record the active time it has when it comes alone."""
+    random = np.random.default_rng(5)
+    records = [(b"%d" % key, 20 * row) for row in range(12) for key in random.permutation(60)]
+    records = [(key, time_ms + 70 * (place % 97 == 5)) for place, (key, time_ms) in enumerate(records)]
+    clock, alone = UNKNOWN, []
+    for record in records:
+        clock, active_ms = through([record], clock)
+        alone += active_ms
+    assert through(records) == (clock, alone)
+    assert len(set(alone)) > 4
