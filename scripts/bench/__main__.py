@@ -4,7 +4,7 @@ engine: speed of the embedded engine against a naive loop, and bytes a key. scor
 a plain autoencoder, and the share of the threshold layer. transactions: what one costs on a real broker. delivery:
 exactly-once against at-least-once on a real broker. checkpoints: the longest command on a real Redis. alerts: scoring
 with and without the alert process beside it. pages: whom the demo's stream would wake by the shipped routes, against
-the truth.
+the truth. silence: what it costs that silence is an event. lateness: what it costs to wait for late records.
 
 Engine and naive loop take turns in one process on the same records; rates are per second of CPU time, figures are
 medians over rounds, so that a busy neighbour hits both or neither. Exit code 1 when a target is missed. At stride 1
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,10 +27,10 @@ from typing import Any
 
 import torch
 
-from scripts.bench import alerts, checkpoints, delivery, pages, scoring, transactions
+from scripts.bench import alerts, checkpoints, delivery, lateness, pages, scoring, silence, transactions
 from scripts.bench.embedded import EmbeddedEngine, NullModel
 from scripts.bench.inputs import Traffic, untrained_bundle
-from scripts.bench.memory import ForgetfulStore
+from scripts.bench.memory import ForgetfulStore, bytes_per_key
 from scripts.bench.naive import NaiveDetector, Score, network_score, null_score
 from streamae.engine.stages import WindowModel
 from streamae.model.bundle import Bundle
@@ -168,18 +167,6 @@ def timed(action: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def bytes_per_key(many: int, *flags: str) -> float:
-    """Return what each further key adds to the resident bytes of a process (`flags` as there), from two processes."""
-    few = 5_000  # a whole poll, so that what one poll needs for a moment is in both
-
-    def weigh(keys: int) -> int:
-        command = [sys.executable, "-m", "scripts.bench.memory", "--keys", str(keys), *flags]
-        folder = Path(__file__).resolve().parents[2]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
-
-    return (weigh(many) - weigh(few)) / (many - few)
-
-
 def hardware(threads: int) -> str:
     """Name the machine in one line."""
     model = next(
@@ -253,7 +240,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "subject",
         nargs="?",
-        choices=("engine", "scoring", "transactions", "delivery", "checkpoints", "alerts", "pages"),
+        choices=(
+            "engine",
+            "scoring",
+            "transactions",
+            "delivery",
+            "checkpoints",
+            "alerts",
+            "pages",
+            "silence",
+            "lateness",
+        ),
         default="engine",
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and keys: about half a minute")
@@ -275,6 +272,10 @@ def main(arguments: list[str] | None = None) -> int:
         return report_service(machine, alerts.measure(*((2, 10) if chosen.quick else (12, 60)), chosen.threads))
     if chosen.subject == "pages":
         return report_service(machine, pages.measure(*(pages.QUICK if chosen.quick else pages.FULL)))
+    if chosen.subject == "silence":
+        return report_service(machine, silence.measure(silence.QUICK if chosen.quick else silence.FULL, chosen.threads))
+    if chosen.subject == "lateness":
+        return report_service(machine, lateness.measure(*(lateness.QUICK if chosen.quick else lateness.FULL)))
     return report(machine, measure(QUICK if chosen.quick else FULL, chosen.threads))
 
 
@@ -285,7 +286,9 @@ def report_service(
     | checkpoints.Figures
     | scoring.Figures
     | alerts.Findings
-    | pages.Figures,
+    | pages.Figures
+    | silence.Findings
+    | lateness.Findings,
 ) -> int:
     """Print figures of one subject; return the exit code."""
     is_met = findings.is_met()

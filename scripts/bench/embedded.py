@@ -17,7 +17,8 @@ from streamae.engine.stages import WindowModel
 from streamae.model.bundle import Bundle
 from streamae.observe.telemetry import Telemetry
 from streamae.settings.connections import StateSettings
-from streamae.settings.data import InputSettings, WindowSettings
+from streamae.settings.data import InputSettings
+from streamae.settings.section import Section
 from streamae.settings.serving import LimitSettings, ModelSettings
 from streamae.settings.tree import Settings, ThresholdSettings
 
@@ -40,18 +41,24 @@ def make_engine(
     store: StateStore,
     model: WindowModel | None,
     rule: str | None = None,
-    window: WindowSettings | None = None,
+    **sections: Section,
 ) -> Engine:
-    """Assemble an engine for `keys` keys at stride 1; `model` replaces the bundle's network, `rule` the default one."""
-    threshold = ThresholdSettings() if rule is None else ThresholdSettings.model_validate({"rule": rule})
-    settings = Settings(
-        input=InputSettings(topics=(TOPIC,), key_field="machine", time_field="time", time_unit="ms"),
-        model=ModelSettings(device="cpu", threads=threads),
-        state=StateSettings(store="memory"),
-        limits=LimitSettings(max_keys=keys),
-        threshold=threshold,
-        window=window or WindowSettings(),
-    )
+    """Assemble an engine for `keys` keys at stride 1.
+
+    Args:
+        bundle, keys, threads, source, sink, store: what it works with.
+        model: replaces the bundle's network; None = that network.
+        rule: replaces the default threshold rule.
+        sections: further sections of the settings, by name.
+    """
+    own: dict[str, Section] = {
+        "input": InputSettings(topics=(TOPIC,), key_field="machine", time_field="time", time_unit="ms"),
+        "model": ModelSettings(device="cpu", threads=threads),
+        "state": StateSettings(store="memory"),
+        "limits": LimitSettings(max_keys=keys),
+        "threshold": ThresholdSettings() if rule is None else ThresholdSettings.model_validate({"rule": rule}),
+    }
+    settings = Settings.model_validate(own | sections)
     parts = Parts(source=source, sink=sink, store=store, bundle=bundle, runner=model)
     return build_engine(settings, Telemetry(), parts)
 
@@ -67,11 +74,14 @@ class EmbeddedEngine:
         store: StateStore,
         model: WindowModel | None,
         rule: str | None = None,
+        **sections: Section,
     ) -> None:
         self.broker = MemoryBroker()
         self.broker.create_topic(TOPIC, 1)
         source = MemorySource(self.broker, "bench", (TOPIC,), InputSettings().max_poll_records)
-        self.engine = make_engine(bundle, keys, threads, source, MemorySink(self.broker), store, model, rule)
+        self.engine = make_engine(
+            bundle, keys, threads, source, MemorySink(self.broker), store, model, rule, **sections
+        )
         self._partition = Partition(TOPIC, 0)
 
     def produce(self, records: Sequence[Record]) -> None:

@@ -1,6 +1,7 @@
 """Print the resident bytes of a process that serves so many keys: `python -m scripts.bench.memory --keys 50000`.
 
-With `--waiting 32` each key has so many rows that wait for late ones.
+With `--waiting 32` each key has so many rows that wait for late ones; with `--all` everything else is on, too, that keeps
+something of a key: silence, jumps of clocks.
 
 A process of its own each time, because memory that was once touched does not come back. Records come from a
 generator and checkpoints go nowhere, so that only the engine's own state is weighed.
@@ -10,8 +11,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,9 +27,12 @@ from streamae.connectors.protocols import Manifest, Message, Outcome, Poll, Span
 from streamae.model.bundle import Bundle
 from streamae.observe import logs
 from streamae.settings.data import InputSettings, WindowSettings
+from streamae.settings.section import Section
+from streamae.settings.silence import SilenceSettings
 
 WINDOW_SIZE, FEATURES, HIDDEN_SIZE = 64, 8, 16
 TURNED_ROWS = 24  # with a window's: every ring of a key is full and has begun to turn over
+HOUR_MS = 3_600_000
 PARTITION = Partition(TOPIC, 0)
 
 POLL_RECORDS = InputSettings().max_poll_records
@@ -115,12 +122,24 @@ class ForgetfulStore:
     def close(self) -> None: ...
 
 
-def resident_bytes(bundle: Bundle, keys: int, waiting: int = 0) -> int:
+def sections_of(waiting: int, *, is_all: bool) -> dict[str, Section]:
+    """Return the sections of the settings that decide what is kept of a key; see this module's flags."""
+    return {
+        "window": WindowSettings(
+            lateness_ms=waiting * STEP_MS,
+            lateness_rows=max(1, waiting),
+            max_jump_ms=HOUR_MS if is_all else None,
+            equal_time="keep",  # what the newest rows say is kept of every key
+        ),
+        "silence": SilenceSettings(after_gaps=10 if is_all else None),
+    }
+
+
+def resident_bytes(bundle: Bundle, keys: int, waiting: int = 0, *, is_all: bool = False) -> int:
     """Serve `keys` keys until all their state is filled, rows that wait too; return this process's resident bytes."""
     rows = bundle.architecture.window_size + TURNED_ROWS + waiting
-    window = WindowSettings(lateness_ms=waiting * STEP_MS, lateness_rows=max(1, waiting))
-    source = GeneratedSource(Traffic(keys, bundle.features), rows)
-    engine = make_engine(bundle, keys, 1, source, ForgetfulSink(), ForgetfulStore(), NullModel(), window=window)
+    source, sections = GeneratedSource(Traffic(keys, bundle.features), rows), sections_of(waiting, is_all=is_all)
+    engine = make_engine(bundle, keys, 1, source, ForgetfulSink(), ForgetfulStore(), NullModel(), **sections)
     now_ms = 0
     while source.left:
         engine.step(now_ms)
@@ -130,15 +149,29 @@ def resident_bytes(bundle: Bundle, keys: int, waiting: int = 0) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def bytes_per_key(many: int, *flags: str) -> float:
+    """Return what each further key adds to the resident bytes of a process of `flags`, from two processes."""
+    few = 5_000  # a whole poll, so that what one poll needs for a moment is in both
+
+    def weigh(keys: int) -> int:
+        command = [sys.executable, "-m", "scripts.bench.memory", "--keys", str(keys), *flags]
+        folder = Path(__file__).resolve().parents[2]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
+
+    return (weigh(many) - weigh(few)) / (many - few)
+
+
 def main() -> int:
     """Measure and print one number."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, required=True)
     parser.add_argument("--window", type=int, default=WINDOW_SIZE, help="rows of a window (%(default)s)")
     parser.add_argument("--waiting", type=int, default=0, help="rows of a key that wait for late ones (%(default)s)")
+    parser.add_argument("--all", action="store_true", help="silence and jumps of clocks, too")
     chosen = parser.parse_args()
     logs.configure("warning")
-    print(resident_bytes(untrained_bundle(chosen.window, FEATURES, HIDDEN_SIZE), chosen.keys, chosen.waiting))
+    bundle = untrained_bundle(chosen.window, FEATURES, HIDDEN_SIZE)
+    print(resident_bytes(bundle, chosen.keys, chosen.waiting, is_all=chosen.all))
     return 0
 
 
