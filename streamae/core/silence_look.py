@@ -106,10 +106,12 @@ class _Look:
             known = segments.previous(counts, roster["gaps"][uniques])
             sums = segments.previous(totals, roster["total"][uniques])
             over_at = self._first_points(before + roster.limits(slots, known, sums), has)
-            more = ~over & (over_at < order)
-            if not more.any():
+            more = np.flatnonzero(~over & (over_at < order))
+            if not len(more):
                 break
-            over |= more
+            over[more[np.unique(segments.ids[more], return_index=True)[1]]] = (
+                True  # those behind it counted it as learnt
+            )
         close_at = self._first_points(before + self._close_ms, has)
         heard = segments.previous(signs.times_ms[order], roster["heard"][uniques])
         for place in np.flatnonzero((over | (close_at < order) | (flags > 0)) & has).tolist():

@@ -252,6 +252,20 @@ def test_a_gap_that_was_a_silence_is_not_learnt() -> None:
     ]
 
 
+def test_what_was_not_learnt_moves_no_later_limit_in_any_cut() -> None:
+    """A gap that is told counts for none of those behind it, also where all of them come at once."""
+    patience = Patience((Wait(after_gaps=1.01),), raster_ms=1)
+    at, stream = 0, [*[Sign(b"clock", 0)] * 4, Sign(b"a", 0)]  # four, so that no maintenance falls on what follows
+    for gap in [*[1_000] * (FULL_GAPS - 1), 1_021, 1, 998, 1_000]:  # with 1,021 among the newest, 998 would be too long
+        stream += [Sign(b"clock", at + gap - 1), Sign(b"a", at + gap)]
+        at += gap
+    one_by_one, at_once = Roster(patience), Roster(patience)
+    expected = [one for start in range(len(stream)) for one in play(one_by_one, stream, start, start + 1)]
+    assert [one.gap_ms for one in expected if one.key == b"a"] == [1_020, 1_021]
+    assert play(at_once, stream) == expected
+    assert saved_and_read(at_once).columns["total"].tolist() == saved_and_read(one_by_one).columns["total"].tolist()
+
+
 def test_the_usual_gap_follows_a_key_that_changes_its_pace() -> None:
     """It is that of the newest gaps, the same in any cut however many there are."""
     times = np.cumsum([0, *[10] * 300, *[15] * 300])
