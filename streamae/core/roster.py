@@ -97,7 +97,7 @@ class Roster:
         self.heard_keys = self.silent_keys = self.waiting_keys = 0
         self.earliest_ms = NO_LIMIT
         self.orphans: list[int] = []  # silences that nobody waits for any longer
-        self.gone: dict[bytes, None] = {}  # stored entries that are to go; an ordered set
+        self.gone: dict[bytes, None] = {}  # stored entries that are to go, unless written anew; an ordered set
         self._free: list[int] = []
         self._matchers = [re.compile(translate(each.pattern)).match for each in patience.waits]
 
@@ -112,16 +112,13 @@ class Roster:
         row = self._free.pop()
         for name, (_, initial) in _FIELDS.items():
             self.columns[name][row] = initial
-        if key in self.gone:  # there is an entry
-            del self.gone[key]
-            self.columns["stored"][row] = self.columns["changed"][row] = True
         self.rows[key], self.keys[row] = row, key
         self.columns["slot"][row] = slot
         self.columns["wait"][row] = self._wait_of(key)
         return row
 
     def remove(self, row: int) -> None:
-        """Forget a row; its entry goes from the store with the next checkpoint."""
+        """Forget a row; its entry goes from the store with the next checkpoint, also where its key is back unheard."""
         key = self.keys[row]
         self.heard_keys -= bool(self.columns["sign"][row] != NEVER)
         self.silent_keys -= bool(self.columns["silence"][row] != NONE)

@@ -64,8 +64,8 @@ class Followed:
 
     Attributes:
         found: in order.
-        cut: number of records after which the others must be followed anew, since a key is forgotten and heard again;
-            None = all were followed. Nothing has changed then.
+        cut: number of records after which the others must be taken anew, since a key is forgotten and then sends again;
+            None = all were followed.
     """
 
     roster: Roster
@@ -84,11 +84,32 @@ class Followed:
         rows = {one.row for one in self.found if slots[one.row] < 0 and self._is_told(one)}
         return sorted(rows)
 
+    def part(self, rows: Ints, offsets: Ints) -> None:
+        """Cut where a key is forgotten of which a record comes behind that, though it is none of the signs.
+
+        Args:
+            rows, offsets: (n,) of such records.
+        """
+        if self.cut is None and len(rows):
+            ends = {one.row: one.index for one in self.found if one.mark.is_forgotten}
+            behind = [
+                ends[row]
+                for row, offset in zip(rows.tolist(), offsets.tolist(), strict=True)
+                if row in ends and offset > self.signs.offsets[ends[row]]
+            ]
+            self.cut = min(behind) + 1 if behind else None
+
     def undo(self) -> None:
-        """Put the roster back to where it was: these records are followed again."""
+        """Put the roster back to where it was: these records are followed again.
+
+        What turned out not to be readable meanwhile stays so: its key is in memory now, and is not looked at again.
+        """
+        flags = self.roster["flags"]
+        is_lost = flags & LOST
         for rows, columns in reversed(self.saved):
             for name, values in columns.items():
                 self.roster[name][rows] = values
+        flags |= is_lost
         for name, value in zip(COUNTS, self.counts, strict=True):
             setattr(self.roster, name, value)
         self.roster.orphans = self.orphans

@@ -147,19 +147,30 @@ class Intake(Announcer):
         if len(timed.ahead):
             refused += [records.refused(index, Reason.CLOCK_JUMP) for index in timed.ahead.tolist()]
             table.change(slots[timed.ahead])
+        ahead = records.take(timed.ahead), slots[timed.ahead]
+        if len(timed.ahead):
             records, slots = records.take(timed.kept), slots[timed.kept]
         table.touch(slots, records.event_times_ms)
-        marks = [] if self._silence is None else self._hear(self._silence, records, slots, timed.active_ms)
+        marks = [] if self._silence is None else self._hear(self._silence, (records, slots), timed.active_ms, ahead)
         for partition, state in timed.states.items():
             self._partitions[partition].state = state
         return Taken(records, slots, refused, lost, timed.restarts, timed.active_ms, marks)
 
-    def _hear(self, silence: SilenceWatch, records: RecordBatch, slots: Slots, active_ms: Ints) -> list[TimeMark]:
-        """Let the rosters take note of these records; return what they bring.
+    def _hear(
+        self,
+        silence: SilenceWatch,
+        taken: tuple[RecordBatch, Slots],
+        active_ms: Ints,
+        ahead: tuple[RecordBatch, Slots],
+    ) -> list[TimeMark]:
+        """Let the rosters take note of what is taken; return what that brings.
+
+        What is ahead is no sign of life; but of a key that is forgotten before, it must not touch the state that goes.
 
         Raises:
             _ReadAgainError: not all of one partition can be taken; no roster has changed then.
         """
+        records, slots = taken
         silence.lost(self._states.take_damaged().tolist())
         found: list[tuple[Partition, Followed]] = []
         reached_ms: dict[Partition, int] = {}
@@ -171,10 +182,12 @@ class Intake(Announcer):
                 reached_ms[partition] = int(active_ms[run][-1])
                 offsets, times_ms = records.offsets[run], records.event_times_ms[run]
                 before = before_ms, progress.replay_until
-                one = silence.hear(partition, slots[run], offsets, times_ms, active_ms[run], before)
+                refused = [number for number, at in enumerate(ahead[0].partitions) if at == partition]
+                passed = ahead[1][refused], ahead[0].offsets[refused]
+                one = silence.hear(partition, slots[run], offsets, times_ms, active_ms[run], before, passed)
                 found.append((partition, one))
                 if one.cut is not None:
-                    raise _ReadAgainError(partition, int(offsets[one.cut]))
+                    raise _ReadAgainError(partition, int(offsets[one.cut - 1]) + 1)
                 self._bring_in(partition, one, int(offsets[0]), int(times_ms.max()), (slots, records.event_times_ms))
         except _ReadAgainError:
             for _, one in reversed(found):
@@ -202,7 +215,9 @@ class Intake(Announcer):
         if self._silence is not None:
             self._silence.lost(self._states.take_damaged().tolist())
         came = roster["slot"][rows]
-        self._states.table.rest(came[came >= 0], roster["heard"][rows][came >= 0])
+        is_in, table = came >= 0, self._states.table
+        table.rest(came[is_in], roster["heard"][rows][is_in])
+        table.change(came[is_in])  # it is about to; until then no other key may take its place
 
     def _put_back(
         self,

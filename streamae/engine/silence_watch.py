@@ -126,11 +126,20 @@ class SilenceWatch:
         times_ms: Ints,
         active_ms: Ints,
         before: tuple[int, int],
+        refused: tuple[Slots, Ints],
     ) -> Followed:
-        """Take note of records of one partition, in order; see `Signs`; `before` = active time, end of the replay."""
+        """Take note of records of one partition, in order; see `Signs`.
+
+        Args:
+            partition, slots, offsets, times_ms, active_ms: of the records.
+            before: active time before them, and the end of the replay.
+            refused: slots and offsets of others between them that are no sign of life.
+        """
         roster = self.rosters[partition]
         signs = Signs(self._rows[slots], offsets, times_ms, active_ms, *before)
-        return follow(roster, signs, self._suspension)
+        followed = follow(roster, signs, self._suspension)
+        followed.part(self._rows[refused[0]], refused[1])
+        return followed
 
     def marks(self, partition: Partition, followed: Followed, *, is_scoring: bool) -> list[TimeMark]:
         """Return what these records bring, once the states of all that is told of are in memory.
@@ -169,19 +178,22 @@ class SilenceWatch:
         slots = roster["slot"][rows]
         resident = rows[(slots >= 0) & ((roster["flags"][rows] & LOST) == 0)]
         self._note_open(roster, resident)
+        kept, gone = rows, list[bytes]()
         if not self.patience.waits:
             is_open = roster["opened"][rows] != NONE
-            gone = [roster.keys[row] for row in rows[~is_open & roster["stored"][rows]].tolist()]
-            return RosterChanges(rows, roster.pack(rows[is_open]), [*roster.gone, *gone])
-        return RosterChanges(rows, roster.pack(rows), list(roster.gone))
+            kept, gone = rows[is_open], [roster.keys[row] for row in rows[~is_open & roster["stored"][rows]].tolist()]
+        entries = roster.pack(kept)
+        if roster.gone:
+            anew = {key for key, _ in entries}
+            gone = [*(key for key in roster.gone if key not in anew), *gone]
+        return RosterChanges(rows, entries, gone)
 
     def saved(self, partition: Partition, changes: RosterChanges) -> None:
         """Note that these changes are stored."""
         roster, rows = self.rosters[partition], changes.rows
         roster["changed"][rows] = False
         roster["stored"][rows] = True if self.patience.waits else roster["opened"][rows] != NONE
-        for key in changes.gone:
-            roster.gone.pop(key, None)
+        roster.gone.clear()
 
     def count(self) -> tuple[int, int]:
         """Return how many silences are open, and how many partitions can tell none: they have no second key.

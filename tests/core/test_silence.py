@@ -327,6 +327,17 @@ def test_what_was_followed_can_be_taken_back() -> None:
         assert play(twice, stream, start, start + 3) == [one for one in expected if start <= one.offset < start + 3]
 
 
+def test_what_turned_out_to_be_unreadable_stays_so_when_records_are_taken_back() -> None:
+    """Its key is in memory by then and is not loaded again: nobody would find out a second time."""
+    roster = damaged()
+    roster["flags"][:] &= np.uint8(0xFF & ~LOST)
+    stream = [Sign(b"clock", 10 * number) for number in range(10)]
+    followed = follow(roster, signs_of(roster, stream, 0, 10), suspended)
+    roster["flags"][roster.rows[b"a"]] |= LOST
+    followed.undo()
+    assert roster["flags"][roster.rows[b"a"]] & LOST
+
+
 def test_who_must_be_in_memory_is_asked_for() -> None:
     """A key that is told of is loaded first; one of which nothing is told stays where it is."""
     roster = Roster(FIXED)
