@@ -13,7 +13,7 @@ import argparse
 import gc
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,9 @@ class ForgetfulStore:
 
     def roster(self, partition: Partition, base: int | None) -> list[tuple[bytes, bytes]]:  # noqa: ARG002 - forgotten
         return []
+
+    def states(self, partition: Partition, base: int) -> Iterator[Sequence[tuple[bytes, bytes]]]:  # noqa: ARG002 - forgotten
+        yield from ()
 
     def checkpoint(
         self,

@@ -43,6 +43,7 @@ from streamae.engine.silence_watch import SilenceWatch
 from streamae.engine.stages import EngineOptions, Observer, Stages, WindowModel
 from streamae.engine.store_watch import StoreWatch
 from streamae.engine.stream_watch import StreamWatch, Trained
+from streamae.engine.unlisted import UnlistedEpisodes
 from streamae.errors import ConfigError
 from streamae.model.bundle import Bundle, load_bundle
 from streamae.observe.listener import SILENT, Listener
@@ -98,6 +99,7 @@ def build_engine(settings: Settings, listener: Listener = SILENT, parts: Parts |
     source = parts.source or connectors.build_source(settings.input, settings.kafka, settings.output)
     sink = parts.sink or connectors.build_sink(settings.output, settings.kafka, listener.producer_recycled)
     recovery = Recovery(source, states.store, state, recovery_policy(settings), former)
+    recovery.unlisted = UnlistedEpisodes(store, states.forms, stages.episodes.columns)
     checkpointer = Checkpointer(
         states,
         partitions,

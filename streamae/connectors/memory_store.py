@@ -5,12 +5,13 @@ Must not know: a client library, time, or what the bytes mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of, digest_of_call
 from streamae.connectors.protocols import Manifest, Outcome, Stamp
+from streamae.errors import RetryableError
 
 NONE = (0,) * BUCKETS
 
@@ -86,11 +87,11 @@ class _Stored:
 class MemoryStore(Switches):
     """State store in memory; outlives the engines of a test, as Redis outlives a process.
 
-    Points for `fail_at`: `manifest`, `load`, `roster`, `drop`; `before_checkpoint` (nothing is stored),
+    Points for `fail_at`: `manifest`, `load`, `roster`, `states`, `drop`; `before_checkpoint` (nothing is stored),
     `after_checkpoint` (stored, but the answer is lost).
     """
 
-    points = ("manifest", "load", "roster", "drop", "before_checkpoint", "after_checkpoint")
+    points = ("manifest", "load", "roster", "states", "drop", "before_checkpoint", "after_checkpoint")
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,6 +126,18 @@ class MemoryStore(Switches):
         if stored.manifest is None or stored.manifest.offset != base or not stored.is_whole((), range(BUCKETS)):
             return None
         return [entry for bucket in stored.roster for entry in bucket.items()]
+
+    def states(self, partition: Partition, base: int) -> Iterator[Sequence[tuple[bytes, bytes]]]:
+        """Yield all keys with their packed state, bucket by bucket; see `StateStore.states`."""
+        for bucket in range(BUCKETS):
+            self.reach("states")
+            stored = self._stored(partition)
+            if stored.manifest is None or stored.manifest.offset != base or not stored.is_whole([bucket]):
+                raise RetryableError(
+                    f"the state of {partition.topic}-{partition.index} has changed hands: looking again"
+                )
+            if stored.buckets[bucket]:
+                yield list(stored.buckets[bucket].items())
 
     def checkpoint(
         self,

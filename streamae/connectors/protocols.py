@@ -6,7 +6,7 @@ never knows which one it has. Nothing here imports a client library.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -283,6 +283,18 @@ class StateStore(Protocol):
 
         Raises:
             RetryableError: the store cannot be reached.
+        """
+        ...
+
+    def states(self, partition: Partition, base: int) -> Iterator[Sequence[tuple[bytes, bytes]]]:
+        """Yield all keys with their packed state, in portions and no order, each checked against the manifest.
+
+        Args:
+            base: manifest offset the caller relies on.
+
+        Raises:
+            RetryableError: the store cannot be reached, or the manifest is no longer at `base`, or a bucket lost keys:
+                nothing read may be used, look at the manifest again.
         """
         ...
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ class RedisStore:
         rules, register = _script("rules.lua"), self._client.register_script
         self._manifest = register(_script("manifest.lua"))
         self._load = register(_script("load.lua"))
-        self._roster = register(_script("roster.lua"))
+        self._entries = register(_script("entries.lua"))
         self._checkpoint = register(rules + _script("checkpoint.lua"))
         self._switch = register(rules + _script("switch.lua"))
         self._merge = register(_script("merge.lua"))
@@ -119,15 +119,24 @@ class RedisStore:
         """Return the whole roster, checked; see `StateStore.roster`."""
         entries: list[tuple[bytes, bytes]] = []
         with self._breaker.guarded("roster"):
-            counts = self._roster_of(partition, base, ())
+            counts = self._entries_of(partition, base, (), ROSTER)
             if counts is None:
                 return None
             for buckets in shared_out(COUNTS.unpack(counts[0] or NONE), CALL_KEYS):
-                found = self._roster_of(partition, base, buckets)
+                found = self._entries_of(partition, base, buckets, ROSTER)
                 if found is None:
                     return None
                 entries += zip(found[::2], found[1::2], strict=True)
         return entries
+
+    def states(self, partition: Partition, base: int) -> Iterator[Sequence[tuple[bytes, bytes]]]:
+        """Yield all keys with their packed state, some buckets at a time; see `StateStore.states`."""
+        with self._breaker.guarded("states"):
+            counts = _checked(self._entries_of(partition, base, ()), partition)
+        for buckets in shared_out(COUNTS.unpack(counts[0] or NONE), CALL_KEYS // 4):  # states are larger than entries
+            with self._breaker.guarded("states"):
+                found = _checked(self._entries_of(partition, base, buckets), partition)
+            yield list(zip(found[::2], found[1::2], strict=True))
 
     def checkpoint(
         self,
@@ -190,12 +199,14 @@ class RedisStore:
             loaded[position] = value
         return loaded
 
-    def _roster_of(self, partition: Partition, base: int | None, buckets: Iterable[int]) -> list[bytes] | None:
-        """Return what `roster.lua` answers."""
-        names = self._keys(partition, [ROSTER + bucket for bucket in buckets])
-        arguments: list[str | int] = ["" if base is None else base, *buckets]
+    def _entries_of(
+        self, partition: Partition, base: int | None, buckets: Iterable[int], first: int = 0
+    ) -> list[bytes] | None:
+        """Return what `entries.lua` answers; `first` = that of the keys, or `ROSTER`."""
+        names = self._keys(partition, [first + bucket for bucket in buckets])
+        arguments: list[str | int] = ["" if base is None else base, "rn" if first else "n", *buckets]
         found: list[bytes] | None = self._when_merged(
-            partition, lambda: self._roster(keys=names, args=arguments), lambda answer: answer == b"merging"
+            partition, lambda: self._entries(keys=names, args=arguments), lambda answer: answer == b"merging"
         )
         return found
 
@@ -320,6 +331,13 @@ class _Head(NamedTuple):
             relied_on.fingerprint,
             "\n".join(relied_on.layouts),
         )
+
+
+def _checked(found: list[bytes] | None, partition: Partition) -> list[bytes]:
+    """Return what was read, if it is what the caller relies on."""
+    if found is None:
+        raise RetryableError(f"the state of {partition.topic}-{partition.index} has changed hands: looking again")
+    return found
 
 
 def _script(name: str) -> str:

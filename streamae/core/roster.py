@@ -117,6 +117,15 @@ class Roster:
         self.columns["wait"][row] = self._wait_of(key)
         return row
 
+    def hear(self, key: bytes, active_ms: int, heard_ms: int, episode: OpenEpisode) -> None:
+        """Take in a key that has no row, as if it were heard now, with the episode that is open of it."""
+        row, columns = self.add(key, NO_SLOT), self.columns
+        columns["sign"][row], columns["heard"][row], columns["changed"][row] = active_ms, heard_ms, True
+        columns["opened"][row], columns["sequence"][row] = episode.opened_offset, episode.sequence
+        columns["start"][row] = episode.start_ms
+        self.heard_keys += 1
+        self.earliest_ms = 0  # looked at with the next point of the raster
+
     def remove(self, row: int) -> None:
         """Forget a row; its entry goes from the store with the next checkpoint, also where its key is back unheard."""
         key = self.keys[row]

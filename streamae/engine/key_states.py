@@ -66,8 +66,8 @@ class KeyStates(Announcer):
             learnt_layout: in which `learnt` is packed; "" = the layout of the release before.
         """
         self.table, self.parts, self.store, self._learnt = table, tuple(parts), store, learnt or {}
-        self._passing, self._forms = tuple(passing), KeyForms(parts)
-        self._learnt_layout = learnt_layout or self._forms.bare
+        self._passing, self.forms = tuple(passing), KeyForms(parts)
+        self._learnt_layout = learnt_layout or self.forms.bare
         self._is_split_told = False
         self._told_layouts = {self.layout}
         self._damaged: dict[int, None] = {}  # an ordered set of slots
@@ -76,7 +76,7 @@ class KeyStates(Announcer):
     @property
     def layout(self) -> str:
         """What is packed of a key, in words; see `core.layouts`."""
-        return self._forms.layout
+        return self.forms.layout
 
     def layouts(self, progress: Progress, *, whole: bool) -> tuple[str, ...]:
         """Return the layouts that stored values of a partition have once its changed keys, or all, are saved.
@@ -84,7 +84,7 @@ class KeyStates(Announcer):
         Once every stored key was loaded, each was written anew where it was packed otherwise, or is about to be.
         """
         is_all_ours = whole or progress.base is None or progress.unread == 0
-        return self._forms.listed(None if is_all_ours else progress.form)
+        return self.forms.listed(None if is_all_ours else progress.form)
 
     def take_damaged(self) -> Slots:
         """Return the slots of resident keys that began anew because what was stored of them could not be read.
@@ -132,7 +132,7 @@ class KeyStates(Announcer):
 
     def pack(self, slots: Slots) -> list[tuple[bytes, bytes]]:
         """Return key and value to store of each slot."""
-        owners, seal = self.table.owners, self._forms.seal
+        owners, seal = self.table.owners, self.forms.seal
         found = zip(slots.tolist(), self.packed(slots), strict=True)
         return [(key, seal(owner, key, row)) for slot, (key, row) in found if (owner := owners[slot]) is not None]
 
@@ -140,7 +140,7 @@ class KeyStates(Announcer):
         """Return key and packed fields of each slot, without what says whose they are."""
         if not len(slots):
             return []
-        rows = self._forms.pack(slots)
+        rows = self.forms.pack(slots)
         return [(self.table.keys[slot], row.tobytes()) for slot, row in zip(slots.tolist(), rows, strict=True)]
 
     def release(self, partition: Partition) -> Slots:
@@ -223,13 +223,13 @@ class KeyStates(Announcer):
     ) -> None:
         """Give admitted keys what is stored of them, else what a bootstrap has learnt, else the state of a new key."""
         self._reset(slots[slots != NO_SLOT])
-        layouts, learnt = self._forms.readable(progress.form), 0
+        layouts, learnt = self.forms.readable(progress.form), 0
         rows: dict[str, list[tuple[int, bytes]]] = {}
         damaged: list[tuple[int, bytes]] = []
         for key, slot, value in zip(keys, slots.tolist(), found, strict=True):
             if slot == NO_SLOT:
                 continue
-            opened = None if value is None else self._forms.open(partition, key, value, layouts)
+            opened = None if value is None else self.forms.open(partition, key, value, layouts)
             if value is not None and opened is None:
                 damaged.append((slot, key))
             if opened is None and key in self._learnt:
@@ -239,7 +239,7 @@ class KeyStates(Announcer):
                 rows.setdefault(opened[0], []).append((slot, opened[1]))
         for layout, chosen in rows.items():
             targets = np.array([slot for slot, _ in chosen], dtype=np.int32)
-            self._forms.restore(layout, targets, [packed for _, packed in chosen])
+            self.forms.restore(layout, targets, [packed for _, packed in chosen])
             if layout != self.layout:
                 self.table.mark(targets)
                 self._tell_other_form(layout)
@@ -270,7 +270,7 @@ class KeyStates(Announcer):
 
     def _tell_other_form(self, layout: str) -> None:
         """Say once a layout which fields begin anew."""
-        migration = self._forms.migration(layout)
+        migration = self.forms.migration(layout)
         if layout not in self._told_layouts and migration is not None and (migration.new or migration.gone):
             self._log.warning("state_migrates", new=migration.new, gone=migration.gone)
         self._told_layouts.add(layout)

@@ -14,6 +14,7 @@ from streamae.connectors.protocols import Manifest, Source, Span, StateStore
 from streamae.engine.partition_state import PartitionState
 from streamae.engine.partitions import Partitions, Plan, RecoveryPolicy, plan
 from streamae.engine.silence_watch import SilenceWatch
+from streamae.engine.unlisted import Unlisted, UnlistedEpisodes
 from streamae.errors import RetryableError
 from streamae.observe.listener import Announcer
 from streamae.observe.logs import get_logger
@@ -43,6 +44,7 @@ class Recovery(Announcer):
         self.source, self.store, self.fingerprint, self._former = source, store, fingerprint, former
         self.policy = policy
         self.silence: SilenceWatch | None = None  # None: nothing follows from silence, and no roster is read
+        self.unlisted: UnlistedEpisodes | None = None  # None: what no roster lists is not looked for
         self.waiting: dict[Partition, None] = {}  # an ordered set
         self.halted: dict[Partition, int] = {}  # those of them that policy holds back: when to look again, in ms
         self._relied: dict[
@@ -111,13 +113,13 @@ class Recovery(Announcer):
             return False
         if chosen.drop_stored and manifest is not None:
             self._drop(partition, manifest)
-        entries = self._roster(partition, chosen, manifest)
+        entries, unlisted = self._roster(partition, chosen, manifest), self._unlisted(partition, chosen, manifest)
         self.source.start_at(partition, chosen.start)
         self.source.resume([partition])  # it may have been halted
         into.take(partition, chosen, span, manifest)
         if self.silence is not None:
             state = into[partition].state
-            self.silence.take(partition, entries, 0 if state is None else state.clock.active_ms)
+            self.silence.take(partition, entries, 0 if state is None else state.clock.active_ms, unlisted)
         if into.keeps_state and manifest is not None and chosen.base is not None:
             self._tell_unreadable(partition, manifest.partition_state)
         self.listener.partition_started(chosen.reason)
@@ -142,6 +144,21 @@ class Recovery(Announcer):
         if entries is None:
             raise RetryableError(f"the roster of {partition.topic}-{partition.index} has changed hands: looking again")
         return entries
+
+    def _unlisted(self, partition: Partition, chosen: Plan, manifest: Manifest | None) -> Sequence[Unlisted]:
+        """Return what is open of a partition that was stored by who waited for nobody: no roster, and no time.
+
+        Raises:
+            RetryableError: see `_roster`.
+        """
+        if self.silence is None or self.unlisted is None or chosen.base is None or manifest is None:
+            return ()
+        if manifest.roster_counts or manifest.partition_state:
+            return ()
+        found = self.unlisted.find(partition, manifest)
+        if found:
+            self._log.info("episodes_listed", topic=partition.topic, partition=partition.index, keys=len(found))
+        return found
 
     def _count_loss(self, partition: Partition, manifest: Manifest | None) -> None:
         """Count a store that went back under this process; one that went on has another owner."""

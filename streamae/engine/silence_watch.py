@@ -20,8 +20,10 @@ from streamae.core.marks import TimeMark
 from streamae.core.roster import LOST, NONE, Patience, Roster
 from streamae.core.silence import Followed, Signs
 from streamae.core.silence_look import follow
+from streamae.engine.unlisted import Unlisted
 from streamae.observe.logs import get_logger, shown
 
+KEYS_TO_TELL = 3  # two by which the time of a partition goes, and one that falls silent
 _NO_ROW = -1
 
 
@@ -66,11 +68,26 @@ class SilenceWatch:
         self._rows = np.full(table.capacity, _NO_ROW, dtype=np.int64)  # by slot
         self._log = get_logger()
 
-    def take(self, partition: Partition, entries: Sequence[tuple[bytes, bytes]], active_ms: int) -> None:
-        """Begin with a partition as it is stored; its clock stands at `active_ms`."""
+    def take(
+        self,
+        partition: Partition,
+        entries: Sequence[tuple[bytes, bytes]],
+        active_ms: int,
+        unlisted: Sequence[Unlisted] = (),
+    ) -> None:
+        """Begin with a partition as it is stored.
+
+        Args:
+            partition: taken over.
+            entries: its roster.
+            active_ms: where its clock stands.
+            unlisted: keys that have no entry, and an open episode: they count as heard now.
+        """
         roster = self.rosters[partition] = Roster(self.patience)
         unreadable = roster.unpack(entries)
         roster.not_after(active_ms)
+        for one in unlisted:
+            roster.hear(one.key, active_ms, one.heard_ms, one.episode)
         if unreadable:
             self._log.warning("roster_unreadable", topic=partition.topic, partition=partition.index, keys=unreadable)
 
@@ -196,14 +213,15 @@ class SilenceWatch:
         roster.gone.clear()
 
     def count(self) -> tuple[int, int]:
-        """Return how many silences are open, and how many partitions can tell none: they have no second key.
+        """Return how many silences are open, and in how many partitions the next one could not be told.
 
         Where silence is no event, it is not missed either.
         """
         if not self.patience.waits:
             return 0, 0
-        blind = sum(roster.heard_keys < 2 for roster in self.rosters.values())
-        return sum(roster.silent_keys for roster in self.rosters.values()), blind
+        rosters = self.rosters.values()
+        blind = sum(roster.heard_keys - roster.silent_keys < KEYS_TO_TELL for roster in rosters)
+        return sum(roster.silent_keys for roster in rosters), blind
 
     def _note_open(self, roster: Roster, rows: Ints) -> None:
         """Let rows of keys in memory say what is open of their values."""

@@ -116,7 +116,9 @@ class Telemetry(Listener):
         ).set_function(lambda: max(0.0, self._clock() - self._saved_at))
         self._keys = self._gauge("keys", "Keys with state in memory.", ["state"])
         self._silences = self._gauge("silent_keys", "Keys whose silence is open.")
-        self._blind = self._gauge("blind_partitions", "Partitions without a second key, where silence cannot be told.")
+        self._blind = self._gauge(
+            "blind_partitions", "Partitions with fewer than three keys that speak, where silence cannot be told."
+        )
         self._evictions = self._counter("evicted_keys_total", "Idle keys given up at the cap.")
         self._corrupt = self._counter("corrupt_states_total", "Keys that began anew: stored state could not be read.")
         self._bootstrapped = self._counter("bootstrapped_keys_total", "New keys that began with state.bootstrap_file.")

@@ -7,6 +7,7 @@ import pytest
 from streamae.batches import Partition
 from streamae.connectors.buckets import BUCKETS, bucket_of
 from streamae.connectors.protocols import Manifest, Outcome, Stamp
+from streamae.errors import RetryableError
 from tests.connectors.stores import Store
 
 HERE = Partition("topic", 3)
@@ -122,3 +123,34 @@ def test_a_lost_entry_is_noticed(stores: Store) -> None:
         assert store.checkpoint(HERE, 10, 20, FP, [], off_roster=[key for key, _ in entries]) is Outcome.ROLLED_BACK
     assert store.checkpoint(HERE, 10, 20, FP, [], roster=[ONE], whole=True) is Outcome.OK
     assert (store.roster(HERE, 20), store.manifest(HERE).is_whole) == ([ONE], True)  # type: ignore[union-attr]
+
+
+def test_all_states_are_read_in_portions(stores: Store) -> None:
+    """Every key once with its state, beside a roster; of a store that has moved on nothing counts."""
+    store, states = stores.open(), [(key, value * 40) for key, value in MANY]
+    assert store.checkpoint(HERE, None, 10, FP, states, roster=[ONE]) is Outcome.OK
+    portions = list(stores.open().states(HERE, 10))
+    assert len(portions) > 1
+    assert sorted(one for portion in portions for one in portion) == sorted(states)
+    reading = store.states(HERE, 10)
+    next(reading)
+    assert store.checkpoint(HERE, 10, 20, FP, [TWO]) is Outcome.OK
+    with pytest.raises(RetryableError, match="changed hands"):
+        list(reading)
+    with pytest.raises(RetryableError, match="changed hands"):
+        list(store.states(HERE, 10))
+
+
+def test_states_are_not_read_where_a_key_is_lost(stores: Store) -> None:
+    """A bucket that holds less than the manifest says is no state to rely on."""
+    store = stores.open()
+    assert store.checkpoint(HERE, None, 10, FP, [ONE, TWO]) is Outcome.OK
+    assert [one for portion in store.states(HERE, 10) for one in portion] == sorted([ONE, TWO], key=bucket)
+    stores.lose_key(HERE, b"a")
+    with pytest.raises(RetryableError, match="changed hands"):
+        list(store.states(HERE, 10))
+
+
+def bucket(one: tuple[bytes, bytes]) -> int:
+    """Return the bucket of a key with its state."""
+    return bucket_of(one[0])

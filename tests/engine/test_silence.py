@@ -125,6 +125,19 @@ def test_a_dead_gateway_says_how_many_of_how_many_are_silent() -> None:
     ]
 
 
+@pytest.mark.parametrize(("keys", "told_of", "is_blind"), [(1, 0, True), (2, 1, True), (3, 1, False)])
+def test_it_is_counted_where_the_next_silence_could_not_be_told(keys: int, told_of: int, *, is_blind: bool) -> None:
+    """Time is that of two keys, so a silence is told where two others go on: then at most one key has none beside it."""
+    records = lives((b"host", range(40), ()), *[(b"on-%d" % key, range(100), ()) for key in range(keys)], rows=100)
+    process = rig(broker_with(records, 1))
+    process.run_dry()
+    process.engine.report()
+    assert len(told(process)) == told_of
+    metrics = process.telemetry.render()[0].decode()
+    assert f"streamae_blind_partitions {float(is_blind)}\n" in metrics
+    assert f"streamae_silent_keys {float(told_of)}\n" in metrics
+
+
 def test_a_key_that_never_comes_back_is_forgotten_in_memory_and_store() -> None:
     """After `forget_ms` its silence ends, its slot is free, its stored state and entry are gone."""
     process = rig(broker_with(everyone(120, (b"gone", range(40), ())), 1))
@@ -179,6 +192,32 @@ def test_a_daemon_stopped_in_the_midst_of_an_episode_closes_it_after_the_restart
     assert told(after) == told(whole)
     assert ("anomaly", "closed", "silent") in story(told(after), b"host")
     assert after.state() == whole.state()
+
+
+@pytest.mark.parametrize("silence", [{}, SILENCE])
+def test_what_was_open_before_anybody_waited_is_closed_too(silence: dict[str, int]) -> None:
+    """State of who kept no roster, such as of the release before: the episode of a key that stays away ends."""
+    records = everyone(140, (b"host", range(40), (35,)), (b"other", range(140), (36,)))
+    nobody = {"silence": {}, "episode": {"merge_gap_windows": 1_000, "close_after_ms": 0}}
+    found = []
+    for size in (7, 1_024):
+        store, broker = MemoryStore(), broker_with(records[: 4 * 40], 1)
+        process = rig(broker, store, sections=nobody)
+        process.run_dry()
+        leave(broker, process)
+        manifest = store.manifest(PARTITION)
+        assert manifest is not None
+        assert (manifest.roster_counts, manifest.partition_state) == ((), b"")
+        for key, value in records[4 * 40 :]:
+            broker.produce(TOPIC, key, value, timestamp=START_MS, partition=0)
+        after = rig(broker, store, max_poll_records=size, sections={"silence": silence})
+        after.run_dry()
+        found.append((told(after), after.state()))
+    assert found[0] == found[1]
+    opened, closed, *rest = (event for event in told(after) if event["key"] == "host")
+    assert closed["episode_id"] == opened["episode_id"]
+    assert story([opened, closed], b"host") == [("anomaly", "opened", None), ("anomaly", "closed", "silent")]
+    assert [event["cause"] for event in rest] == (["silence", "silence"] if silence else [])
 
 
 def test_a_key_that_left_memory_is_told_of_all_the_same() -> None:

@@ -13,7 +13,7 @@ OWNERSHIP, CLIENT = "streamae/connectors/kafka/ownership.py", "streamae/connecto
 CONSUMER = "streamae/connectors/kafka/consumer.py"
 ASSIGNORS, UNOWNED = "streamae/connectors/kafka/assignors.py", "tests/connectors/kafka/test_unowned.py"
 CHECKPOINT, LOAD = "streamae/connectors/checkpoint.lua", "streamae/connectors/load.lua"
-RULES, ROSTER = "streamae/connectors/rules.lua", "streamae/connectors/roster.lua"
+RULES, ROSTER = "streamae/connectors/rules.lua", "streamae/connectors/entries.lua"
 DELIVERY = "streamae/connectors/kafka/at_least_once.py"
 REPEATED, RIGHTS = "tests/connectors/kafka/test_at_least_once.py", "tests/connectors/kafka/test_rights.py"
 PUBLISHER = "streamae/engine/publisher.py"
@@ -388,7 +388,7 @@ GUARDS = (
         "key count",
         "counting the entries of a bucket of the roster before reading",
         ROSTER,
-        "if #found ~= 2 * struct.unpack('<I4', counts, ARGV[bucket] * 4 + 1) then return nil end",
+        "if #found ~= 2 * struct.unpack('<I4', counts, ARGV[bucket + 1] * 4 + 1) then return nil end",
         "",
         _of(ROSTER_CONTRACT, "test_a_lost_entry_is_noticed"),
     ),
