@@ -1,4 +1,4 @@
-"""Print the resident bytes of a process that serves so many keys: `python -m scripts.bench.memory --keys 50000`.
+"""Print the resident bytes, files aside, of a process that serves so many keys: `python -m scripts.bench.memory --keys 50000`.
 
 With `--waiting 32` each key has so many rows that wait for late ones; with `--all` everything else is on, too, that keeps
 something of a key: silence, jumps of clocks.
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import gc
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from scripts.bench.embedded import NullModel, make_engine
 from scripts.bench.inputs import STEP_MS, TOPIC, Traffic, untrained_bundle
@@ -139,7 +138,7 @@ def sections_of(waiting: int, *, is_all: bool) -> dict[str, Section]:
 
 
 def resident_bytes(bundle: Bundle, keys: int, waiting: int = 0, *, is_all: bool = False) -> int:
-    """Serve `keys` keys until all their state is filled, rows that wait too; return this process's resident bytes."""
+    """Serve `keys` keys until all their state is filled, rows that wait too; return `anonymous_bytes`."""
     rows = bundle.architecture.window_size + TURNED_ROWS + waiting
     source, sections = GeneratedSource(Traffic(keys, bundle.features), rows), sections_of(waiting, is_all=is_all)
     engine = make_engine(bundle, keys, 1, source, ForgetfulSink(), ForgetfulStore(), NullModel(), **sections)
@@ -149,7 +148,15 @@ def resident_bytes(bundle: Bundle, keys: int, waiting: int = 0, *, is_all: bool 
         now_ms += 1_000
     engine.drain(now_ms)
     gc.collect()
-    return int(psutil.Process().memory_info().rss)
+    return anonymous_bytes()
+
+
+def anonymous_bytes() -> int:
+    """Return the resident bytes of this process but for pages of files, which the kernel takes and gives as it likes."""
+    (kilobytes,) = re.findall(
+        r"^RssAnon:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE
+    )
+    return 1_024 * int(kilobytes)
 
 
 def bytes_per_key(many: int, *flags: str) -> float:
