@@ -95,7 +95,7 @@ class Reload:
         try:
             loaded = self._changes.read()
             settings = loaded.settings
-            self._refuse_other_family(settings)
+            self._refuse_what_needs_a_restart(settings)
         except ConfigError as error:
             self._refuse(error)
             if self._accepted is None:
@@ -107,12 +107,15 @@ class Reload:
         if settings.service.log_level != self.running.service.log_level:
             logs.set_level(settings.service.log_level)
 
-    def _refuse_other_family(self, new: Settings) -> None:
-        """Raise ConfigError where the new threshold rule could not go on with what keys have learnt under the old one."""
+    def _refuse_what_needs_a_restart(self, new: Settings) -> None:
+        """Raise ConfigError where a changed section could not go on with what the process knows of its keys."""
         before, after = self._changes.tune(self.running), self._changes.tune(_with_live(self.running, new))
         if before.family != after.family:
             change = f"{self.running.threshold.rule} to {new.threshold.rule} needs a restart"
             raise ConfigError([f"threshold.rule: {change}: it keeps other state of a key, keys will learn again"])
+        if after.patience.is_on and not before.patience.is_on:
+            problem = "switching it on needs a restart: nobody has followed so far which keys are silent"
+            raise ConfigError([f"episode.close_after_ms: {problem}"])
 
 
 def _changed(old: Settings, new: Settings) -> list[str]:

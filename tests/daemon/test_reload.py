@@ -158,6 +158,17 @@ def test_a_rule_of_another_family_is_refused(desk: Desk) -> None:
     assert desk.outcomes() == [1, 1, 1]
 
 
+def test_closing_the_episodes_of_silent_keys_is_not_switched_on(rig: Rig) -> None:
+    """It would be said to be applied, and no episode would ever be closed; switched off it is at once."""
+    off, on = settings(episode={"close_after_ms": 0}), settings(episode={"close_after_ms": 60_000})
+    for running, new, taken in ((off, on, off), (on, off, off)):
+        loaded = LoadedSettings(new, {})
+        reload = Reload(running, Changes(lambda loaded=loaded: loaded, tune), rig.telemetry, Notifier())
+        reload.ask()
+        reload.turn(rig.engine, rig.now_ms)
+        assert reload.running == taken
+
+
 def test_what_needs_a_restart_is_named_and_not_taken_over(desk: Desk) -> None:
     """Half of a change is no change: names are listed each time until the restart, never a value, and never a secret."""
     written = settings(

@@ -128,7 +128,7 @@ def test_a_dead_gateway_says_how_many_of_how_many_are_silent() -> None:
 @pytest.mark.parametrize(("keys", "told_of", "is_blind"), [(1, 0, True), (2, 1, True), (3, 1, False)])
 def test_it_is_counted_where_the_next_silence_could_not_be_told(keys: int, told_of: int, *, is_blind: bool) -> None:
     """Time is that of two keys, so a silence is told where two others go on: then at most one key has none beside it."""
-    records = lives((b"host", range(40), ()), *[(b"on-%d" % key, range(100), ()) for key in range(keys)], rows=100)
+    records = lives((b"host", range(40), ()), *[(b"on-%d" % key, range(80), ()) for key in range(keys)], rows=80)
     process = rig(broker_with(records, 1))
     process.run_dry()
     process.engine.report()
