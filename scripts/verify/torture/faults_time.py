@@ -120,8 +120,10 @@ class Damage:
 
 def damaged(value: bytes, other: bytes, rng: Random) -> bytes:
     """Return something else in place of a stored value: changed, cut, longer, empty, noise, or that of another key."""
-    place = rng.randrange(len(value))
-    flipped = value[:place] + bytes([value[place] ^ 1 << rng.randrange(8)]) + value[place + 1 :]
+    place = rng.randrange(max(1, len(value)))  # it may have been emptied before, and not been read since
+    flipped = (
+        value[:place] + bytes(byte ^ 1 << rng.randrange(8) for byte in value[place : place + 1]) + value[place + 1 :]
+    )
     kinds = (flipped, value[:place], value + rng.randbytes(rng.randint(1, 64)), b"", rng.randbytes(len(value)), other)
     return rng.choice([kind for kind in kinds if kind != value])
 
