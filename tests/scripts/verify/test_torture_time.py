@@ -306,6 +306,7 @@ def test_what_is_damaged_is_another_value() -> None:
     assert {b"", other} <= set(found)
     assert any(len(each) > 40 for each in found)
     assert any(0 < len(each) < 40 for each in found)
+    assert b"" not in [damaged(b"", b"", rng) for _ in range(100)], "one that was emptied, and not read since"
 
 
 def test_every_kind_of_fault_is_in_the_schedule() -> None:
