@@ -24,6 +24,7 @@ from tests.sweeps import Sweep
 
 WATCHED = str(Path(engine.__file__).parent)  # every module that a step or a commit runs through, also tomorrow's
 PARTS = 150  # of a run
+POLL_RECORDS = 29  # cuts rows of four keys anywhere; each poll more costs a sweep over every line two minutes
 SPIKES = [(0, 35), (1, 60), (1, 61), (2, 90), (3, 30), (3, 75)]
 
 
@@ -58,7 +59,8 @@ class Fuse:
 
 def rig(broker: Any, store: MemoryStore, **sections: Any) -> Rig:
     """Return a process that commits and checkpoints often, so that crashes find every mixture of the two."""
-    return Rig(broker, store, settings=settings(state={"checkpoint_interval_ms": 15}, **sections), max_poll_records=17)
+    often = settings(state={"checkpoint_interval_ms": 15}, **sections)
+    return Rig(broker, store, settings=often, max_poll_records=POLL_RECORDS)
 
 
 def new_rig() -> Rig:
