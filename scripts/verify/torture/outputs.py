@@ -163,7 +163,7 @@ class StoredState:
     """Key state in Redis, by its documented layout."""
 
     def __init__(self, url: str, prefix: str, group: str, topic: str, partitions: int) -> None:
-        self._redis = Redis.from_url(url, socket_timeout=5)
+        self._redis = Redis.from_url(url, socket_timeout=30)
         self._names = {index: f"{prefix}:{{{group}:{topic}:{index}}}" for index in range(partitions)}
 
     def offsets(self) -> dict[int, int]:
