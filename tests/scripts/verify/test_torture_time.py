@@ -313,5 +313,6 @@ def test_every_kind_of_fault_is_in_the_schedule() -> None:
     """The quick figure holds all kinds; too few faults are refused."""
     assert Counter(schedule(20, Random(0))) == {**SHARES, "kill": 7}
     assert len(schedule(150, Random(0))) == 150
+    assert {schedule(20, Random(seed))[10] for seed in range(20)} == {"damage"}
     with pytest.raises(ValueError, match="cannot hold"):
         schedule(4, Random(0))
