@@ -31,7 +31,7 @@ SIZES: dict[Size, Workload] = {
     "smoke": Workload(keys=90, rows=60),
 }
 SHARES = {"kill at a point": 6, "restart": 2, "time travel": 2, "damage": 3}  # of 20; all others are kills at any time
-MOST_HITS = 15
+MOST_HITS = 3  # a part of the stream between two faults holds few commits where the machine is slow
 REACHED = [
     point for point in POINTS if point != "in_shadow_replay"
 ]  # all that was written may be saved: T1 has that one
@@ -237,7 +237,7 @@ def _kill_at_a_point(killer: Killer) -> None:
     """Let the worker that is started for one that was just killed die at the fail point that was met least."""
     slot, least = killer.rng.randrange(SLOTS), min(killer.points[point] for point in REACHED)
     point = killer.rng.choice([point for point in REACHED if killer.points[point] == least])
-    kill = Kill(slot, point, killer.rng.randint(1, HITS.get(point, MOST_HITS)))
+    kill = Kill(slot, point, killer.rng.randint(1, min(HITS.get(point, MOST_HITS), MOST_HITS)))
     killer.trial.workers[slot].kill()
     worker = killer.trial.workers.start(slot, env=kill.env)
     worker.is_doomed = True
